@@ -1,0 +1,99 @@
+# `make help` lists the targets.
+STUDY ?= default
+CORES ?= all
+PYTHON ?= python3
+VENV ?= .venv
+# cuda where an NVIDIA GPU answers, else cpu: it chooses the lock and the build of torch.
+ACCELERATOR ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
+TORCH ?= 2.13.0
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+
+SHELL := /bin/sh
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-$(ACCELERATOR)
+SCRATCH := build/smoke
+# A constraint or a --user set for the whole machine would contradict the lock.
+PIP := PIP_CONSTRAINT=/dev/null PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
+COMPILE := build/uv/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	--no-emit-package torch --no-annotate --quiet --custom-compile-command 'make lock'
+
+export PYTHONNOUSERSITE := 1
+
+.PHONY: help environment reproduce report test lint dry-run smoke benchmark lock schema clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@echo "  variables: STUDY=$(STUDY) CORES=$(CORES) PYTHON=$(PYTHON) VENV=$(VENV) ACCELERATOR=$(ACCELERATOR)"
+
+environment: $(STAMP) ## an isolated environment in .venv, from the pinned lock
+
+$(STAMP): requirements/$(ACCELERATOR).txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --require-hashes --no-deps -r requirements/$(ACCELERATOR).txt
+	$(MAKE) --no-print-directory torch-$(ACCELERATOR)
+	$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	$(PIP) check
+	@rm -f $(VENV)/.installed-*
+	@touch $@
+
+# torch stands apart from the lock, since its hash differs per build. --no-deps: the rest is in the lock.
+.PHONY: torch-cpu torch-cuda
+torch-cpu:
+	$(PIP) install --quiet --no-deps 'torch==$(TORCH)+cpu' 2>/dev/null || \
+	$(PIP) install --quiet --no-deps --index-url $(TORCH_CPU_INDEX) 'torch==$(TORCH)+cpu' 2>/dev/null || \
+	$(PIP) install --quiet 'torch==$(TORCH)'
+
+torch-cuda:
+	$(PIP) install --quiet --no-deps 'torch==$(TORCH)'
+
+reproduce: $(STAMP) ## every number, figure and the PDF of STUDY; prints the verdicts
+	$(BIN)/python -m snakemake --cores $(CORES) --config study=$(STUDY) summary=false
+	@$(BIN)/ntkbench verdicts results/$(STUDY)
+	@if [ "$(STUDY)" = default ] && [ -f results/reference/verdicts.csv ]; then \
+		$(BIN)/ntkbench compare results/$(STUDY) results/reference; fi
+
+report: $(STAMP) ## the HTML report of STUDY, in results/<study>/report.html
+	$(BIN)/python -m snakemake --config study=$(STUDY) --report results/$(STUDY)/report.html
+
+test: $(STAMP) lint ## everything that CI checks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	$(MAKE) --no-print-directory dry-run smoke
+
+lint: $(STAMP) ## style, types, format of the workflow
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+
+dry-run: $(STAMP) ## plan every study from nothing
+	rm -rf build/dry-run
+	$(BIN)/python tests/scratch.py build/dry-run
+	@cd build/dry-run && for file in workflow/config/*.yaml; do study=$$(basename $$file .yaml); \
+		echo "dry run of $$study"; \
+		$(abspath $(BIN))/python -m snakemake --cores 2 --dry-run --quiet all --config study=$$study || exit 1; done
+
+smoke: $(STAMP) ## the smoke study end to end, in a copy, so that nobody's results are touched
+	rm -rf $(SCRATCH)
+	$(BIN)/python tests/scratch.py $(SCRATCH)
+	cd $(SCRATCH) && $(abspath $(BIN))/python -m snakemake --cores 2 --config study=smoke
+	test -s $(SCRATCH)/paper/main.pdf
+
+benchmark: $(STAMP) ## speed, alone on the machine
+	$(BIN)/python -m pytest -m performance --benchmark-enable -p no:xdist tests/performance
+
+lock: $(STAMP) ## resolve requirements/*.txt and environment.yml anew
+	$(PIP) install --quiet --upgrade --target build/uv uv
+	$(COMPILE) --extra dev --excludes requirements/cpu-excludes.txt --output-file requirements/cpu.txt
+	$(COMPILE) --extra dev --extra cuda --output-file requirements/cuda.txt
+	$(BIN)/python tests/pins.py > environment.yml
+
+schema: $(STAMP) ## write workflow/schemas/study.schema.json
+	$(BIN)/ntkbench schema > workflow/schemas/study.schema.json
+
+clean: ## remove what runs and tests have made (results/reference and .venv stay)
+	rm -rf build .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks *.egg-info
+	rm -rf paper/main.pdf paper/figures paper/generated
+	find results -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf {} + 2>/dev/null || true
+	find . -name __pycache__ -not -path './.venv/*' -exec rm -rf {} +

@@ -1,0 +1,60 @@
+"""From a study's configuration to its verdicts, figures and paper. `snakemake --cores all --config study=smoke`."""
+
+import os
+import sys
+from pathlib import Path
+
+# Jobs run this checkout's package, whichever one is installed.
+sys.path.insert(0, workflow.basedir)
+os.environ["PYTHONPATH"] = os.pathsep.join([workflow.basedir, *filter(None, [os.environ.get("PYTHONPATH")])])
+
+from ntkbench import cli, provenance
+from ntkbench import config as studies
+from ntkbench.stages import session
+from ntkbench.stages.dependencies import stage_code
+
+try:
+    STUDY = studies.from_options(Path("workflow/config"), config)
+except studies.ConfigError as error:
+    raise WorkflowError(str(error)) from None
+RESULTS = f"results/{STUDY.name}"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/inputs.smk"
+include: "workflow/rules/measure.smk"
+include: "workflow/rules/crosscheck.smk"
+include: "workflow/rules/analyse.smk"
+include: "workflow/rules/figures.smk"
+include: "workflow/rules/paper.smk"
+
+
+report: "workflow/report/workflow.rst"
+
+
+localrules:
+    all,
+    collect,
+
+
+rule all:
+    default_target: True
+    input:
+        rules.collect.output,
+        rules.paper.output,
+
+
+onstart:
+    try:
+        session.lock(Path("results"))
+    except session.AlreadyRunning as error:
+        raise WorkflowError(str(error)) from None
+
+
+onsuccess:
+    if config.get("summary", True):
+        cli.verdicts(Path(RESULTS))
+
+
+onerror:
+    print("Not finished: what failed is named above. Mend it and run again; finished work is kept.", file=sys.stderr)

@@ -1,0 +1,33 @@
+"""How it is computed: one contract (`base.Backend`), one package per framework."""
+
+import importlib
+
+from ntkbench.backends.base import Backend, BackendUnavailable, Trajectory
+
+BACKENDS = ("torch", "jax")
+
+
+def load(name: str, **settings: object) -> Backend:
+    """Make the backend called `name`; its framework is imported now and not before.
+
+    Args:
+        name: `torch` or `jax`.
+        settings: passed to the backend's constructor: `device`, `precision`, `threads`, `memory_bytes`.
+
+    Raises:
+        ValueError: for an unknown name or setting.
+        BackendUnavailable: if the framework is not installed or `cuda` is asked for without a GPU.
+    """
+    if name not in BACKENDS:
+        raise ValueError(f"unknown backend {name!r}; known: {', '.join(BACKENDS)}")
+    try:
+        module = importlib.import_module(f"ntkbench.backends.{name}")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "ntkbench":
+            raise
+        raise BackendUnavailable(f"backend {name!r} needs the package {error.name!r}: pip install {error.name}") from error
+    backend: Backend = module.backend(**settings)
+    return backend
+
+
+__all__ = ["BACKENDS", "Backend", "BackendUnavailable", "Trajectory", "load"]

@@ -1,0 +1,262 @@
+"""The contract between the claims and the frameworks.
+
+numpy arrays go in and numpy arrays come out, with a leading seed axis on everything that depends on parameters. Axes:
+
+    S seeds    C copies (2 with antisymmetric initialization)    n points    d input dimension    O outputs    T times
+
+Parameters are `ntkbench.networks.Parameters`. Inputs `x` are (n, d), or (S, n, d) where each seed has its own points.
+Every method blocks its work (over seeds, over rows) so that its temporaries stay under `memory_bytes`. The two
+implementations are written independently, with mirrored file names, and share nothing but this file, the network
+specification, the integrators' tableaux, and the array-API mathematics of `ntkbench.limits` and `ntkbench.hierarchy`.
+"""
+
+import abc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ntkbench.networks import SMOOTH_ACTIVATIONS, FullyConnected, Parameters
+
+Progress = Callable[[int, int], None]
+"""Called with (steps done, steps in all)."""
+
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("float64", "float32")
+OBSERVABLES = ("f", "f_test", "K2", "movement")
+
+
+class BackendUnavailable(RuntimeError):
+    """The framework, or the device asked for, is not there."""
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """What was observed along training; what was not asked for is None. Divergence shows as non-finite values.
+
+    Attributes:
+        times: (T,), units of gradient-flow time.
+        f: (S, T, n, O), outputs on the training points.
+        f_test: (S, T, n_test, O), outputs on `x_test`.
+        K2: (S, T, n, n), the NTK on the training points.
+        movement: (S, T, depth + 1), `|W_l(t) - W_l(0)| / |W_l(0)|` in Frobenius norm over all copies, per weight matrix.
+    """
+
+    times: np.ndarray
+    f: np.ndarray | None = None
+    f_test: np.ndarray | None = None
+    K2: np.ndarray | None = None
+    movement: np.ndarray | None = None
+
+
+class Backend(abc.ABC):
+    """Computes every quantity of the suite in one framework.
+
+    Args:
+        device: `auto` (a GPU where there is one), `cpu` or `cuda`.
+        precision: `float64` or `float32`.
+        threads: CPU threads, None for the framework's default.
+        memory_bytes: budget for the temporaries of one call.
+
+    Raises:
+        ValueError: for an unknown device, precision or a budget below 1 MiB.
+        BackendUnavailable: if `cuda` is asked for and the framework sees none.
+    """
+
+    name: str
+
+    def __init__(self, device: str = "auto", precision: str = "float64", threads: int | None = None, memory_bytes: int = 2**31):
+        if device not in DEVICES:
+            raise ValueError(f"device {device!r} is unknown; choose one of {', '.join(DEVICES)}")
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision {precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads must be at least 1, got {threads}")
+        if memory_bytes < 2**20:
+            raise ValueError(f"memory_bytes must be at least 1 MiB, got {memory_bytes}")
+        self.device = device
+        self.precision = precision
+        self.threads = threads
+        self.memory_bytes = memory_bytes
+
+    @abc.abstractmethod
+    def facts(self) -> Mapping[str, str | int | float | bool]:
+        """Framework and version, resolved device and its name, precision and matrix-product flags, threads."""
+
+    @abc.abstractmethod
+    def synchronize(self) -> None:
+        """Wait until the device has finished everything asked of it."""
+
+    @abc.abstractmethod
+    def forward(self, net: FullyConnected, theta: Parameters, x: np.ndarray) -> np.ndarray:
+        """Network outputs f, shape (S, n, O).
+
+        Raises:
+            ValueError: if shapes of `theta` or `x` do not fit `net`, or `x` is not finite.
+        """
+
+    @abc.abstractmethod
+    def ntk(self, net: FullyConnected, theta: Parameters, x1: np.ndarray, x2: np.ndarray | None = None) -> np.ndarray:
+        """Empirical NTK `K2 = mobility * <grad f(x1), grad f(x2)>`, shape (S, n1, n2), computed layerwise.
+
+        `x2` None means `x1`. Source: Jacot et al. 2018, section 4; the layerwise contraction is the rank-one structure of
+        per-example gradients of dense layers.
+
+        Raises:
+            ValueError: as `forward`; also for a network of several outputs.
+        """
+
+    @abc.abstractmethod
+    def hierarchy(self, net: FullyConnected, theta: Parameters, x: np.ndarray, order: int) -> dict[int, np.ndarray]:
+        """NTH kernels `{2: K2, ..., order: K_order}`, K_r of shape (S,) + (n,) * r, order 2, 3 or 4.
+
+        `K_{r+1}(x_1..x_r, x) = mobility * <grad K_r(x_1..x_r), grad f(x)>` (Huang & Yau 2019, Theorem 2.3), from first-order
+        responses of activations and back-propagated signals (the 2n+1 rule); exact, no parameter-sized temporaries.
+
+        Raises:
+            ValueError: as `ntk`; also for an order outside 2..4, and for ReLU beyond order 2, whose second derivative is a
+                delta function, so that K3 and K4 do not exist in the sense of the theory.
+        """
+
+    @abc.abstractmethod
+    def train(
+        self,
+        net: FullyConnected,
+        theta: Parameters,
+        x: np.ndarray,
+        y: np.ndarray,
+        *,
+        times: Sequence[float],
+        step: float,
+        integrator: str,
+        observe: Sequence[str] = ("f",),
+        x_test: np.ndarray | None = None,
+        progress: Progress | None = None,
+    ) -> Trajectory:
+        """Train every seed along `d theta / dt = -mobility * grad L`, `L = (1/2n) sum_a |f_a - y_a|^2`.
+
+        Args:
+            x, y: (n, d) and (n, O), or (S, n, d) and (S, n, O).
+            times: when to record, whole numbers of steps, increasing, may begin with 0.
+            step: the fixed step; for `euler` the learning rate of full-batch gradient descent.
+            integrator: `euler`, `rk4` or `dop853`.
+            observe: any of `f`, `f_test` (needs `x_test`), `K2` (one output), `movement`.
+
+        Raises:
+            ValueError: for shapes that do not fit, unknown observables or integrator, times that are no whole steps.
+        """
+
+    @abc.abstractmethod
+    def integrate_hierarchy(
+        self,
+        kernels: Mapping[int, np.ndarray],
+        f0: np.ndarray,
+        y: np.ndarray,
+        *,
+        times: Sequence[float],
+        step: float,
+        integrator: str,
+    ) -> Trajectory:
+        """The hierarchy truncated at the highest order p in `kernels`, K_p frozen at its initial value.
+
+        `df_a/dt = -(1/n) sum_b K2_ab (f_b - y_b)`, `dK_r/dt = -(1/n) K_{r+1} . (f - y)` for 2 <= r < p (Huang & Yau 2019, (2.7)
+        and Theorem 2.6).
+
+        Args:
+            kernels: `{2: (S, n, n), ..., p: (S,) + (n,) * p}`, every order from 2 to p.
+            f0: (S, n), outputs at t = 0; y: (n,) or (S, n).
+
+        Returns:
+            A `Trajectory` with f of shape (S, T, n, 1) and K2 of shape (S, T, n, n).
+
+        Raises:
+            ValueError: for a missing order or shapes that do not fit.
+        """
+
+    @abc.abstractmethod
+    def limiting_kernels(self, net: FullyConnected, x1: np.ndarray, x2: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """NNGP and limiting NTK of `net` at infinite width, each (n1, n2) (Jacot et al. 2018, Prop. 1 and Theorem 1).
+
+        The number of outputs plays no part (kernels are the same for each, independent between them); for
+        `mean_field` the NNGP is the limit of the undivided output.
+
+        Raises:
+            ValueError: as `forward`.
+        """
+
+    @abc.abstractmethod
+    def solve(self, kernel: np.ndarray, rhs: np.ndarray, ridge: float = 0.0) -> np.ndarray:
+        """`(kernel + ridge * I)^-1 rhs` by Cholesky; kernel (n, n) or (B, n, n), rhs (n, k) or (B, n, k).
+
+        Raises:
+            numpy.linalg.LinAlgError: if the matrix is not positive definite; names the smallest eigenvalue.
+            ValueError: for shapes that do not fit, or non-finite entries.
+        """
+
+    @abc.abstractmethod
+    def kernel_descent(
+        self, kernel: np.ndarray, residual0: np.ndarray, *, step: float, counts: Sequence[int], kernel_test: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Gradient descent in the kernel's linear model, exactly, after each number of steps in `counts`.
+
+        With `r_k = (I - step K / n)^k r_0` the outputs move by `f_k - f_0 = r_k - r_0` on training points and by
+        `-(step/n) K_test sum_{j<k} r_j = -K_test K^-1 (I - (I - step K / n)^k) r_0` on test points (Lee et al. 2019, eqs. 8 to 11).
+        Evaluated in the eigenbasis of the kernel, so that a singular kernel is no trouble.
+
+        Args:
+            kernel: (B, n, n); residual0: (B, n, O), `f_0 - y`; kernel_test: (B, n_test, n).
+
+        Returns:
+            The movements `f_k - f_0`: train (B, len(counts), n, O) and test (B, len(counts), n_test, O).
+        """
+
+    def seed_blocks(self, seeds: int, bytes_per_seed: int) -> Iterator[slice]:
+        """Slices of the seed axis whose temporaries fit the budget (one seed at least)."""
+        block = max(1, min(seeds, self.memory_bytes // max(1, bytes_per_seed)))
+        for start in range(0, seeds, block):
+            yield slice(start, min(seeds, start + block))
+
+
+def check_parameters(net: FullyConnected, theta: Parameters) -> int:
+    """The number of seeds in `theta`; ValueError names the first array that is missing or has another shape than `net` asks."""
+    if "W1" not in theta:
+        raise ValueError(f"theta lacks W1; it has {', '.join(theta) or 'nothing'}")
+    seeds = theta["W1"].shape[0]
+    expected: dict[str, tuple[int, ...]] = {}
+    for l, layer in enumerate(net.layers, start=1):
+        expected[f"W{l}"] = (seeds, net.copies, layer.fan_out, layer.fan_in)
+        if net.bias_variance > 0:
+            expected[f"b{l}"] = (seeds, net.copies, layer.fan_out)
+    for name, shape in expected.items():
+        if name not in theta:
+            raise ValueError(f"theta lacks {name}, of shape {shape}")
+        if theta[name].shape != shape:
+            raise ValueError(f"theta[{name!r}] has shape {theta[name].shape}, the network asks for {shape}")
+        if not np.isfinite(theta[name]).all():
+            raise ValueError(f"theta[{name!r}] has entries that are not finite")
+    if extra := set(theta) - set(expected):
+        raise ValueError(f"theta has {', '.join(sorted(extra))}, which the network does not know")
+    return seeds
+
+
+def check_inputs(net: FullyConnected, seeds: int, x: np.ndarray, name: str = "x") -> None:
+    """ValueError unless `x` is finite and of shape (n, input_dim) or (seeds, n, input_dim)."""
+    if x.ndim not in (2, 3) or x.shape[-1] != net.input_dim or (x.ndim == 3 and x.shape[0] != seeds):
+        raise ValueError(
+            f"{name} has shape {x.shape}; the network asks for (n, {net.input_dim}) or ({seeds}, n, {net.input_dim})"
+        )
+    if not np.isfinite(x).all():
+        raise ValueError(f"{name} has entries that are not finite")
+
+
+def check_hierarchy(net: FullyConnected, order: int) -> None:
+    """ValueError unless the hierarchy of `net` exists up to `order`."""
+    if order not in (2, 3, 4):
+        raise ValueError(f"order must be 2, 3 or 4, got {order!r}")
+    if net.output_dim != 1:
+        raise ValueError(f"the hierarchy asks for one output, the network has {net.output_dim}")
+    if order > 2 and net.activation not in SMOOTH_ACTIVATIONS:
+        raise ValueError(
+            f"{net.activation} has no K3 and K4 (its second derivative is a delta function); "
+            f"choose one of {', '.join(SMOOTH_ACTIVATIONS)}"
+        )

@@ -1,0 +1,271 @@
+"""The torch implementation of the backend contract: numpy in, numpy out, seeds in blocks under the memory budget."""
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from ntkbench import limits
+from ntkbench.backends.base import (
+    Backend,
+    BackendUnavailable,
+    Progress,
+    Trajectory,
+    check_hierarchy,
+    check_inputs,
+    check_parameters,
+)
+from ntkbench.backends.torch import checks, hierarchy, linear_algebra, ntk, training
+from ntkbench.backends.torch.network import Tensor, Tensors, floats_per_point, outputs
+from ntkbench.integrators import steps_between, tableau
+from ntkbench.networks import FullyConnected, Parameters
+
+
+class TorchBackend(Backend):
+    """See `ntkbench.backends.Backend`; construction sets torch's process-wide flags: deterministic algorithms, TF32, threads."""
+
+    name = "torch"
+
+    def __init__(self, device: str = "auto", precision: str = "float64", threads: int | None = None, memory_bytes: int = 2**31):
+        super().__init__(device, precision, threads, memory_bytes)
+        if device == "cuda" and not torch.cuda.is_available():
+            raise BackendUnavailable("device 'cuda' was asked for, but torch sees no GPU; choose 'auto' or 'cpu'")
+        self.device = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+        self.dtype = torch.float64 if precision == "float64" else torch.float32
+        if threads is not None:
+            torch.set_num_threads(threads)
+        # cuBLAS is deterministic only with a fixed workspace, which it reads when it is first used.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        if self._tf32() or not torch.are_deterministic_algorithms_enabled():
+            raise RuntimeError("torch refused to switch TF32 off or deterministic algorithms on")
+
+    @staticmethod
+    def _tf32() -> bool:
+        cuda = torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
+        return cuda or torch.get_float32_matmul_precision() != "highest"
+
+    def facts(self) -> Mapping[str, str | int | float | bool]:
+        on_gpu = self.device == "cuda"
+        return {
+            "framework": "torch",
+            "version": torch.__version__,
+            "device": self.device,
+            "device_name": torch.cuda.get_device_name() if on_gpu else platform.processor() or platform.machine(),
+            "precision": self.precision,
+            "tf32": self._tf32(),
+            "deterministic": torch.are_deterministic_algorithms_enabled(),
+            "threads": torch.get_num_threads(),
+        }
+
+    def synchronize(self) -> None:
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+    @torch.inference_mode()
+    def forward(self, net: FullyConnected, theta: Parameters, x: np.ndarray) -> np.ndarray:
+        x = np.asarray(x)
+        seeds = check_parameters(net, theta)
+        check_inputs(net, seeds, x)
+        per_seed = self.dtype.itemsize * (net.parameter_count + x.shape[-2] * floats_per_point(net, arrays=2))
+        blocks = [
+            self._outputs(net, self._parameters(theta, block), self._points(net, x, seeds, block))
+            for block in self.seed_blocks(seeds, per_seed)
+        ]
+        return np.concatenate(blocks)
+
+    @torch.inference_mode()
+    def ntk(self, net: FullyConnected, theta: Parameters, x1: np.ndarray, x2: np.ndarray | None = None) -> np.ndarray:
+        x1 = np.asarray(x1)
+        seeds = check_parameters(net, theta)
+        check_inputs(net, seeds, x1, "x1")
+        if x2 is not None:
+            x2 = np.asarray(x2)
+            check_inputs(net, seeds, x2, "x2")
+        checks.one_output(net)
+        rows1, rows2 = x1.shape[-2], x1.shape[-2] if x2 is None else x2.shape[-2]
+        per_seed = ntk.bytes_per_seed(net, rows1, rows2, self.dtype.itemsize)
+        found = []
+        for block in self.seed_blocks(seeds, per_seed):
+            points1 = self._points(net, x1, seeds, block)
+            points2 = None if x2 is None else self._points(net, x2, seeds, block)
+            found.append(self._kernel(net, self._parameters(theta, block), points1, points2))
+        return np.concatenate(found)
+
+    @torch.inference_mode()
+    def hierarchy(self, net: FullyConnected, theta: Parameters, x: np.ndarray, order: int) -> dict[int, np.ndarray]:
+        x = np.asarray(x)
+        seeds = check_parameters(net, theta)
+        check_inputs(net, seeds, x)
+        check_hierarchy(net, order)
+        per_seed = hierarchy.bytes_per_seed(net, x.shape[-2], order, self.dtype.itemsize)
+        checks.one_seed_fits(f"K{order} of {x.shape[-2]} points at width {net.width}", per_seed, self.memory_bytes)
+        found: dict[int, list[np.ndarray]] = {r: [] for r in range(2, order + 1)}
+        for block in self.seed_blocks(seeds, per_seed):
+            kernels = hierarchy.kernels(net, self._parameters(theta, block), self._points(net, x, seeds, block), order)
+            for r, kernel in kernels.items():
+                found[r].append(kernel.cpu().numpy())
+        return {r: np.concatenate(kernels) for r, kernels in found.items()}
+
+    @torch.inference_mode()
+    def train(
+        self,
+        net: FullyConnected,
+        theta: Parameters,
+        x: np.ndarray,
+        y: np.ndarray,
+        *,
+        times: Sequence[float],
+        step: float,
+        integrator: str,
+        observe: Sequence[str] = ("f",),
+        x_test: np.ndarray | None = None,
+        progress: Progress | None = None,
+    ) -> Trajectory:
+        x, y, x_test = np.asarray(x), np.asarray(y), None if x_test is None else np.asarray(x_test)
+        seeds = check_parameters(net, theta)
+        check_inputs(net, seeds, x)
+        checks.training(net, seeds, x, y, observe, x_test)
+        counts, method = steps_between(times, step), tableau(integrator)
+        blocks = list(self.seed_blocks(seeds, self._training_bytes(net, x, x_test, integrator, observe)))
+        steps = sum(counts)
+        records = []
+        for i, block in enumerate(blocks):
+            start = self._parameters(theta, block)
+            points = self._points(net, x, seeds, block)
+            test_points = None if x_test is None else self._points(net, x_test, seeds, block)
+            stepper = training.Stepper(net, start, points, self._tensor(y if y.ndim == 2 else y[block]), method, step)
+
+            def look(
+                now: Tensors, start: Tensors = start, points: Tensor = points, test_points: Tensor | None = test_points
+            ) -> dict[str, np.ndarray]:
+                return {name: self._observe(name, net, now, start, points, test_points) for name in observe}
+
+            def tick(done: int, before: int = i * steps) -> None:
+                if progress is not None:
+                    progress(before + done, len(blocks) * steps)
+
+            records.append(training.record(stepper, counts, look, tick))
+        observed = {name: np.concatenate([record[name] for record in records]) for name in observe}
+        return Trajectory(np.asarray(times, dtype=float), **observed)
+
+    @torch.inference_mode()
+    def integrate_hierarchy(
+        self,
+        kernels: Mapping[int, np.ndarray],
+        f0: np.ndarray,
+        y: np.ndarray,
+        *,
+        times: Sequence[float],
+        step: float,
+        integrator: str,
+    ) -> Trajectory:
+        f0, y = np.asarray(f0), np.asarray(y)
+        kernels = {r: np.asarray(kernel) for r, kernel in kernels.items()}
+        order = checks.truncated_hierarchy(kernels, f0, y)
+        counts, method = steps_between(times, step), tableau(integrator)
+        seeds, n = f0.shape
+        # Besides its value every array of the state has a slope per stage, a stage point and the terms of two sums.
+        held = (len(method.stages) + 4) * sum(n**r for r in range(1, order)) + n**order
+        found = []
+        for block in self.seed_blocks(seeds, self.dtype.itemsize * held):
+            state = tuple(self._tensor(array[block]) for array in (f0, *(kernels[r] for r in range(2, order))))
+            top, targets = self._tensor(kernels[order][block]), self._tensor(y if y.ndim == 1 else y[block])
+            found.append(hierarchy.integrate(state, top, targets, counts, step, method))
+        f, K2 = (np.concatenate([parts[k].cpu().numpy() for parts in found]) for k in (0, 1))
+        return Trajectory(np.asarray(times, dtype=float), f=f[..., np.newaxis], K2=K2)
+
+    @torch.inference_mode()
+    def limiting_kernels(
+        self, net: FullyConnected, x1: np.ndarray, x2: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        points1, points2 = self._tensor(np.asarray(x1)), None if x2 is None else self._tensor(np.asarray(x2))
+        nngp, tangent = limits.kernels(net, points1, points2, memory_bytes=self.memory_bytes)
+        return nngp.cpu().numpy(), tangent.cpu().numpy()
+
+    @torch.inference_mode()
+    def solve(self, kernel: np.ndarray, rhs: np.ndarray, ridge: float = 0.0) -> np.ndarray:
+        kernel, rhs = np.asarray(kernel), np.asarray(rhs)
+        checks.linear_system(kernel, rhs, ridge)
+        if kernel.ndim == 2:
+            return self.solve(kernel[np.newaxis], rhs[np.newaxis], ridge)[0]
+        per_matrix = self.dtype.itemsize * (3 * kernel[0].size + 2 * rhs[0].size)
+        blocks = self.seed_blocks(len(kernel), per_matrix)
+        solved = [linear_algebra.solve(self._tensor(kernel[block]), self._tensor(rhs[block]), ridge) for block in blocks]
+        return torch.cat(solved).cpu().numpy()
+
+    @torch.inference_mode()
+    def kernel_descent(
+        self, kernel: np.ndarray, residual0: np.ndarray, *, step: float, counts: Sequence[int], kernel_test: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        kernel, residual0, kernel_test = np.asarray(kernel), np.asarray(residual0), np.asarray(kernel_test)
+        checks.kernel_descent(kernel, residual0, step, counts, kernel_test)
+        movements = len(counts) * residual0.shape[2] * (3 * kernel.shape[1] + 2 * kernel_test.shape[1])
+        per_matrix = self.dtype.itemsize * (4 * kernel[0].size + kernel_test[0].size + movements)
+        found = []
+        for block in self.seed_blocks(len(kernel), per_matrix):
+            arrays = [self._tensor(array[block]) for array in (kernel, residual0, kernel_test)]
+            found.append(linear_algebra.kernel_descent(arrays[0], arrays[1], step, counts, arrays[2]))
+        train, test = (np.concatenate([parts[k].cpu().numpy() for parts in found]) for k in (0, 1))
+        return train, test
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.tensor(np.ascontiguousarray(array, dtype=np.float64), dtype=self.dtype, device=self.device)
+
+    def _parameters(self, theta: Parameters, block: slice) -> Tensors:
+        """The parameters of a block of seeds, seeds and copies in one axis."""
+        return {name: self._tensor(array[block]).flatten(0, 1) for name, array in theta.items()}
+
+    def _points(self, net: FullyConnected, x: np.ndarray, seeds: int, block: slice) -> Tensor:
+        """Inputs of a block of seeds, (B, n, d); points that all seeds share are not copied."""
+        if x.ndim == 2:
+            return self._tensor(x).expand(len(range(*block.indices(seeds))) * net.copies, -1, -1)
+        return self._tensor(x[block]).repeat_interleave(net.copies, dim=0)
+
+    def _outputs(self, net: FullyConnected, theta: Tensors, x: Tensor) -> np.ndarray:
+        """Outputs of a block of seeds, by rows where they do not fit the budget at once."""
+        seeds = x.shape[0] // net.copies
+        per_row = seeds * self.dtype.itemsize * floats_per_point(net, arrays=2)
+        rows = max(1, (self.memory_bytes - seeds * self.dtype.itemsize * net.parameter_count) // per_row)
+        parts = [outputs(net, theta, x[:, i : i + rows]).cpu().numpy() for i in range(0, x.shape[1], rows)]
+        return np.concatenate(parts, axis=1) if parts else np.empty((seeds, 0, net.output_dim))
+
+    def _kernel(self, net: FullyConnected, theta: Tensors, x1: Tensor, x2: Tensor | None = None) -> np.ndarray:
+        """The NTK of a block of seeds, in tiles where it does not fit the budget at once."""
+        seeds, rows1, rows2 = x1.shape[0] // net.copies, x1.shape[1], x1.shape[1] if x2 is None else x2.shape[1]
+        tiles = list(ntk.tiles(net, rows1, rows2, self.dtype.itemsize, self.memory_bytes // seeds))
+        if len(tiles) == 1:
+            return ntk.kernel(net, theta, x1, x2).cpu().numpy()
+        other = x1 if x2 is None else x2
+        found = np.empty((seeds, rows1, rows2), dtype=self.precision)
+        for i, j in tiles:
+            found[:, i, j] = ntk.kernel(net, theta, x1[:, i], other[:, j]).cpu().numpy()
+        return found
+
+    def _observe(
+        self, name: str, net: FullyConnected, theta: Tensors, start: Tensors, points: Tensor, test_points: Tensor | None
+    ) -> np.ndarray:
+        match name:
+            case "f":
+                return self._outputs(net, theta, points)
+            case "f_test" if test_points is not None:
+                return self._outputs(net, theta, test_points)
+            case "K2":
+                return self._kernel(net, theta, points)
+            case _:
+                return training.movement(net, theta, start).cpu().numpy()
+
+    def _training_bytes(
+        self, net: FullyConnected, x: np.ndarray, x_test: np.ndarray | None, integrator: str, observe: Sequence[str]
+    ) -> int:
+        """Buffers of one seed, and what the largest of its observables adds."""
+        rows, itemsize = x.shape[-2], self.dtype.itemsize
+        buffers = training.bytes_per_seed(net, rows, tableau(integrator), itemsize)
+        kernel = ntk.bytes_per_seed(net, rows, rows, itemsize) if "K2" in observe else 0
+        test = itemsize * x_test.shape[-2] * floats_per_point(net, arrays=2) if x_test is not None else 0
+        return buffers + max(kernel, test)

@@ -1,0 +1,89 @@
+"""Forward pass and back-propagated signals of a batch of networks.
+
+One batch entry is one copy of one seed (seed-major), so that antisymmetric networks cost two entries and no special code:
+
+    B seeds times copies    n points    m_l units of layer l    L = depth + 1 layers    O outputs
+
+A single copy is `z_l = c_l W_l h_{l-1} + e_l b_l`, `h_0 = x`, `h_l = sigma(z_l)`, `g = z_L`.
+"""
+
+import torch
+
+from ntkbench.backends.torch.activations import derivatives
+from ntkbench.networks import FullyConnected
+
+Tensor = torch.Tensor
+Tensors = dict[str, Tensor]
+"""`W1`.. of shape (B, m_l, m_{l-1}) and, with biases, `b1`.. of shape (B, m_l)."""
+
+
+def affine(net: FullyConnected, theta: Tensors, l: int, h: Tensor) -> Tensor:
+    """`c_l W_l h + e_l b_l` for h of shape (B, n, m_{l-1}); the result is fresh and may be overwritten."""
+    layer = net.layers[l - 1]
+    weight = theta[f"W{l}"]
+    if net.bias_variance > 0:
+        bias = theta[f"b{l}"].unsqueeze(1)
+        return torch.baddbmm(bias, h, weight.mT, beta=layer.bias_multiplier, alpha=layer.weight_multiplier)
+    return torch.baddbmm(h.new_zeros(1), h, weight.mT, beta=0, alpha=layer.weight_multiplier)
+
+
+def pull_back(net: FullyConnected, theta: Tensors, l: int, signal: Tensor) -> Tensor:
+    """`c_l W_l^T signal` for a signal of shape (B, n, m_l); the result is fresh and may be overwritten."""
+    alpha = net.layers[l - 1].weight_multiplier
+    return torch.baddbmm(signal.new_zeros(1), signal, theta[f"W{l}"], beta=0, alpha=alpha)
+
+
+def propagate(
+    net: FullyConnected, theta: Tensors, x: Tensor, highest: int
+) -> tuple[list[Tensor], list[tuple[Tensor, ...]], Tensor]:
+    """Activations, derivatives of the activation function, and outputs.
+
+    Args:
+        x: (B, n, d).
+        highest: order of the derivatives to keep.
+
+    Returns:
+        `[h_0, ..., h_{L-1}]`; per hidden layer `(sigma'(z_l), ...)` up to order `highest`; `g` of shape (B, n, O).
+    """
+    hidden = [x]
+    slopes = []
+    for l in range(1, net.depth + 1):
+        h, *higher = derivatives(net.activation, affine(net, theta, l, hidden[-1]), highest)
+        hidden.append(h)
+        slopes.append(tuple(higher))
+    return hidden, slopes, affine(net, theta, net.depth + 1, hidden[-1])
+
+
+def back_propagate(net: FullyConnected, theta: Tensors, slopes: list[tuple[Tensor, ...]], top: Tensor) -> list[Tensor]:
+    """`[delta_1, ..., delta_L]` with `delta_L = top` (B, n, O) and `delta_l = sigma'(z_l) * c_{l+1} W_{l+1}^T delta_{l+1}`."""
+    back = [top]
+    for l in range(net.depth, 0, -1):
+        back.append(pull_back(net, theta, l + 1, back[-1]).mul_(slopes[l - 1][0]))
+    return back[::-1]
+
+
+def outputs(net: FullyConnected, theta: Tensors, x: Tensor) -> Tensor:
+    """Outputs `f` of the seeds, (S, n, O), for x of shape (B, n, d)."""
+    _, _, g = propagate(net, theta, x, highest=0)
+    return combine_copies(net, g)
+
+
+def combine_copies(net: FullyConnected, values: Tensor, power: int = 1) -> Tensor:
+    """`sum_c copy_weights[c]^power values_c`: (B, ...) -> (S, ...)."""
+    if net.copies == 1:
+        return values
+    per_copy = values.view(-1, net.copies, *values.shape[1:]).unbind(1)
+    terms = [value * weight**power for weight, value in zip(net.copy_weights, per_copy, strict=True)]
+    return torch.stack(terms).sum(0)
+
+
+def split_copies(net: FullyConnected, values: Tensor) -> Tensor:
+    """The adjoint of `combine_copies`: (S, ...) -> (B, ...), copy c being `copy_weights[c] * values`."""
+    if net.copies == 1:
+        return values
+    return torch.stack([values * weight for weight in net.copy_weights], dim=1).flatten(0, 1)
+
+
+def floats_per_point(net: FullyConnected, arrays: int) -> int:
+    """Numbers held per point by one seed when `arrays` arrays of each layer's size are alive at once, inputs counted."""
+    return net.copies * (net.input_dim + arrays * (net.depth * net.width + net.output_dim))

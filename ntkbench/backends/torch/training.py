@@ -1,0 +1,159 @@
+"""Gradient flow and gradient descent of a batch of networks by explicit Runge-Kutta methods of fixed step.
+
+All parameters of all networks lie in one flat buffer, so that a stage of the method is one operation on one vector, and
+the layers are views of it.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from ntkbench.backends.torch.network import (
+    Tensor,
+    Tensors,
+    back_propagate,
+    combine_copies,
+    floats_per_point,
+    propagate,
+    split_copies,
+)
+from ntkbench.integrators import Tableau
+from ntkbench.networks import FullyConnected
+
+
+def layer_views(net: FullyConnected, flat: Tensor, batch: int) -> Tensors:
+    """The parameters of `batch` networks as views of a flat buffer, `W1, b1, W2, ...` one after the other."""
+    views: Tensors = {}
+    start = 0
+    for l, layer in enumerate(net.layers, start=1):
+        shapes: dict[str, tuple[int, ...]] = {f"W{l}": (batch, layer.fan_out, layer.fan_in)}
+        if net.bias_variance > 0:
+            shapes[f"b{l}"] = (batch, layer.fan_out)
+        for name, shape in shapes.items():
+            size = math.prod(shape)
+            views[name] = flat[start : start + size].view(shape)
+            start += size
+    return views
+
+
+def write_slope(net: FullyConnected, theta: Tensors, x: Tensor, y: Tensor, slope: Tensors) -> None:
+    """Write `d theta / dt = -mobility * grad L` into `slope`.
+
+    Args:
+        x: (B, n, d); y: (S, n, O) or (1, n, O).
+        slope: arrays shaped as `theta`, overwritten.
+    """
+    hidden, slopes, g = propagate(net, theta, x, highest=1)
+    residual = combine_copies(net, g) - y
+    top = split_copies(net, residual * (-net.mobility / x.shape[1]))
+    back = back_propagate(net, theta, slopes, top)
+    for l, (layer, h, delta) in enumerate(zip(net.layers, hidden, back, strict=True), start=1):
+        torch.baddbmm(delta.new_zeros(1), delta.mT, h, beta=0, alpha=layer.weight_multiplier, out=slope[f"W{l}"])
+        if net.bias_variance > 0:
+            torch.sum(delta, dim=1, out=slope[f"b{l}"]).mul_(layer.bias_multiplier)
+
+
+class Stepper:
+    """Steps the parameters of a block of seeds along the flow; holds every buffer it needs.
+
+    Args:
+        theta: parameters at t = 0, copied. x: (B, n, d). y: (S, n, O) or (1, n, O).
+    """
+
+    def __init__(self, net: FullyConnected, theta: Tensors, x: Tensor, y: Tensor, tableau: Tableau, step: float):
+        self.net = net
+        self.x = x.contiguous()
+        self.y = y
+        size = sum(array.numel() for array in theta.values())
+        self.now, self.following, self.point = (self._buffer(x.new_empty(size)) for _ in range(3))
+        for name, view in self.now.views.items():
+            view.copy_(theta[name])
+        self.slots = slope_slots(tableau)
+        # Zeros, because a slot that is not yet written meets a coefficient of zero, and zero times NaN is NaN.
+        self.slopes = x.new_zeros((max(self.slots) + 1, size))
+        self.slope_views = [self._buffer(row).views for row in self.slopes]
+        self.coefficients = [x.new_tensor(row) if any(row) else None for row in stage_coefficients(tableau, self.slots, step)]
+        self.weights = [step * weight for weight in tableau.weights]
+
+    def _buffer(self, flat: Tensor) -> "_Buffer":
+        return _Buffer(flat, layer_views(self.net, flat, self.x.shape[0]))
+
+    @property
+    def theta(self) -> Tensors:
+        """The parameters now, as views: they change with the next step."""
+        return self.now.views
+
+    def advance(self) -> None:
+        """One step."""
+        advanced = self.now.flat
+        for slot, coefficients, weight in zip(self.slots, self.coefficients, self.weights, strict=True):
+            point = self.now
+            if coefficients is not None:
+                point = self.point
+                torch.addmv(self.now.flat, self.slopes.T, coefficients, out=point.flat)
+            write_slope(self.net, point.views, self.x, self.y, self.slope_views[slot])
+            if weight != 0:
+                advanced = torch.add(advanced, self.slopes[slot], alpha=weight, out=self.following.flat)
+        self.now, self.following = self.following, self.now
+
+
+def record(
+    stepper: Stepper, counts: Sequence[int], observe: Callable[[Tensors], dict[str, np.ndarray]], tick: Callable[[int], None]
+) -> dict[str, np.ndarray]:
+    """Take `counts[0]` steps and observe, `counts[1]` more and observe, and so on; calls `tick` with the steps done.
+
+    Returns:
+        What `observe` found, the times stacked as second axis.
+    """
+    found, done = [], 0
+    for count in counts:
+        for _ in range(count):
+            stepper.advance()
+            done += 1
+            tick(done)
+        found.append(observe(stepper.theta))
+    return {name: np.stack([values[name] for values in found], axis=1) for name in found[0]}
+
+
+class _Buffer(NamedTuple):
+    flat: Tensor
+    views: Tensors
+
+
+def slope_slots(tableau: Tableau) -> list[int]:
+    """The row of the slope buffer of each stage: a row is taken again once no later stage asks for its slope."""
+    stages = len(tableau.stages)
+    last_use = [max((i for i in range(j + 1, stages) if tableau.stages[i][j] != 0), default=j) for j in range(stages)]
+    slots: list[int] = []
+    for i in range(stages):
+        taken = {slots[j] for j in range(i) if last_use[j] > i}
+        slots.append(next(slot for slot in range(stages) if slot not in taken))
+    return slots
+
+
+def stage_coefficients(tableau: Tableau, slots: list[int], step: float) -> list[list[float]]:
+    """`step * a_ij` with the slopes j in their slots, (stages, slots)."""
+    table = [[0.0] * (max(slots) + 1) for _ in slots]
+    for i, row in enumerate(tableau.stages):
+        for j, coefficient in enumerate(row):
+            if coefficient != 0:
+                table[i][slots[j]] = step * coefficient
+    return table
+
+
+def movement(net: FullyConnected, theta: Tensors, start: Tensors) -> Tensor:
+    """`|W_l - W_l(0)| / |W_l(0)|` over all copies, (S, L)."""
+    moved = []
+    for l in range(1, net.depth + 2):
+        first, now = (weights[f"W{l}"].reshape(-1, net.copies * weights[f"W{l}"][0].numel()) for weights in (start, theta))
+        moved.append(torch.linalg.vector_norm(now - first, dim=1) / torch.linalg.vector_norm(first, dim=1))
+    return torch.stack(moved, dim=1)
+
+
+def bytes_per_seed(net: FullyConnected, points: int, tableau: Tableau, itemsize: int) -> int:
+    """Buffers and temporaries of training one seed, its parameters and their initial values counted."""
+    buffers = 5 + max(slope_slots(tableau)) + 1
+    return itemsize * (buffers * net.parameter_count + points * floats_per_point(net, arrays=5))

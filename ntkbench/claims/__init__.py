@@ -1,0 +1,32 @@
+"""The claims, found by their place: `ntkbench/claims/<family>/<name>.py` defines `CLAIM`."""
+
+import importlib
+from functools import cache
+from pathlib import Path
+
+from ntkbench.claims.base import Case, Claim, Panel, TrainingCase
+
+FAMILIES = ("convergence", "constancy", "hierarchy", "gap")
+
+
+@cache
+def all_claims() -> dict[str, Claim]:
+    """Every claim by id, in the order of the families and then of the file names."""
+    here = Path(__file__).parent
+    claims = {}
+    for family in FAMILIES:
+        for file in sorted((here / family).glob("*.py")):
+            if file.stem != "__init__":
+                claim: Claim = importlib.import_module(f"ntkbench.claims.{family}.{file.stem}").CLAIM
+                claims[claim.id] = claim
+    return claims
+
+
+def get(claim_id: str) -> Claim:
+    """The claim with this id; KeyError-free: ValueError names the known ones."""
+    if claim_id not in all_claims():
+        raise ValueError(f"unknown claim {claim_id!r}; known: {', '.join(all_claims())}")
+    return all_claims()[claim_id]
+
+
+__all__ = ["FAMILIES", "Case", "Claim", "Panel", "TrainingCase", "all_claims", "get"]

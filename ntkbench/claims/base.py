@@ -1,0 +1,181 @@
+"""The contract of a claim: what is stated, how it is measured, what is expected.
+
+A claim is one file in `ntkbench/claims/<family>/`. It sees a backend only through `ntkbench.backends.base.Backend`.
+"""
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from ntkbench.backends.base import Backend
+from ntkbench.data import Dataset
+from ntkbench.integrators import steps_between, tableau
+from ntkbench.networks import FullyConnected
+from ntkbench.verdicts.expectations import Expectation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One cell of a study: everything that a measurement depends on, and nothing else. Claims extend it.
+
+    Attributes:
+        dataset: name of the data source, see `ntkbench.data`.
+        train_size, test_size: points drawn from it.
+        input_dim: dimension of the inputs (the data source must agree).
+        activation, depth, weight_variance, bias_variance, antisymmetric: of the network, see `FullyConnected`.
+        widths: the sweep, increasing.
+        seeds: independent initializations per width.
+        control: the kind of negative control, None for a regular case; claims narrow the type to their own kinds.
+    """
+
+    dataset: str
+    train_size: int
+    input_dim: int
+    activation: str
+    depth: int
+    widths: tuple[int, ...]
+    seeds: int
+    test_size: int = 0
+    weight_variance: float = 1.0
+    bias_variance: float = 0.0
+    antisymmetric: bool = False
+    control: str | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.widths) < 2 or any(b <= a for a, b in zip(self.widths, self.widths[1:], strict=False)):
+            raise ValueError(f"widths must be two or more and increase, got {list(self.widths)}")
+        if self.seeds < 2:
+            raise ValueError(f"seeds must be at least 2 (an interval needs a spread), got {self.seeds}")
+        if self.train_size < 2:
+            raise ValueError(f"train_size must be at least 2, got {self.train_size}")
+        if self.test_size < 0:
+            raise ValueError(f"test_size must not be negative, got {self.test_size}")
+        self.network(self.widths[0])
+
+    def network(self, width: int, **changes: Any) -> FullyConnected:
+        """The case's network at one width, with fields changed where a control or several outputs ask for it."""
+        fields_ = ("input_dim", "depth", "activation", "weight_variance", "bias_variance", "antisymmetric")
+        return FullyConnected(width=width, **{name: getattr(self, name) for name in fields_} | changes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Field names and plain values, for hashing and for display."""
+        return {f.name: list(v) if isinstance(v := getattr(self, f.name), tuple) else v for f in fields(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingCase(Case):
+    """A case in which networks are trained.
+
+    Attributes:
+        step: the integrator's fixed step, units of gradient-flow time (the learning rate, for `euler`).
+        times: when the trajectory is recorded, whole numbers of steps, increasing, the first after 0.
+        integrator: `euler`, `rk4` or `dop853`, see `ntkbench.integrators`.
+        feature_strength: of the mean-field parametrization, which some controls use.
+    """
+
+    step: float
+    times: tuple[float, ...]
+    integrator: str
+    feature_strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        tableau(self.integrator)
+        steps_between(self.times, self.step)
+        if self.times[0] <= 0:
+            raise ValueError(f"times must begin after 0 (t = 0 is always recorded), got {list(self.times)}")
+        FullyConnected(1, 1, 1, "tanh", parametrization="mean_field", feature_strength=self.feature_strength)
+
+    def network(self, width: int, **changes: Any) -> FullyConnected:
+        """As `Case.network`; the control `mean_field` changes the parametrization."""
+        if self.control == "mean_field":
+            changes |= {"parametrization": "mean_field", "feature_strength": self.feature_strength}
+        return super().network(width, **changes)
+
+
+Arrays = dict[str, np.ndarray]
+"""What one width yields: named arrays, the seed axis first (or none, for what does not depend on the seed)."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel of the claim's figure, drawn by `ntkbench.figures`.
+
+    Attributes:
+        title: the message of the panel, a short sentence.
+        kind: `rate` (quantity against width, log-log, fit and expected slope), `time` (quantity against time, one line per
+            width, log-log) or `paired` (paired differences against width with intervals around zero).
+        quantities: what is drawn, in the order of colours.
+        ylabel: with symbols in matplotlib mathtext.
+        where: case fields that select the cases of the panel, as in `Expectation.where`.
+        slope: the exponent drawn as the theory's line, None for none.
+    """
+
+    title: str
+    kind: Literal["rate", "time", "paired"]
+    quantities: tuple[str, ...]
+    ylabel: str
+    where: Mapping[str, tuple[Any, ...]]
+    slope: float | None = None
+
+
+class Claim(abc.ABC):
+    """One claim of the literature. Subclasses are final and have no state.
+
+    Attributes:
+        id: `<family>/<name>`, the file's place below `ntkbench/claims/`.
+        title: a few words.
+        statement: the claim in one or two sentences, self-contained.
+        source: bib key and place of the theorem or figure.
+        reference_ids: ids of the literature review, for instance `HY-6`.
+        assumptions: what the source assumes and the measurement satisfies.
+        controls: kind of negative control -> what is done to break the claim.
+        quantities: name -> what it is, symbols and units included.
+        expectations: what is judged.
+        limitations: what the measurement does not show.
+        figure: panels, and what the reader should see (the caption).
+        case_type: the dataclass of its cases.
+        growth: observable -> factor on the cross-check's base tolerance (1 where it is not named).
+    """
+
+    id: ClassVar[str]
+    title: ClassVar[str]
+    statement: ClassVar[str]
+    source: ClassVar[str]
+    reference_ids: ClassVar[tuple[str, ...]]
+    assumptions: ClassVar[str]
+    controls: ClassVar[Mapping[str, str]]
+    quantities: ClassVar[Mapping[str, str]]
+    expectations: ClassVar[tuple[Expectation, ...]]
+    limitations: ClassVar[str]
+    figure: ClassVar[tuple[Panel, ...]]
+    caption: ClassVar[str]
+    case_type: ClassVar[type[Case]]
+    growth: ClassVar[Mapping[str, float]]
+
+    @abc.abstractmethod
+    def prepare(self, case: Any, root: int) -> Dataset:
+        """The data that all seeds and both backends share, in numpy (may have a leading seed axis)."""
+
+    @abc.abstractmethod
+    def measure(self, backend: Backend, case: Any, data: Dataset, width: int, root: int) -> Arrays:
+        """Observables of all seeds at one width. Everything in it is cross-checked elementwise between the backends."""
+
+    @abc.abstractmethod
+    def summarize(self, case: Any, arrays: Arrays, width: int) -> dict[str, np.ndarray]:
+        """From the observables of one width to quantities: (S,), one scalar per seed, or (S, T) along `times(case)`."""
+
+    def times(self, case: Any) -> tuple[float, ...]:
+        """The recorded times of quantities of shape (S, T); none by default."""
+        return ()
+
+    def violations(self, case: Any, summaries: Mapping[int, Mapping[str, np.ndarray]]) -> list[str]:
+        """Assumptions that the measurement breaks, each a sentence; they make the verdicts invalid. None by default.
+
+        Args:
+            summaries: width -> what `summarize` returned for it.
+        """
+        return []

@@ -1,0 +1,224 @@
+"""The truncated Neural Tangent Hierarchy approximates the training dynamics (Huang & Yau 2020, Theorem 2.6)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from ntkbench import data
+from ntkbench.backends.base import Backend
+from ntkbench.claims.base import Arrays, Claim, Panel, TrainingCase
+from ntkbench.integrators import tableau
+from ntkbench.networks import SMOOTH_ACTIVATIONS
+from ntkbench.seeding import rng
+from ntkbench.verdicts.expectations import Bound, Paired, Rate
+
+ORDERS = (2, 3, 4)
+DISCRETIZATION = 0.05
+"""Largest error of the time step that is allowed, as a fraction of the truncation error (geometric mean over seeds)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TruncationCase(TrainingCase):
+    """Narrows the control; every recorded time must be an even number of steps, for the run at twice the step."""
+
+    control: Literal["shuffled_top", "mean_field"] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.activation not in SMOOTH_ACTIVATIONS:
+            raise ValueError(
+                f"activation {self.activation!r} has no K3 and K4 (its second derivative is a delta function); "
+                f"choose one of {', '.join(SMOOTH_ACTIVATIONS)}"
+            )
+        for t in self.times:
+            if round(t / self.step) % 2:
+                raise ValueError(f"time {t} is an odd number of steps of {self.step}; halve the step or move the time")
+
+
+class Truncation(Claim):
+    """See `statement`."""
+
+    id: ClassVar = "hierarchy/truncation"
+    title: ClassVar = "The truncated hierarchy approximates training"
+    statement: ClassVar = (
+        "The Neural Tangent Hierarchy truncated at order p (K_p frozen at its initial value) predicts the outputs of the "
+        "network under gradient flow at a fixed time up to an error that falls as m^(-floor(p/2)) with the width m; the "
+        "printed bound m^(-p/2), stated for even p, holds."
+    )
+    source: ClassVar = "huang2020dynamics, Theorem 2.6"
+    reference_ids: ClassVar = ("HY-6",)
+    assumptions: ClassVar = (
+        "Smooth activation, NTK parametrization without biases, all layers trained by gradient flow on the square loss, fixed "
+        "time and number of points. Checked: the error of the time step is below "
+        f"{DISCRETIZATION:.0%} of the smallest truncation error."
+    )
+    controls: ClassVar = {
+        "shuffled_top": "the entries of the frozen top tensor K_p are permuted at random, so that it says nothing of the network",
+        "mean_field": "the mean-field parametrization, in which the width does not control the truncation",
+    }
+    quantities: ClassVar = {
+        **{f"error_p{p}": f"rms over training points of f - f_p at the last recorded time, order {p}" for p in ORDERS},
+        **{f"error_p{p}_path": f"the same at each recorded time, order {p}" for p in ORDERS},
+        "gain_p3_early": "log of error_p2 over error_p3 at the first recorded time",
+        "step_error": "estimated error of the time step in f - f_4, rms, at the last recorded time",
+    }
+    expectations: ClassVar = (
+        Rate(
+            name="error_p2",
+            statement="The frozen NTK (p = 2) errs by 1/m.",
+            source="huang2020dynamics, Theorem 2.6",
+            quantity="error_p2",
+            control="shuffled_top",
+            exponent=-1.0,
+            margin=0.2,
+        ),
+        Rate(
+            name="error_p3",
+            statement="Order p = 3 errs by 1/m as well: it gains a constant, not an exponent.",
+            source="dyer2020asymptotics, exponents in pairs",
+            quantity="error_p3",
+            control="mean_field",
+            exponent=-1.0,
+            margin=0.2,
+        ),
+        Rate(
+            name="error_p4",
+            statement="Order p = 4 errs by 1/m^2.",
+            source="huang2020dynamics, Theorem 2.6",
+            quantity="error_p4",
+            control="shuffled_top",
+            exponent=-2.0,
+            margin=0.2,
+        ),
+        Bound(
+            name="printed_bound_p2",
+            statement="The printed bound m^(-p/2) holds at p = 2.",
+            source="huang2020dynamics, Theorem 2.6",
+            quantity="error_p2",
+            control="shuffled_top",
+            exponent=-1.0,
+            margin=0.2,
+        ),
+        Bound(
+            name="printed_bound_p4",
+            statement="The printed bound m^(-p/2) holds at p = 4.",
+            source="huang2020dynamics, Theorem 2.6",
+            quantity="error_p4",
+            control="shuffled_top",
+            exponent=-2.0,
+            margin=0.2,
+        ),
+        Bound(
+            name="formula_read_at_p3",
+            statement="The formula m^(-p/2), printed for even p, read at p = 3 as well.",
+            source="huang2020dynamics, Theorem 2.6 (extended to odd p, which the theorem does not claim)",
+            quantity="error_p3",
+            control="mean_field",
+            exponent=-1.5,
+            margin=0.2,
+        ),
+        Paired(
+            name="gain_p3_early",
+            statement="At a small time order p = 3 errs less than p = 2 from a plain initialization.",
+            source="huang2020dynamics, Theorem 2.6 (powers of t)",
+            quantity="gain_p3_early",
+            control="shuffled_top",
+            where={"antisymmetric": (False,)},
+            sign=1,
+            size=0.0,
+            at="largest",
+        ),
+    )
+    limitations: ClassVar = (
+        "Few training points, since K4 has n^4 entries; outputs on the training points only; one draw of the data per case; a "
+        "fixed time. Exponents are tested, never the theorem's constants or logarithms. With antisymmetric initialization K3 "
+        "vanishes at t = 0, so that p = 3 and p = 2 are one and the same there."
+    )
+    figure: ClassVar = (
+        Panel(
+            title="Antisymmetric initialization: p = 2 against p = 4",
+            kind="rate",
+            quantities=("error_p2", "error_p4"),
+            ylabel=r"rms$(f - f_p)$",
+            where={"antisymmetric": (True,)},
+        ),
+        Panel(
+            title="Plain initialization: p = 3 gains no exponent",
+            kind="rate",
+            quantities=("error_p2", "error_p3", "error_p4"),
+            ylabel=r"rms$(f - f_p)$",
+            where={"antisymmetric": (False,)},
+        ),
+    )
+    caption: ClassVar = (
+        "Error of the outputs predicted by the truncated hierarchy at a fixed time against width. Exponents come in pairs: "
+        "p = 2 and p = 3 fall as 1/m, p = 4 as 1/m^2. A shuffled top tensor (grey) loses the gain."
+    )
+    case_type: ClassVar = TruncationCase
+    growth: ClassVar = {"f": 1e2, "step_error": 1e12} | {f"f_p{p}": 1e2 for p in ORDERS} | {f"error_p{p}": 1e6 for p in ORDERS}
+
+    def prepare(self, case: TruncationCase, root: int) -> data.Dataset:
+        return data.load(case.dataset, train_size=case.train_size, input_dim=case.input_dim, root=root)
+
+    def measure(self, backend: Backend, case: TruncationCase, data: data.Dataset, width: int, root: int) -> Arrays:
+        net = case.network(width)
+        theta = net.initialize(root, range(case.seeds))
+        kernels = backend.hierarchy(net, theta, data.x, max(ORDERS))
+        f0 = backend.forward(net, theta, data.x)[..., 0]
+        systems = {p: {r: kernels[r] for r in range(2, p + 1)} for p in ORDERS}
+        if case.control == "shuffled_top":
+            for p in ORDERS:
+                systems[p][p] = _shuffled(kernels[p], root, width)
+
+        def network_and_truncations(step: float) -> dict[str, np.ndarray]:
+            flow = {"times": case.times, "step": step, "integrator": case.integrator}
+            f = backend.train(net, theta, data.x, data.y, **flow).f[..., 0]
+            predicted = {p: backend.integrate_hierarchy(systems[p], f0, data.y[:, 0], **flow).f[..., 0] for p in ORDERS}
+            outputs = {"f": f} | {f"f_p{p}": predicted[p] for p in ORDERS}
+            return outputs | {f"error_p{p}": f - predicted[p] for p in ORDERS}
+
+        arrays = network_and_truncations(case.step)
+        coarse = network_and_truncations(2 * case.step)
+        shrink = 2 ** tableau(case.integrator).order - 1
+        top = f"error_p{max(ORDERS)}"
+        return arrays | {"step_error": (coarse[top] - arrays[top]) / shrink}
+
+    def summarize(self, case: TruncationCase, arrays: Arrays, width: int) -> dict[str, np.ndarray]:
+        paths = {p: _rms(arrays[f"error_p{p}"]) for p in ORDERS}
+        summary = {f"error_p{p}": path[:, -1] for p, path in paths.items()}
+        summary |= {f"error_p{p}_path": path for p, path in paths.items()}
+        with np.errstate(divide="ignore", invalid="ignore"):
+            summary["gain_p3_early"] = np.log(paths[2][:, 0] / paths[3][:, 0])
+        summary["step_error"] = _rms(arrays["step_error"])[:, -1]
+        return summary
+
+    def times(self, case: TruncationCase) -> tuple[float, ...]:
+        return case.times
+
+    def violations(self, case: TruncationCase, summaries: Mapping[int, Mapping[str, np.ndarray]]) -> list[str]:
+        problems = []
+        for width, summary in summaries.items():
+            smallest = np.minimum.reduce([summary[f"error_p{p}"] for p in ORDERS])
+            ratio = float(np.median(summary["step_error"] / smallest))
+            if not ratio <= DISCRETIZATION:
+                problems.append(f"at width {width} the time step's error is {ratio:.2g} of the truncation error: take a smaller step")
+        return problems
+
+
+def _shuffled(kernel: np.ndarray, root: int, width: int) -> np.ndarray:
+    """Each seed's tensor with its entries in a random order."""
+    shuffled = np.empty_like(kernel)
+    for seed, tensor in enumerate(kernel):
+        draw = rng(root, "shuffled_top", "order", tensor.ndim, "width", width, "seed", seed)
+        shuffled[seed] = draw.permutation(tensor.ravel()).reshape(tensor.shape)
+    return shuffled
+
+
+def _rms(errors: np.ndarray) -> np.ndarray:
+    """(S, T, n) to (S, T)."""
+    return np.sqrt((errors**2).mean(axis=-1))
+
+
+CLAIM = Truncation()

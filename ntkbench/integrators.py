@@ -1,0 +1,74 @@
+"""Explicit Runge-Kutta tableaux with a fixed step, shared by the training loops and the truncated hierarchy.
+
+Gradient descent is the first of them: explicit Euler on the gradient flow, its step being the learning rate.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.integrate import DOP853
+
+
+@dataclass(frozen=True)
+class Tableau:
+    """Butcher tableau of an explicit Runge-Kutta method of the given order, for an autonomous equation.
+
+    `stages[i]` are the coefficients of the earlier slopes at stage i, shape (i,); `weights` those of the step, (stages,).
+    """
+
+    order: int
+    stages: tuple[tuple[float, ...], ...]
+    weights: tuple[float, ...]
+
+
+def _tableau(order: int, a: np.ndarray, b: np.ndarray) -> Tableau:
+    return Tableau(
+        order=order,
+        stages=tuple(tuple(float(c) for c in a[i, :i]) for i in range(len(b))),
+        weights=tuple(float(c) for c in b),
+    )
+
+
+INTEGRATORS: dict[str, Tableau] = {
+    "euler": Tableau(order=1, stages=((),), weights=(1.0,)),
+    "rk4": Tableau(
+        order=4,
+        stages=((), (0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)),
+        weights=(1 / 6, 1 / 3, 1 / 3, 1 / 6),
+    ),
+    "dop853": _tableau(8, DOP853.A, DOP853.B),
+}
+"""By name: `euler` (gradient descent), `rk4` (classical), `dop853` (Dormand & Prince's 8th order, from scipy)."""
+
+
+def tableau(name: str) -> Tableau:
+    """The tableau called `name`; ValueError names the known ones."""
+    if name not in INTEGRATORS:
+        raise ValueError(f"unknown integrator {name!r}; known: {', '.join(INTEGRATORS)}")
+    return INTEGRATORS[name]
+
+
+def steps_between(times: Sequence[float], step: float) -> list[int]:
+    """Steps from each recorded time to the next, the first counted from t = 0.
+
+    Args:
+        times: increasing, the first may be 0; units of gradient-flow time.
+        step: the fixed step, same units.
+
+    Returns:
+        One count per time; their sum is the whole number of steps.
+
+    Raises:
+        ValueError: if the times do not increase, or one is no whole number of steps.
+    """
+    if not step > 0:
+        raise ValueError(f"step must be positive, got {step}")
+    whole = [round(t / step) for t in times]
+    for t, k in zip(times, whole, strict=True):
+        if abs(k * step - t) > 1e-9 * max(1.0, abs(t)):
+            raise ValueError(f"time {t} is no whole number of steps of {step}: choose a step that divides every recorded time")
+    counts = [b - a for a, b in zip([0, *whole], whole, strict=False)]
+    if not counts or counts[0] < 0 or any(k <= 0 for k in counts[1:]):
+        raise ValueError(f"recorded times must increase from 0 on, got {list(times)}")
+    return counts

@@ -1,0 +1,309 @@
+"""Files that the workflow leaves behind: measurements as `.npz`, tidy tables as `.csv`, facts as `.json`.
+
+Every file appears whole or not at all, and what is read is checked before it is used. The mend of a bad file is always
+the same: delete it and run again.
+"""
+
+import csv
+import errno
+import hashlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:  # measuring needs no pandas, so a GPU machine may lack it
+    import pandas as pd
+
+Measurement = dict[int, dict[str, np.ndarray]]
+"""Width -> observable -> array."""
+
+PROVENANCE = "provenance"
+MEND = "delete it and run again"
+
+COLUMNS: dict[str, dict[str, str]] = {
+    "quantities": {
+        "claim": "str",
+        "case": "str",
+        "control": "str",
+        "backend": "str",
+        "quantity": "str",
+        "width": "int",
+        "time": "float",
+        "seed": "int",
+        "value": "float",
+    },
+    "verdicts": {
+        "claim": "str",
+        "expectation": "str",
+        "kind": "str",
+        "source": "str",
+        "backend": "str",
+        "expected": "str",
+        "estimate": "float",
+        "ci_low": "float",
+        "ci_high": "float",
+        "verdict": "str",
+        "control": "str",
+        "seeds": "int",
+        "range": "str",
+        "case": "str",
+        "margin": "float",
+        "p_value": "float",
+        "reason": "str",
+    },
+    "crosscheck": {
+        "claim": "str",
+        "case": "str",
+        "quantity": "str",
+        "max_abs": "float",
+        "max_rel": "float",
+        "allowed": "float",
+        "agrees": "bool",
+    },
+}
+"""Columns of the tables, in order, and the kind of value in each. An empty number is missing (NaN)."""
+
+
+class RecordError(Exception):
+    """A file that cannot be used or written; the message names it, what is wrong and the mend."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one `.npz` holds.
+
+    Attributes:
+        arrays: by name.
+        facts: the provenance, plain JSON values; `content` is the SHA-256 of everything else.
+    """
+
+    arrays: dict[str, np.ndarray]
+    facts: dict[str, Any]
+
+    @property
+    def content(self) -> str:
+        """SHA-256 over arrays and facts."""
+        return str(self.facts["content"])
+
+
+def write_record(path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
+    """Write arrays and their provenance, atomically.
+
+    Non-finite values are data (a run may diverge); how many there are is added to the facts as `nonfinite`.
+
+    Raises:
+        RecordError: if the disk is full, read-only or the folder may not be written.
+        ValueError: for an array of Python objects, or facts that are no JSON.
+    """
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    if objects := [name for name, array in arrays.items() if array.dtype.hasobject]:
+        raise ValueError(f"arrays of Python objects cannot be recorded: {', '.join(objects)}")
+    facts = {**facts, "nonfinite": {name: bad for name, array in arrays.items() if (bad := _nonfinite(array))}}
+    facts["content"] = _digest(arrays, facts)
+    buffer = io.BytesIO()
+    text = json.dumps(facts, sort_keys=True, allow_nan=False).encode()
+    np.savez(buffer, allow_pickle=False, **arrays, **{PROVENANCE: np.frombuffer(text, dtype=np.uint8)})
+    write_bytes(path, buffer.getvalue())
+
+
+def read_record(path: Path, expect: Mapping[str, Any] | None = None) -> Record:
+    """Read what `write_record` wrote, verified against its hash and against `expect`.
+
+    Args:
+        expect: facts that the record must carry with just these values (claim, case, code, ...).
+
+    Raises:
+        RecordError: if the file is missing, unreadable, damaged or foreign.
+    """
+    payload = _read(path)
+    try:
+        with np.load(io.BytesIO(payload), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        facts = json.loads(arrays.pop(PROVENANCE).tobytes())
+        content = facts["content"]
+        intact = content == _digest(arrays, facts)
+    # A damaged archive fails in zipfile, zlib, numpy's header parser or json, each with errors of its own.
+    except Exception as error:
+        kind = "no npz archive" if not payload.startswith(b"PK") else "damaged or truncated"
+        raise RecordError(f"{path} is {kind} ({type(error).__name__}: {error}); {MEND}") from error
+    if not intact:
+        raise RecordError(f"{path} is damaged: its contents do not have the hash that was recorded; {MEND}")
+    for name, wanted in (expect or {}).items():
+        if facts.get(name) != wanted:
+            raise RecordError(f"{path} is foreign: its {name} is {facts.get(name)!r}, expected {wanted!r}; {MEND}")
+    return Record(arrays, facts)
+
+
+def flatten(measurement: Mapping[int, Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """`{width: {observable: array}}` to `{"width/observable": array}`."""
+    return {f"{width}/{name}": array for width, arrays in measurement.items() for name, array in arrays.items()}
+
+
+def unflatten(arrays: Mapping[str, np.ndarray]) -> Measurement:
+    """The inverse of `flatten`."""
+    measurement: Measurement = {}
+    for key, array in arrays.items():
+        width, name = key.split("/", 1)
+        measurement.setdefault(int(width), {})[name] = array
+    return measurement
+
+
+def write_table(path: Path, table: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as the csv called `table` in `COLUMNS`, atomically; floats keep every digit.
+
+    Raises:
+        ValueError: if a row's keys are not the table's columns.
+        RecordError: as `write_record`.
+    """
+    columns = COLUMNS[table]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        if set(row) != set(columns):
+            raise ValueError(f"a row of {table} has the columns {sorted(row)}, expected {sorted(columns)}")
+        writer.writerow([_cell(row[name]) for name in columns])
+    write_bytes(path, text.getvalue().encode())
+
+
+def read_table(path: Path, table: str) -> "pd.DataFrame":
+    """Read a csv that `write_table` wrote: text columns as str, numbers as float64 or int64, `agrees` as bool.
+
+    Raises:
+        RecordError: if the file is missing, unreadable, truncated, or has other columns or kinds of values.
+    """
+    import pandas as pd
+
+    try:
+        text = _read(path).decode()
+    except UnicodeDecodeError as error:
+        raise RecordError(f"{path} is damaged: it is not text ({error}); {MEND}") from error
+    columns = COLUMNS[table]
+    header, *lines = list(csv.reader(io.StringIO(text))) or [[]]
+    if header != list(columns):
+        raise RecordError(f"{path} has the columns {', '.join(header)}; expected {', '.join(columns)}; {MEND}")
+    if not text.endswith("\n") or any(len(line) != len(columns) for line in lines):
+        raise RecordError(f"{path} is truncated; {MEND}")
+    try:
+        values = {name: [_parse(kind, line[index]) for line in lines] for index, (name, kind) in enumerate(columns.items())}
+    except ValueError as error:
+        raise RecordError(f"{path} is damaged: {error}; {MEND}") from error
+    dtypes = {"str": "str", "int": "int64", "float": "float64", "bool": "bool"}
+    return pd.DataFrame({name: pd.Series(values[name], dtype=dtypes[kind]) for name, kind in columns.items()})
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write strict JSON (no NaN), atomically.
+
+    Raises:
+        RecordError: as `write_record`.
+        ValueError: if `value` holds a number that is not finite.
+    """
+    write_bytes(path, (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; RecordError if the file is missing, unreadable or damaged."""
+    try:
+        return json.loads(_read(path))
+    except ValueError as error:
+        raise RecordError(f"{path} is damaged: {error}; {MEND}") from error
+
+
+def write_bytes(path: Path, payload: bytes) -> None:
+    """Write a file so that a reader sees all of it or none: a temporary file in the same folder, flushed and renamed.
+
+    Raises:
+        RecordError: as `write_record`.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        temporary = Path(name)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise RecordError(_cannot_write(path, error)) from error
+
+
+def _nonfinite(array: np.ndarray) -> int:
+    return int(np.count_nonzero(~np.isfinite(array))) if array.dtype.kind in "fc" else 0
+
+
+def _digest(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256()
+    plain = {name: value for name, value in facts.items() if name != "content"}
+    digest.update(json.dumps(plain, sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name}:{array.dtype.str}:{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _cell(value: Any) -> str:
+    """Text of one value; None and NaN are empty."""
+    if value is None or (isinstance(value, (float, np.floating)) and np.isnan(value)):
+        return ""
+    return repr(float(value)) if isinstance(value, (float, np.floating)) else str(value)
+
+
+def _parse(kind: str, text: str) -> Any:
+    if kind == "str":
+        return text
+    if kind == "bool":
+        if text not in ("True", "False"):
+            raise ValueError(f"{text!r} is not True or False")
+        return text == "True"
+    if kind == "int":
+        return int(text)
+    return float(text) if text else float("nan")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        payload = path.read_bytes()
+    except FileNotFoundError as error:
+        raise RecordError(f"{path} is missing; run again") from error
+    except IsADirectoryError as error:
+        raise RecordError(f"{path} is a folder, expected a file; {MEND}") from error
+    except PermissionError as error:
+        raise RecordError(f"{path} may not be read by this user; give read permission, or {MEND}") from error
+    except OSError as error:
+        raise RecordError(f"{path} cannot be read ({error.strerror}); check the disk, or {MEND}") from error
+    if not payload:
+        raise RecordError(f"{path} is empty; {MEND}")
+    return payload
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _cannot_write(path: Path, error: OSError) -> str:
+    mends: Sequence[tuple[tuple[int, ...], str]] = (
+        ((errno.ENOSPC, errno.EDQUOT), "the disk is full: free some space and run again"),
+        ((errno.EROFS,), "the file system is read-only: work in a writable copy"),
+        ((errno.EACCES, errno.EPERM), f"the folder {path.parent} may not be written by this user: give write permission"),
+        ((errno.EISDIR, errno.ENOTDIR, errno.EEXIST), "a folder and a file are in each other's place: remove it and run again"),
+    )
+    for numbers, mend in mends:
+        if error.errno in numbers:
+            return f"{path} cannot be written: {mend}"
+    return f"{path} cannot be written ({error.strerror}): check the disk and run again"

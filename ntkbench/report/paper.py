@@ -1,0 +1,72 @@
+"""From a study's tables to the paper: generated JSON in, PDF out."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import typst
+
+from ntkbench import claims, records
+from ntkbench.claims import Case
+from ntkbench.report import numbers
+
+
+class PaperError(Exception):
+    """The paper does not compile, or compiles with warnings; the message is typst's."""
+
+
+def build(study_dir: Path, output: Path, *, cases: Mapping[str, Mapping[str, Case]]) -> None:
+    """Writes `generated/*.json` and the PDF into the paper's folder; equal tables and figures give equal bytes.
+
+    Args:
+        study_dir: `results/<study>` with verdicts.csv, crosscheck.csv, environment.json and quantities/<claim>.csv.
+        output: the PDF; its folder holds main.typ and references.bib, and figures/<family>-<name>.svg of each claim.
+        cases: the study's cases, claim id -> case name -> case.
+
+    Raises:
+        RecordError: if a table is missing or damaged, or the output cannot be written.
+        PaperError: if typst reports an error or a warning.
+    """
+    for name, content in collect(study_dir, cases).items():
+        records.write_json(output.parent / "generated" / f"{name}.json", content)
+    records.write_bytes(output, render(output.with_suffix(".typ")))
+
+
+def collect(study_dir: Path, cases: Mapping[str, Mapping[str, Case]]) -> dict[str, Any]:
+    """`study`, `claims` and `example`: everything that the paper prints and that somebody measured.
+
+    Raises:
+        RecordError: if a table is missing or damaged.
+        ValueError: if the study has no cases of any claim.
+    """
+    if not cases:
+        raise ValueError(f"{study_dir.name} has no cases of any claim: there is nothing to print")
+    verdicts = records.read_table(study_dir / "verdicts.csv", "verdicts")
+    crosscheck = records.read_table(study_dir / "crosscheck.csv", "crosscheck")
+    facts = records.read_json(study_dir / "environment.json")
+    chosen = [claim for name, claim in claims.all_claims().items() if name in cases]
+    entries = [numbers.claim_entry(claim, cases[claim.id], verdicts, crosscheck) for claim in chosen]
+    first = chosen[0]
+    quantities = records.read_table(study_dir / "quantities" / f"{first.id}.csv", "quantities")
+    return {
+        "study": numbers.study_entry(entries, crosscheck, facts),
+        "claims": entries,
+        "example": numbers.example(first, cases[first.id], quantities, verdicts),
+    }
+
+
+def render(source: Path) -> bytes:
+    """The PDF of a typst source whose folder holds all that it reads; fonts are typst's own, the time stamp is fixed.
+
+    Raises:
+        PaperError: if typst reports an error or a warning (a missing font is only a warning, and changes every line).
+    """
+    try:
+        pdf, warnings = typst.compile_with_warnings(
+            str(source), root=str(source.parent), ignore_system_fonts=True, format="pdf", timestamp=0
+        )
+    except typst.TypstError as error:
+        raise PaperError(f"{source} does not compile: {error}") from error
+    if warnings:
+        raise PaperError(f"{source} compiles with warnings: {'; '.join(str(warning) for warning in warnings)}")
+    return bytes(pdf)

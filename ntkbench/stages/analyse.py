@@ -1,0 +1,81 @@
+"""Stage 4: from the measurements of a claim to its quantities and verdicts."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ntkbench.records import read_table, write_table
+from ntkbench.seeding import rng
+from ntkbench.stages.cell import Cell
+from ntkbench.verdicts import decide
+
+Summaries = dict[int, dict[str, np.ndarray]]
+"""Width -> quantity -> (S,) or (S, T)."""
+
+
+def analyse(
+    cells: Sequence[Cell],
+    inputs: Sequence[Path],
+    measurements: Mapping[str, Sequence[Path]],
+    crosschecks: Sequence[Path],
+    quantities: Path,
+    judgements: Path,
+) -> None:
+    """Summarize and judge every case of one claim.
+
+    Args:
+        cells: the cases of the claim.
+        inputs: the record of each cell's inputs, in the order of `cells`.
+        measurements: backend -> the record of each cell, in the order of `cells`.
+        crosschecks: the csv of each cell.
+        quantities, judgements: the csv files to write.
+
+    Raises:
+        RecordError: if a file is missing, damaged or foreign, or an output cannot be written.
+    """
+    records = [cell.read_inputs(path)[1] for cell, path in zip(cells, inputs, strict=True)]
+    judged: dict[str, dict[str, Any]] = {}
+    rows: list[dict[str, Any]] = []
+    for backend, paths in measurements.items():
+        judged[backend] = {}
+        for cell, record, path in zip(cells, records, paths, strict=True):
+            measured, _ = cell.read_measurement(backend, record, path)
+            summaries = {width: cell.claim.summarize(cell.case, arrays, width) for width, arrays in measured.items()}
+            judged[backend][cell.name] = (cell.case, summaries)
+            rows += quantity_rows(cell, backend, summaries)
+    crosscheck = pd.concat([read_table(path, "crosscheck") for path in crosschecks], ignore_index=True)
+    verdicts = decide(cells[0].claim, judged, crosscheck, partial(rng, cells[0].root, "verdicts"))
+    write_table(quantities, "quantities", rows)
+    write_table(judgements, "verdicts", verdicts)
+
+
+def quantity_rows(cell: Cell, backend: str, summaries: Summaries) -> Iterator[dict[str, Any]]:
+    """Tidy rows, one per seed and, for quantities of shape (S, T), per recorded time.
+
+    Raises:
+        ValueError: for a quantity of another shape.
+    """
+    times = cell.claim.times(cell.case)
+    for width, summary in summaries.items():
+        for quantity, values in summary.items():
+            if values.shape[1:] not in ((), (len(times),)) or values.ndim == 0:
+                raise ValueError(
+                    f"{cell.claim.id} {cell.name}: {quantity} has shape {values.shape}; expected (S,) or (S, {len(times)})"
+                )
+            for seed, of_seed in enumerate(values):
+                for time, value in zip(times, of_seed, strict=True) if values.ndim == 2 else [(None, of_seed)]:
+                    yield {
+                        "claim": cell.claim.id,
+                        "case": cell.name,
+                        "control": cell.case.control,
+                        "backend": backend,
+                        "quantity": quantity,
+                        "width": width,
+                        "time": time,
+                        "seed": seed,
+                        "value": value,
+                    }

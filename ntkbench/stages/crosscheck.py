@@ -1,0 +1,52 @@
+"""Stage 3: one backend against the other, element by element."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ntkbench.crosscheck import compare
+from ntkbench.records import write_table
+from ntkbench.stages.cell import Cell
+
+
+class CrosscheckFailed(Exception):
+    """The backends disagree; the message names observables, differences and where the evidence is kept."""
+
+
+def crosscheck(cell: Cell, inputs: Path, measurements: Mapping[str, Path], output: Path) -> None:
+    """Compare the measurements of a cell, and write one row per observable.
+
+    Args:
+        inputs: the record of the cell's inputs.
+        measurements: backend -> its record; two of them.
+        output: the csv. Where the backends disagree it is kept as `<name>.failed.csv`, since the workflow removes the
+            output of a failed job.
+
+    Raises:
+        ValueError: unless there are two backends.
+        RecordError: if a record is missing, damaged or foreign.
+        CrosscheckFailed: if any observable disagrees.
+    """
+    if len(measurements) != 2:
+        raise ValueError(f"a cross-check needs two backends, got {', '.join(measurements) or 'none'}")
+    _, record = cell.read_inputs(inputs)
+    (first, first_record), (second, second_record) = (
+        cell.read_measurement(backend, record, path) for backend, path in measurements.items()
+    )
+    devices = [str(r.facts["backend_facts"]["device"]) for r in (first_record, second_record)]
+    device = next((name for name in devices if name != "cpu"), "cpu")
+    compared = compare(first, second, cell.claim.growth, cell.precision, device)
+    rows = [{"claim": cell.claim.id, "case": cell.name, **asdict(row)} for row in compared]
+    failed = output.with_suffix(".failed.csv")
+    if wrong := [row for row in rows if not row["agrees"]]:
+        write_table(failed, "crosscheck", rows)
+        raise CrosscheckFailed(_report(cell, list(measurements), wrong, failed))
+    failed.unlink(missing_ok=True)
+    write_table(output, "crosscheck", rows)
+
+
+def _report(cell: Cell, backends: list[str], wrong: list[dict[str, Any]], kept: Path) -> str:
+    lines = [f"{cell.claim.id} {cell.name}: {' and '.join(backends)} disagree (all rows in {kept})"]
+    lines += [f"  {row['quantity']}: max_rel {row['max_rel']:.3g}, allowed {row['allowed']:.3g}" for row in wrong]
+    return "\n".join(lines)

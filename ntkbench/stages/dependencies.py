@@ -1,0 +1,31 @@
+"""Which code each stage runs: the workflow names these files as inputs, and results carry their hash."""
+
+from pathlib import Path
+
+from ntkbench.provenance import code_files
+
+ENTRY = {
+    "inputs": "ntkbench.stages.prepare",
+    "measure": "ntkbench.stages.measure",
+    "crosscheck": "ntkbench.stages.crosscheck",
+    "analyse": "ntkbench.stages.analyse",
+    "collect": "ntkbench.stages.collect",
+    "figures": "ntkbench.figures",
+    "paper": "ntkbench.report.paper",
+}
+
+
+def stage_code(stage: str, claim: str | None = None, backend: str | None = None) -> tuple[Path, ...]:
+    """The files that a stage runs, for one claim and one backend where it has them.
+
+    Args:
+        stage: a key of `ENTRY`.
+        claim: `<family>/<name>`.
+        backend: `torch` or `jax`.
+    """
+    modules = [ENTRY[stage]]
+    if claim is not None:
+        modules.append("ntkbench.claims." + claim.replace("/", "."))
+    if backend is not None:
+        modules.append(f"ntkbench.backends.{backend}")
+    return code_files(*modules)

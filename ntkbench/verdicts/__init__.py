@@ -1,0 +1,1 @@
+"""From quantities to verdicts: expectations, fits with intervals, tests, Holm, verdict."""

@@ -1,0 +1,21 @@
+"""What all tests share: both backends, and property tests that draw the same examples in every run."""
+
+import hypothesis
+import pytest
+
+from ntkbench.backends import BACKENDS, Backend, load
+
+hypothesis.settings.register_profile(
+    "reproducible",
+    derandomize=True,
+    deadline=None,
+    max_examples=25,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.load_profile("reproducible")
+
+
+@pytest.fixture(scope="session", params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """Each backend in turn, float64 on the CPU. One whose framework is missing is an error: nothing is skipped."""
+    return load(request.param, device="cpu", precision="float64", threads=1)

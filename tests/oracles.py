@@ -1,0 +1,136 @@
+"""Slow, obvious versions of what the backends compute cleverly; one seed at a time, nothing shared with them.
+
+First derivatives are complex steps through a plain numpy forward pass (exact to rounding, no backward pass); kernels of the
+hierarchy are nested forward mode in torch, straight from their definition.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy.integrate import solve_ivp
+from scipy.special import erf
+
+from ntkbench.networks import FullyConnected, Parameters
+
+ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "relu": lambda z: np.where(z.real > 0, z, 0),
+    "tanh": np.tanh,
+    "erf": erf,
+    "gelu": lambda z: 0.5 * z * (1 + erf(z / math.sqrt(2))),
+    "softplus": lambda z: np.log(1 + np.exp(z)),
+    "identity": lambda z: z,
+}
+"""For real or complex z, analytic in z where the activation is."""
+
+TORCH_ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "relu": torch.relu,
+    "tanh": torch.tanh,
+    "erf": torch.erf,
+    "gelu": lambda z: 0.5 * z * (1 + torch.erf(z / math.sqrt(2))),
+    "softplus": lambda z: torch.log(1 + torch.exp(z)),
+    "identity": lambda z: z,
+}
+
+
+def flatten(theta: Parameters, seed: int) -> np.ndarray:
+    """All parameters of one seed as one vector (P,)."""
+    return np.concatenate([theta[name][seed].ravel() for name in sorted(theta)])
+
+
+def unflatten(net: FullyConnected, vector: np.ndarray) -> Parameters:
+    """The inverse of `flatten` for vectors with any leading axes, which take the place of the seed axis: (..., P)."""
+    shapes = {name: array.shape[1:] for name, array in net.initialize(0, [0]).items()}
+    theta, start = {}, 0
+    for name in sorted(shapes):
+        size = math.prod(shapes[name])
+        theta[name] = vector[..., start : start + size].reshape(*vector.shape[:-1], *shapes[name])
+        start += size
+    return theta
+
+
+def network(net: FullyConnected, vector: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Outputs (..., n, O) for parameters (..., P), real or complex, and points (n, d)."""
+    theta = unflatten(net, vector)
+    total = 0
+    for copy, copy_weight in enumerate(net.copy_weights):
+        h = x
+        for l, layer in enumerate(net.layers, start=1):
+            z = layer.weight_multiplier * np.einsum("...ji,...ni->...nj", theta[f"W{l}"][..., copy, :, :], h)
+            if net.bias_variance > 0:
+                z = z + layer.bias_multiplier * theta[f"b{l}"][..., copy, None, :]
+            h = ACTIVATIONS[net.activation](z) if l <= net.depth else z
+        total = total + copy_weight * h
+    return total
+
+
+def jacobian(net: FullyConnected, vector: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """`d f / d theta`, (P, n, O), by a complex step in every parameter."""
+    tiny = 1e-30
+    return network(net, vector + 1j * tiny * np.eye(vector.size), x).imag / tiny
+
+
+def ntk(net: FullyConnected, vector: np.ndarray, x1: np.ndarray, x2: np.ndarray) -> np.ndarray:
+    """Contraction of Jacobians, (n1, n2)."""
+    one, two = jacobian(net, vector, x1)[..., 0], jacobian(net, vector, x2)[..., 0]
+    return net.mobility * one.T @ two
+
+
+def loss_gradient(net: FullyConnected, vector: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Gradient of `(1/2n) sum_a |f_a - y_a|^2`, (P,)."""
+    residual = network(net, vector, x) - y
+    return np.einsum("pno,no->p", jacobian(net, vector, x), residual) / len(x)
+
+
+def gradient_flow(net: FullyConnected, vector: np.ndarray, x: np.ndarray, y: np.ndarray, times: list[float]) -> np.ndarray:
+    """Parameters at every time, (T, P), by scipy's adaptive DOP853 on the flat vector."""
+    solution = solve_ivp(
+        lambda _, v: -net.mobility * loss_gradient(net, v, x, y),
+        (0.0, times[-1]),
+        vector,
+        method="DOP853",
+        t_eval=times,
+        rtol=1e-12,
+        atol=1e-13,
+    )
+    return solution.y.T
+
+
+def hierarchy(net: FullyConnected, vector: np.ndarray, x: np.ndarray, order: int) -> dict[int, np.ndarray]:
+    """`K_{r+1}(.., c) = mobility <grad K_r(..), grad f_c>` by differentiating K_r along grad f_c, again and again."""
+    points = torch.tensor(x, dtype=torch.float64)
+
+    def f(parameters: torch.Tensor) -> torch.Tensor:
+        return _torch_network(net, parameters, points)[:, 0]
+
+    kernel, found = f, {}
+    for r in range(2, order + 1):
+        kernel = _along_gradients(kernel, f, net.mobility)
+        found[r] = kernel(torch.tensor(vector)).numpy()
+    return found
+
+
+def _along_gradients(
+    kernel: Callable[[torch.Tensor], torch.Tensor], f: Callable[[torch.Tensor], torch.Tensor], mobility: float
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    def next_kernel(parameters: torch.Tensor) -> torch.Tensor:
+        gradients = torch.func.jacrev(f)(parameters)
+        along = [torch.func.jvp(kernel, (parameters,), (gradient,))[1] for gradient in gradients]
+        return mobility * torch.stack(along, dim=-1)
+
+    return next_kernel
+
+
+def _torch_network(net: FullyConnected, vector: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    theta = unflatten(net, vector)
+    total = torch.zeros((), dtype=torch.float64)
+    for copy, copy_weight in enumerate(net.copy_weights):
+        h = x
+        for l, layer in enumerate(net.layers, start=1):
+            z = layer.weight_multiplier * h @ theta[f"W{l}"][copy].T
+            if net.bias_variance > 0:
+                z = z + layer.bias_multiplier * theta[f"b{l}"][copy]
+            h = TORCH_ACTIVATIONS[net.activation](z) if l <= net.depth else z
+        total = total + copy_weight * h
+    return total

@@ -1,0 +1,29 @@
+"""A copy of the checkout without results, to run the workflow in: `python tests/scratch.py FOLDER`."""
+
+import shutil
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = ("ntkbench", "workflow", "profiles")
+PAPER = (".typ", ".bib", ".json")
+
+
+def copy_checkout(destination: Path) -> None:
+    """Copy what the workflow needs, sources only.
+
+    Raises:
+        FileExistsError: if `destination` holds a copy already.
+    """
+    destination.mkdir(parents=True, exist_ok=True)
+    for folder in FOLDERS:
+        shutil.copytree(ROOT / folder, destination / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy2(ROOT / "Snakefile", destination)
+    (destination / "paper").mkdir()
+    for file in (ROOT / "paper").iterdir():
+        if file.is_file() and file.suffix in PAPER:
+            shutil.copy2(file, destination / "paper")
+
+
+if __name__ == "__main__":
+    copy_checkout(Path(sys.argv[1]))

@@ -1,0 +1,34 @@
+rule analyse:
+    """Rates, intervals, controls and verdicts of a claim."""
+    input:
+        inputs=of_claim(rules.inputs.output[0]),
+        measurements=lambda wildcards: [
+            path for pattern in per_backend(rules.measure.output[0]) for path in of_claim(pattern)(wildcards)
+        ],
+        crosscheck=of_claim(rules.crosscheck.output[0]),
+        code=code("analyse", "claim"),
+    output:
+        quantities=f"{RESULTS}/quantities/{{claim}}.csv",
+        judgements=f"{RESULTS}/judgements/{{claim}}.csv",
+    params:
+        cells=cells,
+        backends=list(STUDY.backends),
+    script:
+        "../scripts/analyse.py"
+
+
+rule collect:
+    """The tables of the whole study, and where it ran."""
+    input:
+        judgements=expand(rules.analyse.output.judgements, claim=STUDY.cases),
+        crosscheck=everywhere(rules.crosscheck.output[0]),
+        measurements=[path for pattern in per_backend(rules.measure.output[0]) for path in everywhere(pattern)],
+        code=code("collect"),
+    output:
+        verdicts=report(f"{RESULTS}/verdicts.csv", category="Verdicts", caption="../report/verdicts.rst"),
+        crosscheck=report(f"{RESULTS}/crosscheck.csv", category="Cross-check", caption="../report/crosscheck.rst"),
+        environment=f"{RESULTS}/environment.json",
+    params:
+        study=STUDY.name,
+    script:
+        "../scripts/collect.py"

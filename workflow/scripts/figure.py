@@ -1,0 +1,16 @@
+from pathlib import Path
+
+from ntkbench.stages.session import job
+
+with job(snakemake.threads):
+    from ntkbench import claims, figures, records
+    from ntkbench.stages.cell import Cell
+
+    cells = [Cell.make(**cell) for cell in snakemake.params.cells]
+    figures.draw_claim(
+        claims.get(snakemake.params.claim),
+        records.read_table(Path(snakemake.input.quantities), "quantities"),
+        records.read_table(Path(snakemake.input.verdicts), "verdicts"),
+        Path(snakemake.output.svg).with_suffix(""),
+        cases={cell.name: cell.case for cell in cells},
+    )

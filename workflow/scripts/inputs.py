@@ -1,0 +1,9 @@
+from pathlib import Path
+
+from ntkbench.stages.session import job
+
+with job(snakemake.threads):
+    from ntkbench.stages.cell import Cell
+    from ntkbench.stages.prepare import prepare
+
+    prepare(Cell.make(**snakemake.params.cell), Path(snakemake.output[0]))
