@@ -32,14 +32,11 @@ include: "workflow/rules/paper.smk"
 report: "workflow/report/workflow.rst"
 
 
-localrules:
-    all,
-    collect,
-
-
 rule all:
     default_target: True
     input:
+        rules.collect.input.measurements,
+        rules.collect.input.crosscheck,
         rules.collect.output,
         rules.paper.output,
 

@@ -1,7 +1,10 @@
 """The command line: what is claimed, what was found, whether a study is valid, whether two runs agree."""
 
 import json
+import math
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -55,15 +58,16 @@ def show(claim_id: Annotated[str, typer.Argument(metavar="CLAIM", help="For inst
 @app.command()
 def verdicts(results: Results) -> None:
     """Print the verdicts of a run, and where its paper is."""
-    frame = _or_exit(lambda: records.read_table(results / "verdicts.csv", "verdicts"))
+    rows = _or_exit(lambda: records.read_rows(results / "verdicts.csv", "verdicts"))
     table = Table("claim", "expectation", "case", "backend", "expected", "estimate [95% interval]", "verdict")
-    for row in frame.itertuples():
-        estimate = "" if row.estimate != row.estimate else f"{row.estimate:.3g} [{row.ci_low:.3g}, {row.ci_high:.3g}]"
-        verdict = f"[{STYLES.get(row.verdict, 'white')}]{row.verdict}[/]"
-        table.add_row(row.claim, row.expectation, row.case, row.backend, row.expected, estimate.replace("[", r"\["), verdict)
+    for row in rows:
+        numbers = "{estimate:.3g} \\[{ci_low:.3g}, {ci_high:.3g}]".format(**row)
+        estimate = "" if math.isnan(row["estimate"]) else numbers
+        names = (row[name] for name in ("claim", "expectation", "case", "backend", "expected"))
+        table.add_row(*names, estimate, f"[{STYLES[row['verdict']]}]{row['verdict']}[/]")
     console.print(table)
-    counts = frame["verdict"].value_counts()
-    console.print(f"{len(frame)} verdicts: " + ", ".join(f"{counts.get(name, 0)} {name}" for name in STYLES))
+    counts = Counter(row["verdict"] for row in rows)
+    console.print(f"{len(rows)} verdicts: " + ", ".join(f"{counts[name]} {name}" for name in STYLES))
     paper = Path("paper/main.pdf")
     if paper.is_file():
         console.print(f"The paper: {paper.resolve()}")
@@ -73,7 +77,7 @@ def verdicts(results: Results) -> None:
 def validate(studies: Annotated[list[Path], typer.Argument(metavar="STUDY...", help="Study files (YAML).")]) -> None:
     """Check study files; every problem is named with its key, its value and the mend."""
     for path in studies:
-        study = _or_exit(lambda path=path: config.load(path))
+        study = _or_exit(partial(config.load, path))
         cases = sum(len(of_claim) for of_claim in study.cases.values())
         typer.echo(f"{path} is valid: {len(study.cases)} claims, {cases} cases")
 
@@ -102,10 +106,27 @@ def schema() -> None:
 
 @app.command()
 def compare(results: Results, reference: Annotated[Path, typer.Argument(help="The run to compare with.")]) -> None:
-    """Say which verdicts and estimates of two runs agree within their intervals; exit code 1 if any does not."""
-    ours, theirs = (_or_exit(lambda f=f: records.read_table(f / "verdicts.csv", "verdicts")) for f in (results, reference))
-    compared = comparison.compare_runs(ours, theirs)
-    typer.echo(compared)
+    """Say which verdicts and estimates of two runs agree within their intervals; exit code 1 if any differs."""
+
+    def read_and_compare() -> list[comparison.ComparisonRow]:
+        ours, theirs = (records.read_rows(folder / "verdicts.csv", "verdicts") for folder in (results, reference))
+        return comparison.compare_runs(ours, theirs)
+
+    compared = _or_exit(read_and_compare)
+    table = Table(
+        "claim", "expectation", "case", "backend", "verdict", "reference", "estimate", "reference", "outcome", "reason"
+    )
+    for row in compared:
+        if row.outcome != "reproduced":
+            numbers = (f"{row.estimate:.3g}", f"{row.reference_estimate:.3g}")
+            names = (row.claim, row.expectation, row.case, row.backend, row.verdict, row.reference_verdict)
+            table.add_row(*names, *numbers, row.outcome, row.reason)
+    if table.row_count:
+        console.print(table)
+    counts = Counter(row.outcome for row in compared)
+    console.print(f"{len(compared)} verdicts compared with {reference}: " + ", ".join(f"{n} {o}" for o, n in counts.items()))
+    if counts["differs"]:
+        raise typer.Exit(1)
 
 
 def claims_table() -> str:

@@ -51,7 +51,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "ci_high": "float",
         "verdict": "str",
         "control": "str",
-        "seeds": "int",
+        "seeds": "str",
         "range": "str",
         "case": "str",
         "margin": "float",
@@ -173,14 +173,12 @@ def write_table(path: Path, table: str, rows: Iterable[Mapping[str, Any]]) -> No
     write_bytes(path, text.getvalue().encode())
 
 
-def read_table(path: Path, table: str) -> "pd.DataFrame":
-    """Read a csv that `write_table` wrote: text columns as str, numbers as float64 or int64, `agrees` as bool.
+def read_rows(path: Path, table: str) -> list[dict[str, Any]]:
+    """Read a csv that `write_table` wrote, one dictionary per row, with values of the columns' kinds.
 
     Raises:
         RecordError: if the file is missing, unreadable, truncated, or has other columns or kinds of values.
     """
-    import pandas as pd
-
     try:
         text = _read(path).decode()
     except UnicodeDecodeError as error:
@@ -192,11 +190,20 @@ def read_table(path: Path, table: str) -> "pd.DataFrame":
     if not text.endswith("\n") or any(len(line) != len(columns) for line in lines):
         raise RecordError(f"{path} is truncated; {MEND}")
     try:
-        values = {name: [_parse(kind, line[index]) for line in lines] for index, (name, kind) in enumerate(columns.items())}
+        return [{name: _parse(columns[name], text) for name, text in zip(columns, line, strict=True)} for line in lines]
     except ValueError as error:
         raise RecordError(f"{path} is damaged: {error}; {MEND}") from error
+
+
+def read_table(path: Path, table: str) -> "pd.DataFrame":
+    """As `read_rows`, as a data frame: text columns as str, numbers as float64 or int64, `agrees` as bool."""
+    import pandas as pd
+
+    rows = read_rows(path, table)
     dtypes = {"str": "str", "int": "int64", "float": "float64", "bool": "bool"}
-    return pd.DataFrame({name: pd.Series(values[name], dtype=dtypes[kind]) for name, kind in columns.items()})
+    return pd.DataFrame(
+        {name: pd.Series([row[name] for row in rows], dtype=dtypes[kind]) for name, kind in COLUMNS[table].items()}
+    )
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -65,7 +65,9 @@ CASES = (
     Case("identity-1-antisymmetric", FullyConnected(2, 4, 1, "identity", antisymmetric=True), False),
     Case("relu-2-biases", FullyConnected(3, 6, 2, "relu", weight_variance=2.0, bias_variance=0.1)),
     Case("tanh-2-outputs", FullyConnected(3, 5, 2, "tanh", output_dim=2, bias_variance=0.1), False),
-    Case("relu-1-outputs-standard", FullyConnected(3, 5, 1, "relu", output_dim=3, parametrization="standard", antisymmetric=True)),
+    Case(
+        "relu-1-outputs-standard", FullyConnected(3, 5, 1, "relu", output_dim=3, parametrization="standard", antisymmetric=True)
+    ),
 )
 ONE_OUTPUT = tuple(case for case in CASES if case.net.output_dim == 1)
 SMOOTH = tuple(case for case in ONE_OUTPUT if case.net.activation != "relu")

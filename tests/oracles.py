@@ -5,6 +5,7 @@ hierarchy are nested forward mode in torch, straight from their definition.
 """
 
 import math
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -105,9 +106,12 @@ def hierarchy(net: FullyConnected, vector: np.ndarray, x: np.ndarray, order: int
         return _torch_network(net, parameters, points)[:, 0]
 
     kernel, found = f, {}
-    for r in range(2, order + 1):
-        kernel = _along_gradients(kernel, f, net.mobility)
-        found[r] = kernel(torch.tensor(vector)).numpy()
+    with warnings.catch_warnings():
+        # torch's forward mode warns of its own use of a deprecated compiler when first called.
+        warnings.filterwarnings("ignore", message="`torch.jit", category=DeprecationWarning)
+        for r in range(2, order + 1):
+            kernel = _along_gradients(kernel, f, net.mobility)
+            found[r] = kernel(torch.tensor(vector)).numpy()
     return found
 
 

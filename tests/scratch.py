@@ -6,7 +6,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("ntkbench", "workflow", "profiles")
-PAPER = (".typ", ".bib", ".json")
 
 
 def copy_checkout(destination: Path) -> None:
@@ -19,10 +18,8 @@ def copy_checkout(destination: Path) -> None:
     for folder in FOLDERS:
         shutil.copytree(ROOT / folder, destination / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy2(ROOT / "Snakefile", destination)
-    (destination / "paper").mkdir()
-    for file in (ROOT / "paper").iterdir():
-        if file.is_file() and file.suffix in PAPER:
-            shutil.copy2(file, destination / "paper")
+    made = shutil.ignore_patterns("main.pdf", "figures", "generated")
+    shutil.copytree(ROOT / "paper", destination / "paper", ignore=made)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,15 @@ from ntkbench import records
 from ntkbench.records import RecordError, read_json, read_record, read_table, write_json, write_record, write_table
 
 ARRAYS = {"16/f": np.linspace(-1, 1, 12).reshape(3, 4), "16/K2": np.arange(6, dtype=np.float32), "32/f": np.full(2, np.nan)}
-FACTS = {"kind": "measurement", "claim": "family/name", "case": "a", "backend": "torch", "code": "c0", "config": "f0", "inputs": "i0"}
+FACTS = {
+    "kind": "measurement",
+    "claim": "family/name",
+    "case": "a",
+    "backend": "torch",
+    "code": "c0",
+    "config": "f0",
+    "inputs": "i0",
+}
 VERDICT = {
     "claim": "family/name",
     "expectation": "rate",
@@ -27,7 +35,7 @@ VERDICT = {
     "ci_high": -1e-300,
     "verdict": "supported",
     "control": "rejected",
-    "seeds": 8,
+    "seeds": "8",
     "range": "16..64",
     "case": "a",
     "margin": 0.2,
@@ -59,8 +67,8 @@ def test_divergence_is_data_and_is_counted(written: Path) -> None:
 def test_equal_contents_have_equal_bytes_and_hash(written: Path, tmp_path: Path) -> None:
     write_record(tmp_path / "again.npz", ARRAYS, FACTS)
     assert (tmp_path / "again.npz").read_bytes() == written.read_bytes()
-    changed = {**ARRAYS, "16/f": ARRAYS["16/f"] + 1e-16 * (np.arange(12).reshape(3, 4) == 5)}
-    changed["16/f"].ravel()[5] = np.nextafter(ARRAYS["16/f"].ravel()[5], 1)
+    changed = {**ARRAYS, "16/f": ARRAYS["16/f"].copy()}
+    changed["16/f"][1, 1] = np.nextafter(ARRAYS["16/f"][1, 1], 1)
     write_record(tmp_path / "changed.npz", changed, FACTS)
     assert read_record(tmp_path / "changed.npz").content != read_record(written).content
 
@@ -79,7 +87,7 @@ def test_objects_and_infinite_facts_are_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(position=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
 def test_a_flipped_byte_is_refused_or_harmless(tmp_path_factory: pytest.TempPathFactory, position: float, flip: int) -> None:
     path = tmp_path_factory.getbasetemp() / "flipped.npz"
@@ -113,7 +121,7 @@ def test_an_array_that_was_replaced_is_refused(tmp_path: Path) -> None:
     with np.load(path) as file:
         contents = dict(file)
     np.savez(path, **{**contents, "16/f": contents["16/f"] * (1 + 1e-8)})
-    with pytest.raises(RecordError, match="does? not have the hash|do not have the hash"):
+    with pytest.raises(RecordError, match="do not have the hash"):
         read_record(path)
 
 
@@ -204,14 +212,14 @@ def test_a_full_disk_is_named() -> None:
 
 def test_tables_keep_every_digit_and_kind(tmp_path: Path) -> None:
     path = tmp_path / "verdicts.csv"
-    write_table(path, "verdicts", [VERDICT, {**VERDICT, "estimate": np.float64(np.inf), "seeds": np.int64(3)}])
+    write_table(path, "verdicts", [VERDICT, {**VERDICT, "estimate": np.float64(np.inf), "seeds": "3"}])
     frame = read_table(path, "verdicts")
     assert list(frame.columns) == list(records.COLUMNS["verdicts"])
     assert frame["estimate"].tolist() == [-1 / 3, np.inf]
     assert frame["ci_high"][0] == -1e-300
     assert frame["reason"][0] == VERDICT["reason"]
     assert np.isnan(frame["p_value"]).all()
-    assert frame["seeds"].tolist() == [8, 3]
+    assert frame["seeds"].tolist() == ["8", "3"]
 
 
 def test_an_empty_table_has_its_columns(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ class Panel:
         quantities: what is drawn, in the order of colours.
         ylabel: with symbols in matplotlib mathtext.
         where: case fields that select the cases of the panel, as in `Expectation.where`.
-        slope: the exponent drawn as the theory's line, None for none.
+        slope: the exponent drawn as the theory's line; None where each quantity has its own, that of its `Rate`.
     """
 
     title: str

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from ntkbench import records
@@ -19,8 +21,14 @@ from ntkbench.figures.panels import Content
 QUANTITY_COLUMNS = ("claim", "case", "control", "backend", "quantity", "width", "time", "seed", "value")
 VERDICT_COLUMNS = ("claim", "expectation", "case", "backend", "estimate", "ci_low", "ci_high")
 METADATA = {"svg": {"Date": None, "Creator": "ntkbench"}, "png": {"Software": None}}
-LEGEND_LINE = 0.135
-"""Height of a line of a legend, inches."""
+PANEL_HEIGHT = 2.1
+"""With its axis and without title and legend, inches."""
+TITLE_LINE = 0.16
+KEY_HEIGHT = 0.25
+LETTER = 3.7
+"""Mean width of a letter of a legend, points."""
+AXIS_MARGIN = 0.5
+"""Room left of a panel for its axis, inches."""
 
 
 def draw_claim(
@@ -54,21 +62,20 @@ def compose(claim: Claim, quantities: pd.DataFrame, verdicts: pd.DataFrame, *, c
     columns = 3 if len(claim.figure) in (3, 5, 6) else min(2, len(claim.figure))
     rows = math.ceil(len(claim.figure) / columns)
     places = _places(claim, cases)
-    figure = Figure(figsize=(style.TEXT_WIDTH, 1), layout="constrained")
+    figure = Figure(figsize=(style.TEXT_WIDTH, 1), layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.04))
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.04)  # type: ignore[union-attr]
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    legend_lines = 0
+    letters = int(72 * (style.TEXT_WIDTH / columns - AXIS_MARGIN) / LETTER)
+    height = 0.0
     for k, (axes, panel) in enumerate(zip(grid, claim.figure, strict=False)):
-        content = Content(claim, panel, cases, quantities, verdicts, places)
-        panels.draw(axes, content)
-        title = textwrap.fill(panel.title, 40 if columns > 2 else 56)
+        panels.draw(axes, Content(claim, panel, cases, quantities, verdicts, places, letters))
+        title = textwrap.fill(panel.title, int(0.95 * letters))
         axes.set_title(f"({chr(ord('a') + k)}) {title}" if len(claim.figure) > 1 else title)
-        legend_lines = max(legend_lines, math.ceil(len(axes.get_legend().legend_handles) / axes.get_legend()._ncols))
+        height = max(height, TITLE_LINE * (title.count("\n") + 1) + _legend_height(axes))
     for axes in grid[len(claim.figure) :]:
         axes.set_axis_off()
-    _key(figure, sorted(set(quantities["backend"]), key=lambda name: (name != panels.FIRST, name)))
-    figure.set_size_inches(style.TEXT_WIDTH, rows * (2.35 + LEGEND_LINE * legend_lines) + 0.25)
+    _key(figure, claim, sorted(set(quantities["backend"]), key=lambda name: (name != panels.FIRST, name)))
+    figure.set_size_inches(style.TEXT_WIDTH, rows * (PANEL_HEIGHT + height) + KEY_HEIGHT)
     return figure
 
 
@@ -90,13 +97,22 @@ def _places(claim: Claim, cases: Mapping[str, Case]) -> dict[str, int]:
     return places
 
 
-def _key(figure: Figure, backends: list[str]) -> None:
+def _legend_height(axes: Axes) -> float:
+    """Of the panel's legend, inches."""
+    legend, figure = axes.get_legend(), axes.get_figure(root=True)
+    return 0.0 if legend is None or figure is None else float(legend.get_window_extent().height / figure.dpi)
+
+
+def _key(figure: Figure, claim: Claim, backends: list[str]) -> None:
     """What the marks mean, once for all panels."""
     marks = [
         Line2D([], [], color=style.THEORY, marker="o", ls="-", label=panels.FIRST)
         if backend == panels.FIRST
-        else Line2D([], [], color=style.THEORY, marker="s", ms=4.8, mew=0.7, mfc="none", ls="none", label=backend)
+        else Line2D([], [], color=style.THEORY, **style.OPEN_SQUARES, label=backend)
         for backend in backends
     ]
-    bars = Line2D([], [], color="none", label="bars: 95% intervals over seeds; in the legends: fitted slope [95% interval]")
+    text = "bars: 95% intervals over seeds"
+    if any(panel.kind == "rate" for panel in claim.figure):
+        text += "; wide pale line: fit, its slope [95% interval] in the legend"
+    bars = Line2D([], [], color="none", label=text)
     figure.legend(handles=[*marks, bars], loc="outside lower center", ncols=len(marks) + 1, columnspacing=1.2)

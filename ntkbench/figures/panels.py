@@ -1,6 +1,6 @@
 """The three kinds of panels. torch is drawn as filled circles on a line, jax as open squares over them."""
 
-import math
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -10,15 +10,18 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogFormatterSciNotation, LogLocator, NullLocator
+from matplotlib.transforms import ScaledTranslation
 
 from ntkbench.claims.base import Case, Claim, Panel
-from ntkbench.figures import series, style
-from ntkbench.figures.series import Line, Points, Slope
+from ntkbench.figures import axis, series, slopes, style
+from ntkbench.figures.series import Line, Points
 from ntkbench.verdicts.expectations import Rate
 
 MOST_NOTES = 3
-MOST_TICKS = 8
+AXIS_HEIGHT = 0.37
+"""Of tick labels and axis label below a panel, inches."""
+HANDLE_LETTERS = 8
+"""Room of a legend's line and marker, in letters."""
 FIRST, SECOND = "torch", "jax"
 """Drawn as filled circles and as open squares."""
 
@@ -31,6 +34,7 @@ class Content:
         claim, panel: as data.
         cases: name -> case, regular cases and controls, in the order of the study.
         quantities, verdicts: tidy tables, of this claim.
+        letters: that fit on a line as wide as the panel.
         places: regular case -> its place among the colours, the same in all panels of the figure.
     """
 
@@ -40,6 +44,7 @@ class Content:
     quantities: pd.DataFrame
     verdicts: pd.DataFrame
     places: Mapping[str, int]
+    letters: int
 
     @property
     def backends(self) -> list[str]:
@@ -47,6 +52,7 @@ class Content:
         return sorted(set(self.quantities["backend"]), key=lambda name: (name != FIRST, name))
 
     def lines(self) -> list[Line]:
+        """What the panel draws; ValueError if there is nothing."""
         return series.lines(self.claim, self.panel, self.cases, self.quantities)
 
 
@@ -64,35 +70,54 @@ def draw(axes: Axes, content: Content) -> None:
         )
     entries = kinds[content.panel.kind](axes, content)
     axes.set_ylabel(content.panel.ylabel)
-    columns = 3 if content.panel.kind == "time" else 1
-    axes.legend(handles=entries, loc="upper left", bbox_to_anchor=(0, -0.2), borderaxespad=0, ncols=columns)
+    _legend(axes, entries, content.letters)
+
+
+def _legend(axes: Axes, entries: list[Artist], letters: int) -> None:
+    """Below the panel and no wider than it (a wider one would make the panel collapse)."""
+    for entry in entries:
+        entry.set_label(_wrap(str(entry.get_label()), letters - HANDLE_LETTERS))
+    longest = max(len(text) for entry in entries for text in str(entry.get_label()).splitlines())
+    columns = max(1, letters // (longest + HANDLE_LETTERS + 1))
+    below = axes.transAxes + ScaledTranslation(0, -AXIS_HEIGHT, axes.figure.dpi_scale_trans)
+    axes.legend(
+        handles=entries, loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=below, borderaxespad=0, ncols=columns,
+        columnspacing=1.0,
+    )  # fmt: skip
+
+
+def _wrap(text: str, letters: int) -> str:
+    return textwrap.fill(text, letters, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _rate(axes: Axes, content: Content) -> list[Artist]:
-    entries, notes, drawn = [], {}, []
+    entries: list[Artist] = []
+    notes: dict[str, str] = {}
+    drawn = []
     lines = content.lines()
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     for line, look in _looks(content, lines):
         how = series.location(content.claim, content.panel, line.shown)
-        slopes = {}
+        found = {}
         for backend in content.backends:
             points = series.along_widths(content.quantities, line, backend, how)
             if not len(points.x):
                 continue
             _markers(axes, points, look, backend)
-            _collect(notes, line, "width", points)
+            _collect(notes, line, points)
             slope = series.slope(content.claim, line, content.cases[line.case], backend, content.verdicts)
             if slope is not None:
-                slopes[backend] = slope
+                found[backend] = slope
+                if backend == FIRST:
+                    slopes.fit(axes, points, look.label, look.colour, slope, how)
             drawn.append((line, points))
-        entries.append(_entry(look, _with_slopes(look.label, slopes)))
-    _width_axis(axes, [points for _, points in drawn])
-    _log_limits(axes, [points for _, points in drawn])
-    _theory(axes, content, [(line, points) for line, points in drawn if not line.control])
-    _ticks_of_values(axes)
-    _write_notes(axes, notes)
-    return entries
+        entries.append(_entry(look, slopes.with_slopes(look.label, found)))
+    axis.width_axis(axes, [points for _, points in drawn], content.letters)
+    axis.log_limits(axes, [points for _, points in drawn])
+    slopes.theory(axes, _expected(content, [(line, points) for line, points in drawn if not line.control]))
+    axis.ticks_of_values(axes)
+    return entries + _notes(notes)
 
 
 def _time(axes: Axes, content: Content) -> list[Artist]:
@@ -112,20 +137,25 @@ def _time(axes: Axes, content: Content) -> list[Artist]:
                 points = series.along_times(content.quantities, line, backend, width, how)
                 if len(points.x):
                     _markers(axes, points, look, backend, band=True)
-                    _collect(notes, line, f"width {width}, t", points)
+                    if points.gaps:
+                        since, why = next(iter(points.gaps.items()))
+                        notes[f"{line.case}, width {width}, from t = {since:g}"] = why
                     drawn.append(points)
-    _log_limits(axes, drawn)
+    axis.log_limits(axes, drawn)
+    axis.ticks_at(axes, sorted({x for points in drawn for x in points.x}), content.letters)
     axes.set_xlabel("gradient-flow time t")
-    _ticks_of_values(axes)
-    _write_notes(axes, notes)
-    entries = [Line2D([], [], color=colours[width], label=f"width {width}") for width in widths]
+    axis.ticks_of_values(axes)
+    entries: list[Artist] = [Line2D([], [], color=colours[width], label=f"width {width}") for width in widths]
     names = _names(lines)
-    several = len(lines) > 1
-    return entries + [Line2D([], [], color=style.THEORY, ls=style.line(k), label=names[x]) for k, x in enumerate(lines) if several]
+    if len(lines) > 1:
+        entries += [Line2D([], [], color=style.THEORY, ls=style.line(k), label=names[line]) for k, line in enumerate(lines)]
+    return [*entries, *_notes(notes)]
 
 
 def _paired(axes: Axes, content: Content) -> list[Artist]:
-    entries, notes, drawn = [], {}, []
+    entries: list[Artist] = []
+    notes: dict[str, str] = {}
+    drawn = []
     lines = content.lines()
     axes.set_xscale("log", base=2)
     axes.axhline(0.0, color=style.THEORY, lw=0.8, zorder=1)
@@ -134,27 +164,26 @@ def _paired(axes: Axes, content: Content) -> list[Artist]:
         axes.axhspan(-max(sizes), max(sizes), color=style.BAND, zorder=0)
     for k, (line, look) in enumerate(_looks(content, lines)):
         # Cases stand side by side at a width: their intervals would hide each other.
-        shift = 2 ** (0.09 * (k - (len(lines) - 1) / 2))
+        shift = 2 ** (min(0.09, 0.7 / len(lines)) * (k - (len(lines) - 1) / 2))
         for backend in content.backends:
             points = series.along_widths(content.quantities, line, backend, "signed")
             if len(points.x):
                 _markers(axes, points, look, backend, shift=shift)
-                _collect(notes, line, "width", points)
+                _collect(notes, line, points)
                 drawn.append(points)
         entries.append(_entry(look, look.label))
-    _width_axis(axes, drawn)
+    axis.width_axis(axes, drawn, content.letters)
     axes.margins(y=0.08)
-    _write_notes(axes, notes)
     bands: list[Artist] = [Patch(color=style.BAND, label=f"within the smallest effect, ±{max(sizes):g}")] if sizes else []
-    return entries + bands
+    return entries + bands + _notes(notes)
 
 
 @dataclass(frozen=True)
 class Look:
     """How a line is drawn, and its name."""
 
-    colour: str | tuple[float, float, float]
-    dashes: str | tuple[int, tuple[int, ...]]
+    colour: style.Colour
+    dashes: style.Dashes
     label: str
 
 
@@ -188,7 +217,7 @@ def _markers(axes: Axes, points: Points, look: Look, backend: str, shift: float 
     """One backend's points with intervals; the label of the artist says what it is, for whoever inspects the figure."""
     first = backend == FIRST
     label = f"_{look.label}|{backend}"
-    marks = {"marker": "o", "ls": look.dashes, "lw": 0.9} if first else {"marker": "s", "ls": "none", "mfc": "none", "ms": 4.8, "mew": 0.7}
+    marks = {"marker": "o", "ls": look.dashes, "lw": 0.9} if first else style.OPEN_SQUARES
     if band:
         axes.plot(points.x, points.centre, color=look.colour, label=label, **marks)
         if first:
@@ -202,43 +231,8 @@ def _entry(look: Look, text: str) -> Line2D:
     return Line2D([], [], color=look.colour, ls=look.dashes, marker="o", label=text)
 
 
-def number(value: float, digits: int = 2) -> str:
-    """Fixed decimals, with a minus sign proper."""
-    return f"{value:.{digits}f}".replace("-", "−")
-
-
-def _with_slopes(label: str, slopes: Mapping[str, Slope]) -> str:
-    """The line's name, then its fitted slope and interval: once if the backends agree to the digits shown."""
-    texts = {b: f"{number(s.estimate)} [{number(s.low)}, {number(s.high)}]" for b, s in slopes.items()}
-    if not texts:
-        return label
-    if len(set(texts.values())) == 1:
-        return f"{label}: {next(iter(texts.values()))}"
-    return f"{label}: " + ", ".join(f"{backend} {text}" for backend, text in texts.items())
-
-
-def _theory(axes: Axes, content: Content, drawn: list[tuple[Line, Points]]) -> None:
-    """A thin line of the expected slope under the data of each quantity, labelled directly."""
-    for exponent, points in _expected(content, drawn):
-        x = np.concatenate([p.x for p in points])
-        low = np.concatenate([np.where(p.low > 0, p.low, p.centre) for p in points])
-        good = np.isfinite(low)
-        if not good.any():
-            continue
-        ends = np.array([x[good].min(), x[good].max()])
-        factor = 0.6 * float(np.min(low[good] / x[good] ** exponent))
-        axes.plot(ends, factor * ends**exponent, color=style.THEORY, lw=0.7, zorder=1, label=f"_theory|{exponent:g}")
-        middle = math.exp(float(np.mean(np.log(ends))))
-        axes.annotate(
-            f"slope {exponent:g}".replace("-", "−"), (middle, factor * middle**exponent), xytext=(-3, -2), textcoords="offset points",
-            ha="right", va="top", fontsize=style.SMALL, color=style.THEORY,
-        )  # fmt: skip
-        bottom = factor * float(min(ends**exponent))
-        axes.set_ylim(bottom=min(axes.get_ylim()[0], bottom / 1.6))
-
-
 def _expected(content: Content, drawn: list[tuple[Line, Points]]) -> list[tuple[float, list[Points]]]:
-    """The panel's slope with all that is drawn; without one, the exponent of each quantity's `Rate`, with that quantity's points.
+    """The panel's slope with all that is drawn; without one, the exponent of each quantity's `Rate` with its points.
 
     Quantities of one exponent share a line.
     """
@@ -252,55 +246,15 @@ def _expected(content: Content, drawn: list[tuple[Line, Points]]) -> list[tuple[
     return list(groups.items())
 
 
-def _width_axis(axes: Axes, drawn: list[Points]) -> None:
-    widths = sorted({int(x) for points in drawn for x in points.x})
-    shown = widths[:: math.ceil(len(widths) / MOST_TICKS)]
-    axes.xaxis.set_major_locator(FixedLocator(shown))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}" if x < 10_000 else f"{x / 1024:g}k"))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlim(min(widths) / 1.35, max(widths) * 1.35)
-    axes.set_xlabel("width m")
-
-
-def _log_limits(axes: Axes, drawn: list[Points]) -> None:
-    """From the data and not from interval ends at zero, which a logarithmic axis would run after."""
-    if not drawn:
-        return
-    centre = np.concatenate([points.centre for points in drawn])
-    low = np.concatenate([points.low for points in drawn])
-    high = np.concatenate([points.high for points in drawn])
-    seen = centre[np.isfinite(centre) & (centre > 0)]
-    if len(seen):
-        ends = low[np.isfinite(low) & (low > seen.min() / 4)]
-        axes.set_ylim(min(seen.min(), *ends) / 1.5, max(seen.max(), *high[np.isfinite(high)]) * 1.5)
-
-
-def _ticks_of_values(axes: Axes) -> None:
-    """Whole decades; within one decade also 2 and 5, so that an axis never has fewer than two labels."""
-    low, high = axes.get_ylim()
-    decades = math.log10(high / low)
-    axes.yaxis.set_major_locator(LogLocator(base=10, numticks=9))
-    axes.yaxis.set_minor_locator(LogLocator(base=10, subs=(2.0, 5.0) if decades < 2 else tuple(range(2, 10)), numticks=20))
-    if decades < 2:
-        axes.yaxis.set_minor_formatter(LogFormatterSciNotation(base=10, labelOnlyBase=False, minor_thresholds=(10, 10)))
-        axes.tick_params(axis="y", which="minor", labelsize=6.5)
-    else:
-        axes.yaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
-
-
-def _collect(notes: dict[str, str], line: Line, axis: str, points: Points) -> None:
+def _collect(notes: dict[str, str], line: Line, points: Points) -> None:
     """Both backends say the same of the same seeds; one note serves both."""
     for x, why in points.gaps.items():
-        notes[f"{line.case}, {axis} {x:g}"] = why
+        notes[f"{line.case}, width {x:g}"] = why
 
 
-def _write_notes(axes: Axes, notes: Mapping[str, str]) -> None:
-    if not notes:
-        return
+def _notes(notes: Mapping[str, str]) -> list[Artist]:
+    """Legend entries that say where points are missing and why."""
     texts = [f"{where}: {why}" for where, why in notes.items()]
     if len(texts) > MOST_NOTES:
-        texts = [*texts[: MOST_NOTES - 1], f"and {len(texts) - MOST_NOTES + 1} more points with seeds not usable"]
-    axes.annotate(
-        "\n".join(texts), (1, 1), xycoords="axes fraction", xytext=(-3, -3), textcoords="offset points", ha="right", va="top",
-        fontsize=style.SMALL - 0.5, color="#A00000", bbox={"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1.0}, zorder=5,
-    )  # fmt: skip
+        texts = [*texts[: MOST_NOTES - 1], f"{len(texts) - MOST_NOTES + 1} more points missing, seeds not usable"]
+    return [Line2D([], [], color=style.ALERT, marker="x", ls="none", label=text) for text in texts]

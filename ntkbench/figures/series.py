@@ -64,11 +64,12 @@ def lines(claim: Claim, panel: Panel, cases: Mapping[str, Case], quantities: pd.
     """
     have = set(zip(quantities["case"], quantities["quantity"], strict=True))
     chosen = {name: case for name, case in cases.items() if selects(panel, case)}
-    regular = [Line(n, q, q, False) for q in panel.quantities for n, c in chosen.items() if c.control is None and (n, q) in have]
+    uncontrolled = [name for name, case in chosen.items() if case.control is None]
+    regular = [Line(name, q, q, False) for q in panel.quantities for name in uncontrolled if (name, q) in have]
     if not regular:
         raise ValueError(
             f"{claim.id}, panel {panel.title!r}: no rows to draw; it asks for {', '.join(panel.quantities)} of the cases "
-            f"{', '.join(n for n, c in chosen.items() if c.control is None) or '(none selected)'}, the table has "
+            f"{', '.join(uncontrolled) or '(none selected)'}, the table has "
             f"{', '.join(sorted({f'{q} of {c}' for c, q in have})) or 'no rows'}"
         )
     controls = []
@@ -166,9 +167,11 @@ def _rows(table: pd.DataFrame, line: Line, backend: str) -> pd.DataFrame:
 
 
 def _points(rows: pd.DataFrame, axis: str, how: Location) -> Points:
-    found = [(float(x), *summary(group["value"].to_numpy(dtype=float), how)) for x, group in rows.groupby(axis, sort=True)]
-    columns = np.array([item[:4] for item in found], dtype=float).reshape(-1, 4).T
-    return Points(*columns, gaps={item[0]: item[4] for item in found if item[4]})
+    groups = [(float(str(x)), group["value"].to_numpy(dtype=float)) for x, group in rows.groupby(axis, sort=True)]
+    found = [summary(values, how) for _, values in groups]
+    x = np.array([place for place, _ in groups])
+    centre, low, high = np.array([item[:3] for item in found], dtype=float).reshape(-1, 3).T
+    return Points(x, centre, low, high, {place: item[3] for (place, _), item in zip(groups, found, strict=True) if item[3]})
 
 
 def summary(values: np.ndarray, how: Location) -> tuple[float, float, float, str]:

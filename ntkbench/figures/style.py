@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib
 import seaborn
@@ -12,14 +13,20 @@ TEXT_WIDTH = 6.7
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's colours without the yellow, which is lost on white."""
 
-LINES: tuple[str | tuple[int, tuple[int, ...]], ...] = ("-", (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)))
+Colour = str | tuple[float, float, float]
+Dashes = str | tuple[int, tuple[float, ...]]
+
+LINES: tuple[Dashes, ...] = ("-", (0, (1, 1)), (0, (4, 1.5, 1, 1.5)), (0, (4, 1.5, 1, 1.5, 1, 1.5)))
 """Second code after colour; plain dashes are kept for the controls."""
 
 CONTROL = "#7F7F7F"
-CONTROL_LINES: tuple[tuple[int, tuple[int, ...]], ...] = ((0, (4, 2)), (0, (2, 2)), (0, (6, 2, 2, 2)))
+CONTROL_LINES: tuple[Dashes, ...] = ((0, (4, 2)), (0, (2, 2)), (0, (6, 2, 2, 2)))
 THEORY = "#333333"
 BAND = "#EFEFEF"
+ALERT = "#A00000"
 SMALL = 6.5
+OPEN_SQUARES: dict[str, Any] = {"marker": "s", "ls": "none", "mfc": "none", "ms": 4.8, "mew": 0.7}
+"""Larger than the circles that they are drawn over, so that agreement is seen as a circle in a square."""
 
 _RC = {
     "font.family": "sans-serif",
@@ -49,7 +56,7 @@ _RC = {
     "lines.markersize": 3.4,
     "legend.fontsize": SMALL,
     "legend.frameon": False,
-    "legend.handlelength": 2.2,
+    "legend.handlelength": 2.8,
     "legend.borderpad": 0.0,
     "legend.labelspacing": 0.25,
     "mathtext.fontset": "dejavusans",
@@ -73,7 +80,7 @@ def colour(index: int) -> str:
     return PALETTE[index % len(PALETTE)]
 
 
-def line(index: int) -> str | tuple[int, tuple[int, ...]]:
+def line(index: int) -> Dashes:
     """The line style of the `index`-th second code."""
     return LINES[index % len(LINES)]
 

@@ -5,15 +5,15 @@ from typing import Any
 Array = Any
 
 _NEARLY_PARALLEL = 0.1
-"""Pairs whose squared sine is below it are computed from differences of vectors. Above it, `1 - cos^2` costs half a digit at most."""
+"""Pairs whose squared sine is below it are computed from differences of vectors; above it `1 - cos^2` loses half a digit."""
 
 
 def parallelogram_areas(xp: Any, u1: Array, u2: Array, products: Array, memory_bytes: int) -> Array:
     """`sqrt(|u|^2 |v|^2 - (u.v)^2)` for all pairs of rows, (n1, n2), with an error of a few roundings of `|u| |v|`.
 
     From inner products alone the error at small angles is the square root of a rounding, 1e-8. For unit vectors the sine is
-    `|u - v| |u + v| / 2`, which has none of that (Kahan's angle formula); it is applied to nearly parallel pairs only, since it is
-    no matrix product.
+    `|u - v| |u + v| / 2`, which has none of that (Kahan's angle formula); it is applied to nearly parallel pairs only, since
+    it is no matrix product.
 
     Args:
         u1, u2: (n1, k) and (n2, k); products: `u1 @ u2.T`, (n1, n2).
@@ -46,5 +46,5 @@ def _normalize(xp: Any, u: Array) -> tuple[Array, Array]:
 def _spread(xp: Any, mask: Array, values: Array) -> Array:
     """An array shaped as `mask` with `values` where it is true, in row-major order (jax arrays cannot be assigned to)."""
     flat = xp.reshape(mask, (-1,))
-    positions = xp.cumulative_sum(xp.astype(flat, xp.int64))
+    positions = xp.cumulative_sum(xp.astype(flat, xp.int32), dtype=xp.int32)
     return xp.reshape(xp.take(values, xp.clip(positions - 1, 0, None), axis=0), mask.shape)

@@ -4,10 +4,10 @@ With `a_k(q) = E[sigma(sqrt(q) z) He_k(z)] / sqrt(k!)`, z standard normal, and c
 
     E[sigma(u) sigma(v)] = sum_k a_k(q1) a_k(q2) rho^k,
 
-and the same for sigma'. A pair costs one polynomial, where quadrature in two dimensions would cost thousands of evaluations of
-the activation; the quadrature left is one-dimensional, per variance. An activation analytic in the strip
-`|Im x| < s` has `a_k(q)` of size `exp(-sqrt(k) s / sqrt(q))`, which fixes the number of terms; on the real line the trapezoidal rule
-converges exponentially for such integrands (Trefethen & Weideman 2014), which fixes the nodes.
+and the same for sigma'. A pair costs one polynomial, where quadrature in two dimensions would cost thousands of
+evaluations of the activation; the quadrature left is one-dimensional, per variance. An activation analytic in the strip
+`|Im x| < s` has `a_k(q)` of size `exp(-sqrt(k) s / sqrt(q))`, which fixes the number of terms; on the real line the
+trapezoidal rule converges exponentially for such integrands (Trefethen & Weideman 2014), which fixes the nodes.
 """
 
 import math
@@ -20,7 +20,7 @@ import numpy as np
 Array = Any
 
 DIGITS = 40.0
-"""Series and quadrature are cut where the neglected terms are of size exp(-40), below float64's 2^-53 with room for constants."""
+"""Series and quadrature are cut where the neglected terms are of size exp(-40), below float64's exp(-36.7)."""
 
 MOST_TERMS = 4096
 """Terms of the longest series tried; it serves variances up to about 20 (tanh) or 90 (softplus)."""
@@ -56,8 +56,8 @@ def terms(activation: str, variance: float) -> int:
     needed = 48 + math.ceil((DIGITS / (2 * _STRIPS[activation])) ** 2 * variance)
     if needed > MOST_TERMS:
         raise ValueError(
-            f"{activation}'s limiting kernel asks for a series of {needed} terms at preactivation variance {variance:.4g}, more than "
-            f"{MOST_TERMS}: lower weight_variance or bias_variance, or scale the inputs to norm sqrt(d)"
+            f"{activation}'s limiting kernel asks for a series of {needed} terms at preactivation variance {variance:.4g}, "
+            f"more than {MOST_TERMS}: lower weight_variance or bias_variance, or scale the inputs to norm sqrt(d)"
         )
     return needed
 
@@ -109,19 +109,23 @@ def pair_expectations(activation: str, xp: Any, q1: Array, q2: Array, c: Array) 
     (x1, basis), (x2, _) = (_scaled_nodes(xp, q, count) for q in (q1, q2))
     sums = []
     for function in _FUNCTIONS[activation]:
-        rows, columns = function(xp, x1) @ basis, function(xp, x2) @ basis
-        sums.append(_mehler(xp, rows, columns, correlation))
+        sums.append(_mehler(xp, function(xp, x1) @ basis, (function(xp, x2) @ basis).T, correlation))
     return sums[0], sums[1]
 
 
 def _mehler(xp: Any, rows: Array, columns: Array, correlation: Array) -> Array:
-    """`sum_k rows[i, k] columns[j, k] correlation[i, j]^k` by Horner's rule, for coefficients (n1, K) and (n2, K)."""
+    """`sum_k rows[i, k] columns[k, j] correlation[i, j]^k` by Horner's rule, for coefficients (n1, K) and (K, n2).
+
+    Coefficients are taken at an index that is itself an array: jax would compile a slice at every constant index anew.
+    """
     height = max(1, _CACHED_ELEMENTS // correlation.shape[1])
+    indices = [xp.asarray([k], device=correlation.device) for k in range(rows.shape[1])]
+    across = [xp.take(columns, k, axis=0) for k in indices]
     blocks = []
     for start in range(0, correlation.shape[0], height):
-        rho, a = correlation[start : start + height, :], rows[start : start + height, :]
+        rho, down = correlation[start : start + height, :], rows[start : start + height, :]
         total = xp.zeros_like(rho)
-        for k in reversed(range(a.shape[1])):
-            total = total * rho + a[:, k, None] * columns[None, :, k]
+        for k, b in zip(reversed(indices), reversed(across), strict=True):
+            total = total * rho + xp.take(down, k, axis=1) * b
         blocks.append(total)
     return xp.concat(blocks)

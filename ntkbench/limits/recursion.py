@@ -19,9 +19,12 @@ _ARRAYS_PER_BLOCK = 16
 def kernels(net: FullyConnected, x1: Array, x2: Array | None = None, *, memory_bytes: int = 2**28) -> tuple[Array, Array]:
     """NNGP kernel and limiting NTK of `net` as its width goes to infinity; its own `width` plays no part.
 
-    With `v`, `b` the weight and bias variance: `Sigma^(1) = v x.x'/d + b`, `Sigma^(l+1) = v E[sigma(u) sigma(u')] + b` over
-    (u, u') ~ N(0, Sigma^(l)), `Theta^(1) = Sigma^(1)` and `Theta^(l+1) = Sigma^(l+1) + v Theta^(l) E[sigma'(u) sigma'(u')]`; returned are
-    `Sigma^(depth+1)` and `Theta^(depth+1)` (Jacot et al. 2018, Proposition 1 and Theorem 1; `v` and `b` as in Lee et al. 2019).
+    With `v`, `b` the weight and bias variance, and expectations over (u, u') ~ N(0, Sigma^(l)):
+
+        Sigma^(1) = v x.x'/d + b,    Sigma^(l+1) = v E[sigma(u) sigma(u')] + b,
+        Theta^(1) = Sigma^(1),       Theta^(l+1) = Sigma^(l+1) + v Theta^(l) E[sigma'(u) sigma'(u')];
+
+    returned are `Sigma^(depth+1)` and `Theta^(depth+1)` (Jacot et al. 2018, Proposition 1 and Theorem 1).
 
     What the specification changes:
 
@@ -31,13 +34,14 @@ def kernels(net: FullyConnected, x1: Array, x2: Array | None = None, *, memory_b
     - `standard` keeps the scales inside the parameters. Per weight matrix its gradients' Gram product is that of `ntk` times
       `fan_in / v`, per bias that of `ntk` over `b`. The mobility `1 / width` leaves `1/v` for a hidden or readout matrix
       (fan-in `width`), and `d / (v width)`, `1 / (b width)` for the input matrix and the biases, which vanish. Hence
-      `Theta^(1) = 0`, `Theta^(l+1) = E[sigma(u) sigma(u')] + v Theta^(l) E[sigma'(u) sigma'(u')]`, with a correction of order 1 / width.
+      `Theta^(1) = 0`, `Theta^(l+1) = E[sigma sigma] + v Theta^(l) E[sigma' sigma']`, with a correction of order 1 / width.
     - `antisymmetric` leaves the NTK, an average over equal copies, as it is. Its output is zero at t = 0, so the NNGP is that
       of one copy.
     - Outputs are independent and share one kernel: `output_dim` plays no part.
 
-    Accuracy in float64, for preactivation variances of order one: 1e-14 relative to the kernels' diagonal, on the diagonal and for
-    nearly coincident or antipodal points too. ReLU's derivative at 0 never matters: a zero input without biases gives zeros.
+    Accuracy in float64, for preactivation variances of order one: 1e-14 relative to the kernels' diagonal, also on the
+    diagonal itself and for nearly coincident or antipodal points. An input of zero without biases gives ReLU zeros,
+    whatever is taken for its derivative at 0.
 
     Args:
         x1: (n1, d) inputs, floating point; x2: (n2, d) of the same kind and dtype, None for `x1`.

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -105,7 +106,7 @@ class FullyConnected:
             case _:
                 return 1.0
 
-    @property
+    @cached_property
     def layers(self) -> tuple[Layer, ...]:
         """The `depth + 1` affine maps, readout last (any output scale is inside the readout's multipliers)."""
         widths = [self.input_dim, *[self.width] * self.depth, self.output_dim]

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ntkbench.claims.base import Case, Claim
+from ntkbench.data.sources import SOURCES
 from ntkbench.verdicts.expectations import Bound, Expectation, Identity, Paired, Rate
 from ntkbench.verdicts.fit import upper_half
 
@@ -102,13 +103,13 @@ def case_entry(name: str, case: Case) -> dict[str, Any]:
         "seeds": case.seeds,
         "widths": list(case.widths),
         "control": case.control,
-        "more": ", ".join(f"{key} {_short(value)}" for key, value in more.items()),
+        "more": ", ".join(f"{key} {_short(value)}".strip() for key, value in more.items()),
     }
 
 
 def _short(value: Any) -> str:
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return "" if value else "no"
     if isinstance(value, list):
         return "–".join(f"{v:g}" for v in ([value[0], value[-1]] if len(value) > 1 else value))
     return f"{value:g}" if isinstance(value, int | float) else str(value)
@@ -154,7 +155,7 @@ def _verdict_row(case: str, group: pd.DataFrame) -> dict[str, Any]:
         "case": case,
         "verdict": found[0] if len(found) == 1 else "split",
         "estimates": estimates,
-        "seeds": int(first["seeds"]),
+        "seeds": str(first["seeds"]),
         "range": str(first["range"]),
         "control": str(first["control"]),
         "reason": "; ".join(dict.fromkeys(str(reason) for reason in group["reason"] if str(reason))),
@@ -184,7 +185,7 @@ def worst(crosscheck: pd.DataFrame) -> dict[str, Any] | None:
 
 
 def example(claim: Claim, cases: Mapping[str, Case], quantities: pd.DataFrame, verdicts: pd.DataFrame) -> dict[str, Any] | None:
-    """The claim's first `Rate` on its first case, with its data by width, for the paper's worked example; None if it has none."""
+    """The paper's worked example: the claim's first `Rate` on its first case, with its data by width; None without one."""
     for expectation in claim.expectations:
         for name, case in cases.items():
             if isinstance(expectation, Rate) and case.control is None and expectation.applies(case):
@@ -237,12 +238,17 @@ def study_entry(entries: Sequence[Mapping[str, Any]], crosscheck: pd.DataFrame, 
         "notable": {name: _named(entries, name) for name in ("contradicted", "inconclusive", "invalid", "split")},
         "seeds": [min(c["seeds"] for c in cases), max(c["seeds"] for c in cases)],
         "widths": [min(widths), max(widths)],
-        "datasets": sorted({case["dataset"] for case in cases}),
+        "datasets": [dataset_entry(name) for name in sorted({case["dataset"] for case in cases})],
         "crosscheck": worst(crosscheck),
         "seconds": {name: plain(value) for name, value in facts["measured_seconds"].items()},
         "peak_memory_gib": {name: plain(value / 2**30) for name, value in facts["peak_memory_bytes"].items()},
         "environment": environment_rows(facts),
     }
+
+
+def dataset_entry(name: str) -> dict[str, str]:
+    """A data source in words."""
+    return {"name": name, "description": SOURCES[name].description, "licence": SOURCES[name].licence}
 
 
 def _named(entries: Sequence[Mapping[str, Any]], verdict: str) -> list[dict[str, Any]]:
@@ -253,7 +259,10 @@ def _named(entries: Sequence[Mapping[str, Any]], verdict: str) -> list[dict[str,
             rows = [row for row in expectation["rows"] if row["verdict"] == verdict]
             if rows:
                 named = {name: expectation[name] for name in ("name", "statement", "kind", "expected")}
-                found.append(named | {"claim": entry["id"], "title": entry["title"], "of": len(expectation["rows"]), "rows": rows})
+                values = [e["estimate"] for row in rows for e in row["estimates"] if isinstance(e["estimate"], float)]
+                extent = {"lowest": min(values, default=None), "highest": max(values, default=None)}
+                whole = {"claim": entry["id"], "title": entry["title"], "of": len(expectation["rows"])}
+                found.append(named | extent | whole | {"rows": rows})
     return found
 
 

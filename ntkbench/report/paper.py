@@ -20,14 +20,17 @@ def build(study_dir: Path, output: Path, *, cases: Mapping[str, Mapping[str, Cas
 
     Args:
         study_dir: `results/<study>` with verdicts.csv, crosscheck.csv, environment.json and quantities/<claim>.csv.
-        output: the PDF; its folder holds main.typ and references.bib, and figures/<family>-<name>.svg of each claim.
+        output: the PDF; its folder holds a .typ of the same name, references.bib, claims/<family>.typ (an introduction to the
+            claims of a family, where there is one) and figures/<family>-<name>.svg of each claim.
         cases: the study's cases, claim id -> case name -> case.
 
     Raises:
         RecordError: if a table is missing or damaged, or the output cannot be written.
         PaperError: if typst reports an error or a warning.
     """
-    for name, content in collect(study_dir, cases).items():
+    generated = collect(study_dir, cases)
+    generated["study"]["prose"] = sorted(file.stem for file in (output.parent / "claims").glob("*.typ"))
+    for name, content in generated.items():
         records.write_json(output.parent / "generated" / f"{name}.json", content)
     records.write_bytes(output, render(output.with_suffix(".typ")))
 
@@ -66,7 +69,7 @@ def render(source: Path) -> bytes:
             str(source), root=str(source.parent), ignore_system_fonts=True, format="pdf", timestamp=0
         )
     except typst.TypstError as error:
-        raise PaperError(f"{source} does not compile: {error}") from error
+        raise PaperError(f"{source} does not compile: {error.diagnostic}") from error
     if warnings:
-        raise PaperError(f"{source} compiles with warnings: {'; '.join(str(warning) for warning in warnings)}")
+        raise PaperError(f"{source} compiles with warnings: {'; '.join(warning.diagnostic for warning in warnings)}")
     return bytes(pdf)

@@ -1,17 +1,17 @@
 """Stage 4: from the measurements of a claim to its quantities and verdicts."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from ntkbench.records import read_table, write_table
+from ntkbench.records import read_rows, write_table
 from ntkbench.seeding import rng
 from ntkbench.stages.cell import Cell
-from ntkbench.verdicts import decide
+from ntkbench.verdicts.decide import decide
 
 Summaries = dict[int, dict[str, np.ndarray]]
 """Width -> quantity -> (S,) or (S, T)."""
@@ -47,10 +47,12 @@ def analyse(
             summaries = {width: cell.claim.summarize(cell.case, arrays, width) for width, arrays in measured.items()}
             judged[backend][cell.name] = (cell.case, summaries)
             rows += quantity_rows(cell, backend, summaries)
-    crosscheck = pd.concat([read_table(path, "crosscheck") for path in crosschecks], ignore_index=True)
-    verdicts = decide(cells[0].claim, judged, crosscheck, partial(rng, cells[0].root, "verdicts"))
+    agreed: dict[str, bool] = {}
+    for row in (row for path in crosschecks for row in read_rows(path, "crosscheck")):
+        agreed[row["case"]] = agreed.get(row["case"], True) and row["agrees"]
+    verdicts = decide(cells[0].claim, judged, agreed, partial(rng, cells[0].root))
     write_table(quantities, "quantities", rows)
-    write_table(judgements, "verdicts", verdicts)
+    write_table(judgements, "verdicts", (asdict(row) for row in verdicts))
 
 
 def quantity_rows(cell: Cell, backend: str, summaries: Summaries) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ class Cell:
     def make(cls, claim: str, name: str, case: Mapping[str, Any], root: int, device: str, precision: str) -> "Cell":
         """From plain values, as the workflow hands them over; `case` as `Case.as_dict` gives it."""
         known = claims.get(claim)
-        fields = {key: tuple(value) if isinstance(value, list) else value for key, value in case.items()}
+        fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in case.items()}
         return cls(known, name, known.case_type(**fields), root, device, precision)
 
     def identity_of_inputs(self) -> dict[str, Any]:
@@ -74,3 +74,11 @@ class Cell:
     def _hash(self, *settings: str) -> str:
         plain = [self.claim.id, self.case.as_dict(), self.root, *settings]
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def by_claim(cells: Iterable[Cell]) -> dict[str, dict[str, Case]]:
+    """Claim id -> case name -> case."""
+    grouped: dict[str, dict[str, Case]] = {}
+    for cell in cells:
+        grouped.setdefault(cell.claim.id, {})[cell.name] = cell.case
+    return grouped

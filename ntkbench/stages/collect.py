@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ntkbench.provenance import environment
-from ntkbench.records import read_record, read_table, write_json, write_table
+from ntkbench.records import read_record, read_rows, write_json, write_table
 
 
 def collect(
@@ -27,7 +27,7 @@ def collect(
         RecordError: if a file is missing or damaged, or an output cannot be written.
     """
     for table, parts, output in (("verdicts", judgements, verdicts), ("crosscheck", crosschecks, crosscheck)):
-        write_table(output, table, [row for part in parts for row in read_table(part, table).to_dict("records")])
+        write_table(output, table, [row for part in parts for row in read_rows(part, table)])
     seconds: dict[str, float] = {}
     peak: dict[str, int] = {}
     devices: dict[str, list[dict[str, object]]] = {}

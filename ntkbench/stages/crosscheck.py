@@ -1,11 +1,11 @@
 """Stage 3: one backend against the other, element by element."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from ntkbench.crosscheck import compare
+from ntkbench.crosscheck import CrosscheckRow, StructureMismatch, compare
 from ntkbench.records import write_table
 from ntkbench.stages.cell import Cell
 
@@ -23,6 +23,9 @@ def crosscheck(cell: Cell, inputs: Path, measurements: Mapping[str, Path], outpu
         output: the csv. Where the backends disagree it is kept as `<name>.failed.csv`, since the workflow removes the
             output of a failed job.
 
+    Where training diverged alike in both backends nothing can be compared: such rows do not agree, which makes the verdicts
+    invalid, but they are no disagreement.
+
     Raises:
         ValueError: unless there are two backends.
         RecordError: if a record is missing, damaged or foreign.
@@ -36,17 +39,20 @@ def crosscheck(cell: Cell, inputs: Path, measurements: Mapping[str, Path], outpu
     )
     devices = [str(r.facts["backend_facts"]["device"]) for r in (first_record, second_record)]
     device = next((name for name in devices if name != "cpu"), "cpu")
-    compared = compare(first, second, cell.claim.growth, cell.precision, device)
-    rows = [{"claim": cell.claim.id, "case": cell.name, **asdict(row)} for row in compared]
-    failed = output.with_suffix(".failed.csv")
-    if wrong := [row for row in rows if not row["agrees"]]:
-        write_table(failed, "crosscheck", rows)
+    try:
+        rows = compare(first, second, cell.claim.growth, cell.precision, device, claim=cell.claim.id, case=cell.name)
+    except StructureMismatch as error:
+        raise CrosscheckFailed(str(error)) from error
+    table = [asdict(row) for row in rows]
+    failed = output.with_name(f"{output.stem}.failed.csv")
+    if wrong := [row for row in rows if not row.agrees and not math.isnan(row.max_rel)]:
+        write_table(failed, "crosscheck", table)
         raise CrosscheckFailed(_report(cell, list(measurements), wrong, failed))
     failed.unlink(missing_ok=True)
-    write_table(output, "crosscheck", rows)
+    write_table(output, "crosscheck", table)
 
 
-def _report(cell: Cell, backends: list[str], wrong: list[dict[str, Any]], kept: Path) -> str:
+def _report(cell: Cell, backends: list[str], wrong: Sequence[CrosscheckRow], kept: Path) -> str:
     lines = [f"{cell.claim.id} {cell.name}: {' and '.join(backends)} disagree (all rows in {kept})"]
-    lines += [f"  {row['quantity']}: max_rel {row['max_rel']:.3g}, allowed {row['allowed']:.3g}" for row in wrong]
+    lines += [f"  {row.quantity}: max_rel {row.max_rel:.3g}, allowed {row.allowed:.3g}" for row in wrong]
     return "\n".join(lines)

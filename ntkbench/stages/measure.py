@@ -55,8 +55,8 @@ def measure(cell: Cell, backend: str, threads: int, memory_bytes: int, inputs: P
             file=sys.stderr,
             flush=True,
         )
-    spent = {"seconds": {str(width): value for width, value in seconds.items()}, "peak_memory_bytes": peak}
-    write_record(output, flatten(measured), {**facts, **spent})
+    whole = {"seconds": {str(width): value for width, value in seconds.items()}, "peak_memory_bytes": peak}
+    write_record(output, flatten(measured), {**facts, **whole})
     shutil.rmtree(parts, ignore_errors=True)
 
 
@@ -73,7 +73,7 @@ def seconds_left(seconds: Mapping[int, float], remaining: Sequence[int]) -> floa
     exponent = 2.0
     if before and last > 0 and before[-1][1] > 0:
         exponent = min(3.0, max(0.0, math.log(last / before[-1][1]) / math.log(width / before[-1][0])))
-    return sum(last * (other / width) ** exponent for other in remaining)
+    return math.fsum(last * (other / width) ** exponent for other in remaining)
 
 
 def _resume(part: Path, facts: Mapping[str, Any], width: int) -> Record | None:

@@ -8,14 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
     "NUMEXPR_NUM_THREADS",
-    "NPROC",  # XLA's own pool on a CPU
 )
 
 
@@ -55,11 +53,10 @@ def lock(folder: Path) -> None:
 def job(threads: int) -> Iterator[None]:
     """What a job's script runs in: as many threads as it was given, and one line instead of a traceback for known errors.
 
-    Enter it before numpy or a framework is imported: they read their thread counts at import.
+    Enter it before numpy is imported, which reads its thread count then; a backend looks after its framework's threads.
     """
     for library in THREAD_VARIABLES:
         os.environ[library] = str(threads)
-    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     try:
         yield
     except Exception as error:

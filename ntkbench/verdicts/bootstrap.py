@@ -1,7 +1,10 @@
 """The studentized bootstrap (bootstrap-t) over seeds: intervals and one-sided p-values that agree with each other.
 
 Percentile intervals undercover with the eight or so seeds a study can pay for; the studentized bootstrap is second-order
-accurate (Efron & Tibshirani 1993, chapter 12; Hall 1992, section 3.4).
+accurate and follows skewed scatter (Efron & Tibshirani 1993, chapter 12; Hall 1992, section 3.4). It is itself a little short
+for heavy-tailed scatter, where Student's t with Welch's degrees of freedom is not, while t fails for skewed scatter: the larger
+of the two p-values stays at its level for both (95 to 96% coverage with 8 to 64 seeds of normal or t5 scatter; of the tails
+that Holm's procedure needs, 1e-3, at most 0.9 of the nominal rate). With 8 exponential seeds in one group one side misses 5%.
 
 A hypothesis about one number x ("the exponent is x") is put as a contrast of per-group locations that has mean zero where x is
 true, `sum_w contrast_w * detrended_w(x)`. It is divided by its standard error and set against the same ratio of resampled
@@ -12,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import stdtr
 
 LEVEL = 0.025
 """Of each one-sided test; two of them make the 95% interval."""
@@ -31,12 +35,14 @@ class Locations:
         variance: (W,), of the mean: s^2 / S.
         deviation: (B, W), resampled mean minus mean.
         resampled_variance: (B, W), the resample's own s^2 / S.
+        seeds: (W,), how many samples each group has.
     """
 
     mean: np.ndarray
     variance: np.ndarray
     deviation: np.ndarray
     resampled_variance: np.ndarray
+    seeds: np.ndarray
 
 
 def resample(groups: Sequence[np.ndarray], rng: np.random.Generator, resamples: int = RESAMPLES) -> Locations:
@@ -59,11 +65,12 @@ def resample(groups: Sequence[np.ndarray], rng: np.random.Generator, resamples: 
         variance=np.array([_spread(samples - samples.mean()) / len(samples) for samples in groups]),
         deviation=np.stack([deviation for deviation, _ in drawn], axis=1),
         resampled_variance=np.stack([variance for _, variance in drawn], axis=1),
+        seeds=np.array([len(samples) for samples in groups]),
     )
 
 
 def _spread(centred: np.ndarray) -> float:
-    # Seeds that agree to rounding have no spread: the residue of the subtraction is no information.
+    # Equal samples have no spread: what the subtraction of their mean leaves is rounding.
     variance = float(centred @ centred) / (len(centred) - 1)
     return variance if np.ptp(centred) > 0 else 0.0
 
@@ -109,7 +116,8 @@ class Pivot:
             return self.contrast
         exponent = -x * self.regressor
         # The ratio does not change under a common factor, and this one keeps the exponential from overflowing.
-        return self.contrast * np.exp(exponent - exponent.max())
+        weights: np.ndarray = self.contrast * np.exp(exponent - exponent.max())
+        return weights
 
     def contrast_at(self, x: float) -> float:
         """The detrended contrast, up to a positive factor."""
@@ -121,13 +129,24 @@ class Pivot:
         return float(np.sqrt(self._weights(x) ** 2 @ self.locations.variance))
 
     def _tail(self, x: float, side: int) -> float:
+        error = self.standard_error_at(x)
+        if error == 0:
+            return 1.0
+        return max(self._bootstrap_tail(x, side, error), self._student_tail(x, side, error))
+
+    def _bootstrap_tail(self, x: float, side: int, error: float) -> float:
         """Share of resampled pivots as far out as the observed one on one side, by the add-one rule."""
         weights = self._weights(x)
         deviation = side * (self.locations.deviation @ weights)
-        error = np.sqrt(self.locations.resampled_variance @ weights**2)
+        resampled_error = np.sqrt(self.locations.resampled_variance @ weights**2)
         # No division: a resample without spread is then as extreme as can be on its own side, as it should be.
-        extreme = deviation * self.standard_error_at(x) >= side * self.contrast_at(x) * error
+        extreme = deviation * error >= side * self.contrast_at(x) * resampled_error
         return (1 + int(extreme.sum())) / (len(extreme) + 1)
+
+    def _student_tail(self, x: float, side: int, error: float) -> float:
+        parts = self._weights(x) ** 2 * self.locations.variance
+        freedom = error**4 / (parts**2 / (self.locations.seeds - 1)).sum()
+        return float(stdtr(freedom, -side * self.contrast_at(x) / error))
 
     def p_above(self, x: float) -> float:
         """One-sided p-value of "the number is at most x": small where it is larger than x."""
@@ -138,7 +157,7 @@ class Pivot:
         return self._tail(x, side=-1)
 
     def interval(self, estimate: float, step: float) -> tuple[float, float]:
-        """The 95% interval around `estimate`, searched outwards in doublings of `step`; infinite where nothing is rejected."""
+        """The 95% interval, searched outwards from `estimate` by doubling `step` > 0; infinite where nothing is rejected."""
         return self._end(estimate, -step), self._end(estimate, step)
 
     def _end(self, estimate: float, step: float) -> float:
@@ -148,7 +167,7 @@ class Pivot:
             inside, offset = offset, 2 * offset
             if abs(offset) > _UNBOUNDED * abs(step):
                 return float(np.copysign(np.inf, step))
-        while abs(offset - inside) > 1e-9 * abs(step):
+        while abs(offset - inside) > 1e-6 * abs(step):
             middle = (inside + offset) / 2
             inside, offset = (middle, offset) if p_value(estimate + middle) > LEVEL else (inside, middle)
         return estimate + offset

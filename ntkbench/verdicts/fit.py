@@ -28,8 +28,7 @@ class Fit:
         ci_low, ci_high: the 95% interval of the exponent; infinite where the data bound nothing on that side.
         widths: those that were used.
         seeds: how many at each of them.
-        curvature: coefficient of `log(width)^2` in the logarithm, with its 95% interval (estimate, low, high): a power law has
-            none. None with two widths, and for the `mean` aggregate.
+        pivot: the test of an exponent, behind the interval and the p-values.
     """
 
     exponent: float
@@ -39,16 +38,29 @@ class Fit:
     ci_high: float
     widths: tuple[int, ...]
     seeds: tuple[int, ...]
-    curvature: tuple[float, float, float] | None
     pivot: Pivot = field(repr=False, compare=False)
 
     def p_above(self, x: float) -> float:
-        """One-sided p-value of "the exponent is at most x"; at most 0.025 exactly where x lies below the interval."""
+        """One-sided p-value of "the exponent is at most x"; crosses 0.025 where x passes the lower end of the interval."""
         return self.pivot.p_above(x)
 
     def p_below(self, x: float) -> float:
-        """One-sided p-value of "the exponent is at least x"; at most 0.025 exactly where x lies above the interval."""
+        """One-sided p-value of "the exponent is at least x"; crosses 0.025 where x passes the upper end of the interval."""
         return self.pivot.p_below(x)
+
+    def curvature(self) -> tuple[float, float, float] | None:
+        """Coefficient of `log(width)^2` in the logarithm with its 95% interval (estimate, low, high): a power law has none.
+
+        None with two widths, and for the `mean` aggregate.
+        """
+        if len(self.widths) < 3 or self.pivot.multiplicative:
+            return None
+        u = np.log(self.widths) - np.log(self.widths).mean()
+        design = np.stack([np.ones_like(u), u], axis=1)
+        free = u**2 - design @ np.linalg.lstsq(design, u**2)[0]
+        pivot = Pivot(self.pivot.locations, free / (free @ free), u**2)
+        estimate, error = pivot.contrast_at(0.0), pivot.standard_error_at(0.0)
+        return (estimate, *pivot.interval(estimate, error)) if error > 0 else None
 
 
 def upper_half(widths: Sequence[int]) -> tuple[int, ...]:
@@ -72,14 +84,14 @@ def power_law(
 
     The interval is the studentized bootstrap's, seeds being drawn within each width: the widths are taken as independent,
     which is conservative where seeds share data between them. It speaks of the scatter over seeds, not of how far the widths
-    are from the asymptote; `curvature` is a sign of that.
+    are from the asymptote; `Fit.curvature` is a sign of that.
 
     Args:
         values: width -> (S_w,), one scalar per seed; S_w may differ.
 
     Raises:
         ValueError: with fewer than two widths or seeds, for entries that are not finite, or not positive if `geometric`.
-        Unresolved: if no width has any scatter, or if the mean changes sign between widths.
+        Unresolved: if there is no scatter over seeds, or if the mean changes sign between widths.
     """
     widths = upper_half(list(values))
     if len(widths) < 2:
@@ -90,36 +102,28 @@ def power_law(
         if aggregate == "geometric" and not (values[width] > 0).all():
             raise ValueError(f"width {width} has values that are not positive, which have no logarithm")
     samples = [np.log(values[w]) if aggregate == "geometric" else values[w] for w in widths]
-    locations = resample(samples, rng, resamples)
-    if not locations.variance.any():
-        raise Unresolved("the seeds do not differ at any width: there is no scatter to take an interval from")
     solve = _geometric if aggregate == "geometric" else _mean
-    return solve(locations, widths, tuple(len(s) for s in samples))
+    return solve(resample(samples, rng, resamples), widths, tuple(len(s) for s in samples))
+
+
+def _interval(pivot: Pivot, estimate: float, error: float) -> tuple[float, float]:
+    if error == 0:
+        raise Unresolved("the seeds do not differ: there is no scatter to take an interval from")
+    return pivot.interval(estimate, error)
 
 
 def _slope_contrast(u: np.ndarray) -> np.ndarray:
-    centred = u - u.mean()
-    return centred / (centred @ centred)
+    contrast: np.ndarray = (u - u.mean()) / ((u - u.mean()) @ (u - u.mean()))
+    return contrast
 
 
 def _geometric(locations: Locations, widths: tuple[int, ...], seeds: tuple[int, ...]) -> Fit:
     u = np.log(widths)
     pivot = Pivot(locations, _slope_contrast(u), u)
     exponent, error = pivot.contrast_at(0.0), pivot.standard_error_at(0.0)
-    low, high = pivot.interval(exponent, error)
+    low, high = _interval(pivot, exponent, error)
     intercept = float(np.mean(locations.mean - exponent * u))
-    return Fit(exponent, intercept, error, low, high, widths, seeds, _curvature(locations, u), pivot)
-
-
-def _curvature(locations: Locations, u: np.ndarray) -> tuple[float, float, float] | None:
-    if len(u) < 3:
-        return None
-    design = np.stack([np.ones_like(u), u - u.mean()], axis=1)
-    square = (u - u.mean()) ** 2
-    free = square - design @ np.linalg.lstsq(design, square)[0]
-    pivot = Pivot(locations, free / (free @ free), square)
-    estimate = pivot.contrast_at(0.0)
-    return (estimate, *pivot.interval(estimate, pivot.standard_error_at(0.0)))
+    return Fit(exponent, intercept, error, low, high, widths, seeds, pivot)
 
 
 def _mean(locations: Locations, widths: tuple[int, ...], seeds: tuple[int, ...]) -> Fit:
@@ -135,9 +139,9 @@ def _mean(locations: Locations, widths: tuple[int, ...], seeds: tuple[int, ...])
     slope = float(np.abs((weights * pivot.contrast) @ pivot.regressor))
     spread = float(np.sqrt((np.exp(-exponent * pivot.regressor) * pivot.contrast) ** 2 @ locations.variance))
     error = spread / slope
-    low, high = pivot.interval(exponent, error)
+    low, high = _interval(pivot, exponent, error)
     intercept = float(np.log(weights.mean()) - exponent * u.mean())
-    return Fit(exponent, intercept, error, low, high, widths, seeds, None, pivot)
+    return Fit(exponent, intercept, error, low, high, widths, seeds, pivot)
 
 
 def _root(decreasing: Callable[[float], float]) -> float:

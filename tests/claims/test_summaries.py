@@ -5,6 +5,7 @@ import pytest
 
 from ntkbench.backends import load
 from ntkbench.claims import get
+from ntkbench.claims.convergence.initialization import _discriminant
 
 COMMON = {"dataset": "sphere", "train_size": 3, "input_dim": 4, "depth": 1, "widths": (8, 16), "seeds": 2}
 FLOW = {"step": 0.25, "times": (0.5, 1.0), "integrator": "rk4"}
@@ -21,11 +22,24 @@ def case_of(claim_id, **fields):
 
 def test_initialization_deviation_and_signed_bias():
     claim = get("convergence/initialization")
+    case = case_of(claim.id, activation="relu", depth=2, statistic="bias")
     limit = np.array([[2.0, 1.0], [1.0, 2.0]])
     kernels = np.stack([limit + [[0.0, -0.2], [-0.2, 0.0]], limit + [[0.5, 0.1], [0.1, 0.5]]])
-    summary = claim.summarize(case_of(claim.id, activation="relu"), {"K2": kernels, "K2_limit": limit}, 8)
-    np.testing.assert_allclose(summary["bias"], [-0.1, 0.05])
+    direction = np.array([[0.0, 1.0], [1.0, 0.0]]) / np.sqrt(2)
+    summary = claim.summarize(case, {"K2": kernels, "K2_limit": limit, "direction": direction}, 8)
+    np.testing.assert_allclose(summary["bias"], np.array([-0.4, 0.2]) / np.sqrt(20))
     np.testing.assert_allclose(summary["deviation"], np.sqrt([0.08, 0.52]) / np.sqrt(10))
+
+
+def test_the_direction_of_the_bias_avoids_the_noise():
+    noise = np.random.default_rng(0).standard_normal(4000)
+    differences = np.zeros((4000, 2, 2))
+    differences[:, 0, 0] = 5 * noise
+    differences[:, 1, 1] = 0.1 + 0.1 * np.random.default_rng(1).standard_normal(4000)
+    differences[:, 0, 1] = differences[:, 1, 0] = 0.1 * np.random.default_rng(2).standard_normal(4000)
+    direction = _discriminant(differences)
+    assert direction[1, 1] > 0.95 and np.isclose(np.linalg.norm(direction), 1)
+    np.testing.assert_array_equal(direction, direction.T)
 
 
 def test_initialization_refuses_a_bias_that_is_exactly_zero():
@@ -36,6 +50,7 @@ def test_initialization_refuses_a_bias_that_is_exactly_zero():
 def test_initialization_takes_seeds_in_proportion_to_width(backend):
     claim = get("convergence/initialization")
     case = case_of(claim.id, activation="tanh", depth=2, statistic="bias", seeds_per_width=3)
+    assert case.seeds_at(16) == 48
     arrays = claim.measure(backend, case, claim.prepare(case, 1), 16, 1)
     assert arrays["K2"].shape == (48, 3, 3)
 

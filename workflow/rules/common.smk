@@ -3,6 +3,8 @@
 
 wildcard_constraints:
     claim="[a-z_]+/[a-z0-9_]+",
+    family="[a-z_]+",
+    name="[a-z0-9_]+",
     case=r"[a-z0-9][a-z0-9_.-]*",
     backend="|".join(STUDY.backends),
 

@@ -1,22 +1,25 @@
+from ntkbench import claims
+
+
+def claim_of(wildcards):
+    """The id of the claim that a figure is of."""
+    return f"{wildcards.family}/{wildcards.name}"
+
+
 rule figure:
     """One figure per claim, both backends in it."""
     input:
         quantities=f"{RESULTS}/quantities/{{family}}/{{name}}.csv",
         verdicts=f"{RESULTS}/judgements/{{family}}/{{name}}.csv",
-        code=lambda wildcards: code("figures", "claim")({"claim": f"{wildcards.family}/{wildcards.name}"}),
+        code=lambda wildcards: code("figures", "claim")({"claim": claim_of(wildcards)}),
     output:
-        svg=report(
-            "paper/figures/{family}-{name}.svg",
-            category="Figures",
-            labels={"claim": "{family}/{name}"},
-            caption="../report/figure.rst",
-        ),
+        svg=report("paper/figures/{family}-{name}.svg", category="Figures", caption="../report/figure.rst"),
         png="paper/figures/{family}-{name}.png",
     params:
-        claim="{family}/{name}",
-        cells=lambda wildcards: [
-            STUDY.cell(f"{wildcards.family}/{wildcards.name}", case)
-            for case in STUDY.cases[f"{wildcards.family}/{wildcards.name}"]
-        ],
+        claim=claim_of,
+        title=lambda wildcards: claims.get(claim_of(wildcards)).title,
+        statement=lambda wildcards: claims.get(claim_of(wildcards)).statement,
+        caption=lambda wildcards: claims.get(claim_of(wildcards)).caption,
+        cells=lambda wildcards: [STUDY.cell(claim_of(wildcards), case) for case in STUDY.cases[claim_of(wildcards)]],
     script:
         "../scripts/figure.py"

@@ -4,11 +4,12 @@ rule paper:
         tables=rules.collect.output,
         figures=[f"paper/figures/{claim.replace('/', '-')}.svg" for claim in STUDY.cases],
         quantities=expand(rules.analyse.output.quantities, claim=STUDY.cases),
-        source=["paper/main.typ", "paper/references.bib"],
-        code=code("paper"),
+        source=sorted(str(file) for ending in ("typ", "bib") for file in Path("paper").rglob(f"*.{ending}")),
+        code=sorted({path for claim in STUDY.cases for path in code("paper", "claim")({"claim": claim})}),
     output:
-        report("paper/main.pdf", category="Paper", caption="../report/paper.rst"),
+        pdf=report("paper/main.pdf", category="Paper", caption="../report/paper.rst"),
+        numbers=[f"paper/generated/{name}.json" for name in ("study", "claims", "example")],
     params:
-        study=STUDY.name,
+        cells=[STUDY.cell(claim, case) for claim, cases in STUDY.cases.items() for case in cases],
     script:
         "../scripts/paper.py"

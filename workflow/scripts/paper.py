@@ -4,5 +4,7 @@ from ntkbench.stages.session import job
 
 with job(snakemake.threads):
     from ntkbench.report.paper import build
+    from ntkbench.stages.cell import Cell, by_claim
 
-    build(Path(snakemake.input.tables[0]).parent, Path(snakemake.output[0]))
+    cells = [Cell.make(**cell) for cell in snakemake.params.cells]
+    build(Path(snakemake.input.tables[0]).parent, Path(snakemake.output.pdf), cases=by_claim(cells))

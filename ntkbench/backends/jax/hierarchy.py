@@ -1,6 +1,6 @@
 """K3 and K4 from first-order responses (the 2n+1 rule of perturbation theory).
 
-With `g_a = grad f_a`, `H_a` the Hessian of `f_a`, `w_ac = H_a g_c` and `T_a` the third derivative contracted with three gradients,
+With `g_a = grad f_a`, `H_a` the Hessian of `f_a`, `w_ac = H_a g_c` and `T_a` the third derivative along three gradients,
 
     K3_abc  = w_ac.g_b + w_bc.g_a
     K4_abcd = T_a(b,c,d) + T_b(a,c,d) + w_ac.w_bd + w_ad.w_bc + w_ab.w_cd + w_ba.w_cd
@@ -11,13 +11,16 @@ array with axes (unit, a, c) holds the response of point a along `g_c`.
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ntkbench.backends.jax.network import Activations, Signals, Theta, combine, linearize, over_networks
+from ntkbench.backends.jax.network import Activations, Signals, Theta, add, combine, linearize, over_networks
+from ntkbench.hierarchy import right_hand_side, runge_kutta_step
+from ntkbench.integrators import Tableau
 from ntkbench.networks import FullyConnected
 
 
@@ -46,6 +49,7 @@ class LayerProducts(NamedTuple):
     dh_h: Array | None
 
 
+@partial(jax.jit, static_argnums=(0, 3))
 def hierarchy(net: FullyConnected, theta: Theta, x: Array, order: int) -> dict[int, Array]:
     """`{2: K2, .., order: K_order}` of all seeds, order 3 or 4."""
     copies = over_networks(lambda one, points: _one_network(net, one, points, order), theta, x)
@@ -54,11 +58,14 @@ def hierarchy(net: FullyConnected, theta: Theta, x: Array, order: int) -> dict[i
 
 def _one_network(net: FullyConnected, theta: Theta, x: Array, order: int) -> dict[int, Array]:
     activations, signals = linearize(net, theta, x)
-    metrics = [layer.weight_multiplier**2 * (h.T @ h) + layer.bias_multiplier**2 for layer, h in zip(net.layers, activations.h, strict=True)]
+    metrics = [
+        layer.weight_multiplier**2 * (h.T @ h) + layer.bias_multiplier**2
+        for layer, h in zip(net.layers, activations.h, strict=True)
+    ]
     grams = [delta.T @ delta for delta in signals.delta]
     responses = _responses(net, theta, activations, signals, metrics, grams)
     products = _products(net, activations, signals, responses, metrics, grams)
-    kernels = {2: sum(p.delta * p.metric for p in products), 3: _third(products)}
+    kernels = {2: add(p.delta * p.metric for p in products), 3: _third(products)}
     if order == 4:
         kernels[4] = _fourth(net, activations, signals, responses, products)
     return kernels
@@ -68,7 +75,8 @@ def _responses(
     net: FullyConnected, theta: Theta, activations: Activations, signals: Signals, metrics: list[Array], grams: list[Array]
 ) -> Responses:
     """One forward and one backward tangent pass for all pairs (a, c)."""
-    dz, dh = [], []
+    dz: list[Array] = []
+    dh: list[Array] = []
     for l in range(1, net.depth + 1):
         along = signals.delta[l - 1][:, None, :] * metrics[l - 1]
         if l > 1:
@@ -89,7 +97,12 @@ def _responses(
 
 
 def _products(
-    net: FullyConnected, activations: Activations, signals: Signals, responses: Responses, metrics: list[Array], grams: list[Array]
+    net: FullyConnected,
+    activations: Activations,
+    signals: Signals,
+    responses: Responses,
+    metrics: list[Array],
+    grams: list[Array],
 ) -> list[LayerProducts]:
     products = []
     for l, layer in enumerate(net.layers, start=1):
@@ -103,12 +116,9 @@ def _products(
 
 def _third(products: list[LayerProducts]) -> Array:
     """K3 from `w_ac.g_b`, held at [a, c, b]."""
-    hessian_gradient = jnp.zeros(())
-    for p in products:
-        if p.ddelta_delta is not None:
-            hessian_gradient = hessian_gradient + p.ddelta_delta * p.metric[:, None, :]
-        if p.dh_h is not None:
-            hessian_gradient = hessian_gradient + p.dh_h * p.delta[:, None, :]
+    terms = [p.ddelta_delta * p.metric[:, None, :] for p in products if p.ddelta_delta is not None]
+    terms += [p.dh_h * p.delta[:, None, :] for p in products if p.dh_h is not None]
+    hessian_gradient = add(terms)
     return jnp.einsum("acb->abc", hessian_gradient) + jnp.einsum("bca->abc", hessian_gradient)
 
 
@@ -129,16 +139,16 @@ def _fourth(
 
 def _hessian_products(net: FullyConnected, responses: Responses, products: list[LayerProducts]) -> Array:
     """`w_ac.w_bd` at [a, c, b, d]."""
-    total = jnp.zeros(())
+    terms = []
     for l, (layer, p) in enumerate(zip(net.layers, products, strict=True), start=1):
         if p.ddelta_delta is not None:
-            total = total + _pair_gram(responses.delta[l - 1]) * p.metric[:, None, :, None]
+            terms.append(_pair_gram(responses.delta[l - 1]) * p.metric[:, None, :, None])
         if p.dh_h is not None:
-            total = total + layer.weight_multiplier**2 * _pair_gram(responses.h[l - 2]) * p.delta[:, None, :, None]
+            terms.append(layer.weight_multiplier**2 * _pair_gram(responses.h[l - 2]) * p.delta[:, None, :, None])
         if p.ddelta_delta is not None and p.dh_h is not None:
             crossed = p.ddelta_delta[:, :, :, None] * jnp.einsum("bda->abd", p.dh_h)[:, None, :, :]
-            total = total + crossed + jnp.einsum("bdac->acbd", crossed)
-    return total
+            terms += [crossed, jnp.einsum("bdac->acbd", crossed)]
+    return add(terms)
 
 
 def _pair_gram(response: Array) -> Array:
@@ -155,22 +165,28 @@ def _third_derivatives(
 
     Two responses fix it: of the weights' own bilinear coupling, and of the activations' curvature.
     """
-    n = products[0].delta.shape[0]
-    coupling = jnp.zeros((n,) * 4, products[0].delta.dtype)
-    for p in products:
-        if p.ddelta_delta is not None and p.dh_h is not None:
-            coupling = coupling + p.ddelta_delta[:, :, :, None] * jnp.einsum("akj->ajk", p.dh_h)[:, None, :, :]
-    curvature = jnp.zeros((n,) * 4, products[0].delta.dtype)
-    for l in range(1, net.depth + 1):
-        _, _, second, third = activations.derivatives[l - 1]
-        curvature = curvature + _curvature(third * signals.u[l - 1], second, responses.z[l - 1], responses.u[l - 1])
-    orders = ("abcd", "abdc", "acbd", "acdb", "adbc", "adcb")
+    curvature = add(
+        _curvature(third * u, second, dz, du)
+        for (_, _, second, third), u, dz, du in zip(activations.derivatives, signals.u, responses.z, responses.u, strict=True)
+    )
     rotations = ("abcd", "adbc", "acdb")
-    return sum(jnp.einsum(f"{o}->abcd", coupling) for o in orders) + sum(jnp.einsum(f"{o}->abcd", curvature) for o in rotations)
+    terms = [jnp.einsum(f"{order}->abcd", curvature) for order in rotations]
+    couplings = [
+        p.ddelta_delta[:, :, :, None] * jnp.einsum("akj->ajk", p.dh_h)[:, None, :, :]
+        for p in products
+        if p.ddelta_delta is not None and p.dh_h is not None
+    ]
+    if couplings:
+        coupling = add(couplings)
+        terms += [jnp.einsum(f"{order}->abcd", coupling) for order in ("abcd", "abdc", "acbd", "acdb", "adbc", "adcb")]
+    return add(terms)
 
 
 def _curvature(cubic: Array, quadratic: Array, dz: Array, du: Array) -> Array:
-    """`sum_units dz^ab dz^ac (cubic dz^ad / 3 + quadratic du^ad)` at [a, b, c, d], point by point: all at once would take n^3 units."""
+    """`sum_units dz^ab dz^ac (cubic dz^ad / 3 + quadratic du^ad)` at [a, b, c, d].
+
+    Point by point, since the products of all pairs of responses of all points would take n^3 units.
+    """
 
     def one_point(point: tuple[Array, Array, Array, Array]) -> Array:
         cubic_a, quadratic_a, dz_a, du_a = point
@@ -180,10 +196,25 @@ def _curvature(cubic: Array, quadratic: Array, dz: Array, du: Array) -> Array:
         return (pairs.T @ along).reshape(n, n, n)
 
     points = (cubic.T, quadratic.T, jnp.moveaxis(dz, 1, 0), jnp.moveaxis(du, 1, 0))
-    return jax.lax.map(one_point, points)
+    found: Array = jax.lax.map(one_point, points)
+    return found
 
 
 def bytes_per_seed(net: FullyConnected, n: int, order: int, itemsize: int) -> int:
     """Temporaries of `hierarchy` for one seed: responses of every layer, and the kernels with their permutations."""
     responses = 6 * net.depth * net.width * n * n
     return itemsize * net.copies * (net.parameter_count + responses + 10 * math.prod([n] * order))
+
+
+@partial(jax.jit, static_argnums=0, donate_argnums=1)
+def advance(method: Tableau, state: tuple[Array, ...], top: Array, y: Array, step: float, count: int) -> tuple[Array, ...]:
+    """The truncated hierarchy's state `(f, K2, .., K_{p-1})`, `count` steps later; `state` is overwritten."""
+
+    def slope(at: tuple[Array, ...]) -> tuple[Array, ...]:
+        return right_hand_side(at, top, y)
+
+    def one_step(_: Array, at: tuple[Array, ...]) -> tuple[Array, ...]:
+        return runge_kutta_step(slope, at, step, method)
+
+    found: tuple[Array, ...] = jax.lax.fori_loop(0, count, one_step, state)
+    return found

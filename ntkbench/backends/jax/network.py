@@ -4,7 +4,9 @@ Inside, points are columns: activations are (fan, n), so that a layer is `W h` a
 is what the compiler packs. Everything here is traced: parameters are arguments, never constants.
 """
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Iterable
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -33,7 +35,7 @@ class Activations(NamedTuple):
 
 
 class Signals(NamedTuple):
-    """What one backward pass leaves, `[l - 1]` belonging to layer l: `u_l` of hidden layers, `delta_l` of all, (fan_out, n) each."""
+    """What one backward pass leaves: `u_l` of hidden layers and `delta_l` of all, (fan_out, n) each, layer l at `[l - 1]`."""
 
     u: tuple[Array, ...]
     delta: tuple[Array, ...]
@@ -84,16 +86,22 @@ def over_networks(function: Callable[..., Any], theta: Theta, *inputs: Array) ->
     return jax.vmap(over_copies, in_axes=(0, *axes))(theta, *inputs)
 
 
+def add(terms: Iterable[Array]) -> Array:
+    """Their sum, in their own dtype: a zero to start from would have one as well."""
+    return reduce(operator.add, terms)
+
+
 def combine(net: FullyConnected, kernels: Array, order: int) -> Array:
     """`K_order` of the network from those of its copies, axis 1: `mobility^(order-1) sum_c copy_weights[c]^order K_order^(c)`.
 
     Order 1 is the output itself.
     """
     factors = [net.mobility ** (order - 1) * weight**order for weight in net.copy_weights]
-    return sum(factor * kernels[:, c] for c, factor in enumerate(factors))
+    return add(factor * kernels[:, c] for c, factor in enumerate(factors))
 
 
+@partial(jax.jit, static_argnums=0)
 def outputs(net: FullyConnected, theta: Theta, x: Array) -> Array:
-    """f of all seeds, (S, n, output_dim)."""
+    """Network outputs f of all seeds, (S, n, output_dim)."""
     copies = over_networks(lambda one, points: forward(net, one, points).output.T, theta, x)
     return combine(net, copies, 1)

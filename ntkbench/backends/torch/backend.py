@@ -24,7 +24,7 @@ from ntkbench.networks import FullyConnected, Parameters
 
 
 class TorchBackend(Backend):
-    """See `ntkbench.backends.Backend`; construction sets torch's process-wide flags: deterministic algorithms, TF32, threads."""
+    """The contract in torch. Construction sets torch's process-wide flags: deterministic algorithms, no TF32, threads."""
 
     name = "torch"
 
@@ -51,6 +51,7 @@ class TorchBackend(Backend):
         return cuda or torch.get_float32_matmul_precision() != "highest"
 
     def facts(self) -> Mapping[str, str | int | float | bool]:
+        """Adds `tf32` and `deterministic` as torch reports them now."""
         on_gpu = self.device == "cuda"
         return {
             "framework": "torch",
@@ -64,11 +65,13 @@ class TorchBackend(Backend):
         }
 
     def synchronize(self) -> None:
+        """Nothing to wait for on the CPU."""
         if self.device == "cuda":
             torch.cuda.synchronize()
 
     @torch.inference_mode()
     def forward(self, net: FullyConnected, theta: Parameters, x: np.ndarray) -> np.ndarray:
+        """In blocks of seeds, and of rows where one seed does not fit the budget."""
         x = np.asarray(x)
         seeds = check_parameters(net, theta)
         check_inputs(net, seeds, x)
@@ -81,6 +84,7 @@ class TorchBackend(Backend):
 
     @torch.inference_mode()
     def ntk(self, net: FullyConnected, theta: Parameters, x1: np.ndarray, x2: np.ndarray | None = None) -> np.ndarray:
+        """In blocks of seeds, and in tiles where one seed does not fit the budget."""
         x1 = np.asarray(x1)
         seeds = check_parameters(net, theta)
         check_inputs(net, seeds, x1, "x1")
@@ -99,6 +103,7 @@ class TorchBackend(Backend):
 
     @torch.inference_mode()
     def hierarchy(self, net: FullyConnected, theta: Parameters, x: np.ndarray, order: int) -> dict[int, np.ndarray]:
+        """In blocks of seeds; ValueError also if the temporaries of one seed exceed `memory_bytes`."""
         x = np.asarray(x)
         seeds = check_parameters(net, theta)
         check_inputs(net, seeds, x)
@@ -127,6 +132,7 @@ class TorchBackend(Backend):
         x_test: np.ndarray | None = None,
         progress: Progress | None = None,
     ) -> Trajectory:
+        """In blocks of seeds, each trained to the end before the next; `progress` counts the steps of all blocks."""
         x, y, x_test = np.asarray(x), np.asarray(y), None if x_test is None else np.asarray(x_test)
         seeds = check_parameters(net, theta)
         check_inputs(net, seeds, x)
@@ -165,6 +171,7 @@ class TorchBackend(Backend):
         step: float,
         integrator: str,
     ) -> Trajectory:
+        """By `ntkbench.hierarchy` on torch tensors, in blocks of seeds; ValueError also for entries that are not finite."""
         f0, y = np.asarray(f0), np.asarray(y)
         kernels = {r: np.asarray(kernel) for r, kernel in kernels.items()}
         order = checks.truncated_hierarchy(kernels, f0, y)
@@ -184,25 +191,27 @@ class TorchBackend(Backend):
     def limiting_kernels(
         self, net: FullyConnected, x1: np.ndarray, x2: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
+        """By `ntkbench.limits` on torch tensors."""
         points1, points2 = self._tensor(np.asarray(x1)), None if x2 is None else self._tensor(np.asarray(x2))
         nngp, tangent = limits.kernels(net, points1, points2, memory_bytes=self.memory_bytes)
-        return nngp.cpu().numpy(), tangent.cpu().numpy()
+        return np.asarray(nngp.cpu()), np.asarray(tangent.cpu())
 
     @torch.inference_mode()
     def solve(self, kernel: np.ndarray, rhs: np.ndarray, ridge: float = 0.0) -> np.ndarray:
+        """In blocks of matrices; reads the lower triangle."""
         kernel, rhs = np.asarray(kernel), np.asarray(rhs)
         checks.linear_system(kernel, rhs, ridge)
-        if kernel.ndim == 2:
-            return self.solve(kernel[np.newaxis], rhs[np.newaxis], ridge)[0]
-        per_matrix = self.dtype.itemsize * (3 * kernel[0].size + 2 * rhs[0].size)
-        blocks = self.seed_blocks(len(kernel), per_matrix)
-        solved = [linear_algebra.solve(self._tensor(kernel[block]), self._tensor(rhs[block]), ridge) for block in blocks]
-        return torch.cat(solved).cpu().numpy()
+        kernels, sides = (array.reshape(-1, *array.shape[-2:]) for array in (kernel, rhs))
+        per_matrix = self.dtype.itemsize * (3 * kernels[0].size + 2 * sides[0].size)
+        blocks = self.seed_blocks(len(kernels), per_matrix)
+        solved = [linear_algebra.solve(self._tensor(kernels[b]), self._tensor(sides[b]), ridge) for b in blocks]
+        return np.concatenate([part.cpu().numpy() for part in solved]).reshape(rhs.shape)
 
     @torch.inference_mode()
     def kernel_descent(
         self, kernel: np.ndarray, residual0: np.ndarray, *, step: float, counts: Sequence[int], kernel_test: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
+        """In blocks of matrices; ValueError for shapes or counts that do not fit and entries that are not finite."""
         kernel, residual0, kernel_test = np.asarray(kernel), np.asarray(residual0), np.asarray(kernel_test)
         checks.kernel_descent(kernel, residual0, step, counts, kernel_test)
         movements = len(counts) * residual0.shape[2] * (3 * kernel.shape[1] + 2 * kernel_test.shape[1])

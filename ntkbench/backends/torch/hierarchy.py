@@ -79,7 +79,7 @@ def kernels(net: FullyConnected, theta: Tensors, x: Tensor, order: int) -> dict[
 
 def bytes_per_seed(net: FullyConnected, points: int, order: int, itemsize: int) -> int:
     """Temporaries of `kernels` for one seed, its parameters counted."""
-    floats = net.parameter_count + points * floats_per_point(net, arrays=order + 2) + net.copies * 6 * points**order
+    floats = net.parameter_count + points * floats_per_point(net, arrays=order + 2) + net.copies * 6 * int(points**order)
     if order > 2:
         floats += net.copies * points**2 * net.width * (net.depth + 6)
     return itemsize * floats

@@ -73,8 +73,8 @@ def combine_copies(net: FullyConnected, values: Tensor, power: int = 1) -> Tenso
     if net.copies == 1:
         return values
     per_copy = values.view(-1, net.copies, *values.shape[1:]).unbind(1)
-    terms = [value * weight**power for weight, value in zip(net.copy_weights, per_copy, strict=True)]
-    return torch.stack(terms).sum(0)
+    first, *others = (value * weight**power for weight, value in zip(net.copy_weights, per_copy, strict=True))
+    return sum(others, first)
 
 
 def split_copies(net: FullyConnected, values: Tensor) -> Tensor:

@@ -56,6 +56,11 @@ def write_slope(net: FullyConnected, theta: Tensors, x: Tensor, y: Tensor, slope
             torch.sum(delta, dim=1, out=slope[f"b{l}"]).mul_(layer.bias_multiplier)
 
 
+class _Buffer(NamedTuple):
+    flat: Tensor
+    views: Tensors
+
+
 class Stepper:
     """Steps the parameters of a block of seeds along the flow; holds every buffer it needs.
 
@@ -68,17 +73,15 @@ class Stepper:
         self.x = x.contiguous()
         self.y = y
         size = sum(array.numel() for array in theta.values())
-        self.now, self.following, self.point = (self._buffer(x.new_empty(size)) for _ in range(3))
+        self.now, self.point = (self._buffer(x.new_empty(size)) for _ in range(2))
         for name, view in self.now.views.items():
             view.copy_(theta[name])
         self.slots = slope_slots(tableau)
-        # Zeros, because a slot that is not yet written meets a coefficient of zero, and zero times NaN is NaN.
-        self.slopes = x.new_zeros((max(self.slots) + 1, size))
-        self.slope_views = [self._buffer(row).views for row in self.slopes]
-        self.coefficients = [x.new_tensor(row) if any(row) else None for row in stage_coefficients(tableau, self.slots, step)]
-        self.weights = [step * weight for weight in tableau.weights]
+        slopes = x.new_empty((max(self.slots) + 1, size))
+        self.slopes = [self._buffer(row).views for row in slopes]
+        self.sums = [(slopes[: len(row)].T, x.new_tensor(row)) for row in _coefficients(tableau, self.slots, step)]
 
-    def _buffer(self, flat: Tensor) -> "_Buffer":
+    def _buffer(self, flat: Tensor) -> _Buffer:
         return _Buffer(flat, layer_views(self.net, flat, self.x.shape[0]))
 
     @property
@@ -88,16 +91,39 @@ class Stepper:
 
     def advance(self) -> None:
         """One step."""
-        advanced = self.now.flat
-        for slot, coefficients, weight in zip(self.slots, self.coefficients, self.weights, strict=True):
-            point = self.now
-            if coefficients is not None:
-                point = self.point
-                torch.addmv(self.now.flat, self.slopes.T, coefficients, out=point.flat)
-            write_slope(self.net, point.views, self.x, self.y, self.slope_views[slot])
-            if weight != 0:
-                advanced = torch.add(advanced, self.slopes[slot], alpha=weight, out=self.following.flat)
-        self.now, self.following = self.following, self.now
+        write_slope(self.net, self.now.views, self.x, self.y, self.slopes[0])
+        for slot, terms in zip(self.slots[1:], self.sums[:-1], strict=True):
+            self._move_point(terms)
+            write_slope(self.net, self.point.views, self.x, self.y, self.slopes[slot])
+        self._move_point(self.sums[-1])
+        self.now, self.point = self.point, self.now
+
+    def _move_point(self, terms: tuple[Tensor, Tensor]) -> None:
+        slopes, coefficients = terms
+        torch.addmv(self.now.flat, slopes, coefficients, out=self.point.flat)
+
+
+def slope_slots(tableau: Tableau) -> list[int]:
+    """The row of the slope buffer of each stage: a row is taken again once no later sum asks for its slope."""
+    rows = [*tableau.stages, tableau.weights]
+    last_use = [max((i for i in range(j + 1, len(rows)) if rows[i][j] != 0), default=j) for j in range(len(tableau.stages))]
+    slots: list[int] = []
+    for i in range(len(tableau.stages)):
+        taken = {slots[j] for j in range(i) if last_use[j] > i}
+        slots.append(min(set(range(i + 1)) - taken))
+    return slots
+
+
+def _coefficients(tableau: Tableau, slots: list[int], step: float) -> list[list[float]]:
+    """`step` times the coefficients of every stage but the first, then of the step, ordered by slot, trailing zeros left out.
+
+    Slots are filled from the lowest, so that what a row reaches has been written.
+    """
+    table = []
+    for row in [*tableau.stages[1:], tableau.weights]:
+        by_slot = {slots[j]: step * coefficient for j, coefficient in enumerate(row) if coefficient != 0}
+        table.append([by_slot.get(slot, 0.0) for slot in range(max(by_slot) + 1)])
+    return table
 
 
 def record(
@@ -118,32 +144,6 @@ def record(
     return {name: np.stack([values[name] for values in found], axis=1) for name in found[0]}
 
 
-class _Buffer(NamedTuple):
-    flat: Tensor
-    views: Tensors
-
-
-def slope_slots(tableau: Tableau) -> list[int]:
-    """The row of the slope buffer of each stage: a row is taken again once no later stage asks for its slope."""
-    stages = len(tableau.stages)
-    last_use = [max((i for i in range(j + 1, stages) if tableau.stages[i][j] != 0), default=j) for j in range(stages)]
-    slots: list[int] = []
-    for i in range(stages):
-        taken = {slots[j] for j in range(i) if last_use[j] > i}
-        slots.append(next(slot for slot in range(stages) if slot not in taken))
-    return slots
-
-
-def stage_coefficients(tableau: Tableau, slots: list[int], step: float) -> list[list[float]]:
-    """`step * a_ij` with the slopes j in their slots, (stages, slots)."""
-    table = [[0.0] * (max(slots) + 1) for _ in slots]
-    for i, row in enumerate(tableau.stages):
-        for j, coefficient in enumerate(row):
-            if coefficient != 0:
-                table[i][slots[j]] = step * coefficient
-    return table
-
-
 def movement(net: FullyConnected, theta: Tensors, start: Tensors) -> Tensor:
     """`|W_l - W_l(0)| / |W_l(0)|` over all copies, (S, L)."""
     moved = []
@@ -155,5 +155,5 @@ def movement(net: FullyConnected, theta: Tensors, start: Tensors) -> Tensor:
 
 def bytes_per_seed(net: FullyConnected, points: int, tableau: Tableau, itemsize: int) -> int:
     """Buffers and temporaries of training one seed, its parameters and their initial values counted."""
-    buffers = 5 + max(slope_slots(tableau)) + 1
+    buffers = 4 + max(slope_slots(tableau)) + 1
     return itemsize * (buffers * net.parameter_count + points * floats_per_point(net, arrays=5))

@@ -150,7 +150,7 @@ class KernelRegression(Claim):
         limits = [backend.limiting_kernels(net, x)[1] for x in data.x]
         limits_test = [backend.limiting_kernels(net, x_test, x)[1] for x_test, x in zip(data.x_test, data.x, strict=True)]
         kernel, kernel_test = np.stack(limits), np.stack(limits_test)
-        descent = {"step": case.step, "counts": np.cumsum(steps_between(case.times, case.step)), "kernel_test": kernel_test}
+        descent = {"step": case.step, "counts": np.cumsum(steps_between(case.times, case.step)).tolist(), "kernel_test": kernel_test}
         _, moved = backend.kernel_descent(kernel, f0 - data.y, **descent)
         _, moved_from_zero = backend.kernel_descent(kernel, -data.y, **descent)
         return {

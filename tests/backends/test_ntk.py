@@ -3,9 +3,7 @@
 import dataclasses
 
 import numpy as np
-import oracles
 import pytest
-from cases import CASES, ONE_OUTPUT, ROOT, SEEDS, Case
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
@@ -13,6 +11,8 @@ from numpy.testing import assert_allclose
 from ntkbench.backends import Backend, load
 from ntkbench.networks import FullyConnected
 from ntkbench.seeding import rng
+from tests import oracles
+from tests.cases import CASES, ONE_OUTPUT, ROOT, SEEDS, Case
 
 PLAIN = FullyConnected(3, 6, 2, "tanh", bias_variance=0.2)
 
@@ -67,7 +67,12 @@ def test_extreme_preactivations_are_exact(backend: Backend, activation: str) -> 
     f = backend.forward(net, theta, x)[0, :, 0]
     moderate = slice(2, 5)
     assert_allclose(f[moderate], oracles.ACTIVATIONS[activation](x[moderate, 0]), rtol=1e-13, atol=1e-16)
-    limits = {"relu": (0, x[:, 0]), "gelu": (0, x[:, 0]), "identity": (x[:, 0], x[:, 0]), "softplus": (0, x[:, 0] + np.exp(-x[:, 0]))}
+    limits = {
+        "relu": (0, x[:, 0]),
+        "gelu": (0, x[:, 0]),
+        "identity": (x[:, 0], x[:, 0]),
+        "softplus": (0, x[:, 0] + np.exp(-x[:, 0])),
+    }
     low, high = limits.get(activation, (-1, 1))
     assert_allclose(f[:2], np.broadcast_to(low, 7)[:2], rtol=0, atol=1e-9)
     assert_allclose(f[5:], np.broadcast_to(high, 7)[5:], rtol=1e-15)
@@ -131,7 +136,7 @@ def test_float32_is_float32(backend: Backend) -> None:
     single = load(backend.name, device="cpu", precision="float32")
     theta, x = PLAIN.initialize(ROOT, range(2)), rng(ROOT, "x").standard_normal((4, 3))
     kernel, expected = single.ntk(PLAIN, theta, x), backend.ntk(PLAIN, theta, x)
-    assert kernel.dtype == np.float32 and expected.dtype == np.float64
+    assert (kernel.dtype, expected.dtype) == (np.float32, np.float64)
     assert single.forward(PLAIN, theta, x).dtype == np.float32
     assert 1e-9 < np.abs(kernel / expected - 1).max() < 1e-5
 

@@ -1,0 +1,306 @@
+"""The contract in jax: numpy in, blocks through the compiled functions, numpy out."""
+
+import importlib.metadata
+import platform
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+from jax import Array
+
+from ntkbench.backends import checks
+from ntkbench.backends.base import (
+    Backend,
+    BackendUnavailable,
+    Progress,
+    Trajectory,
+    check_hierarchy,
+    check_inputs,
+    check_parameters,
+)
+from ntkbench.backends.jax import hierarchy, linear_algebra, network, ntk, runtime, training
+from ntkbench.backends.jax.blocks import CACHE_BYTES, Block, Stretches, blocks
+from ntkbench.backends.jax.network import Theta
+from ntkbench.integrators import steps_between, tableau
+from ntkbench.limits import kernels as limiting_kernels
+from ntkbench.networks import FullyConnected, Parameters
+
+
+class JaxBackend(Backend):
+    """`Backend` in jax. Threads and GPU flags belong to the process, see `ntkbench.backends.jax.runtime`.
+
+    Construction switches jax to float64 (arrays of a float32 backend are float32 explicitly) and to matrix products of full
+    precision, for the whole process.
+
+    Raises:
+        ValueError: as `Backend`; also if jax already runs with another number of threads.
+        BackendUnavailable: if `cuda` is asked for and jax sees none, or was imported before the flag for deterministic
+            GPU operations was set.
+    """
+
+    name = "jax"
+
+    def __init__(self, device: str = "auto", precision: str = "float64", threads: int | None = None, memory_bytes: int = 2**31):
+        super().__init__(device, precision, threads, memory_bytes)
+        self.threads = runtime.start(threads)
+        self._device = runtime.find_device(device)
+        self.device = "cpu" if self._device.platform == "cpu" else "cuda"
+        if self.device == "cuda" and not runtime.flags_in_time:
+            raise BackendUnavailable(
+                "jax was imported before it was told to use deterministic GPU operations: load this backend first, or set "
+                "XLA_FLAGS=--xla_gpu_deterministic_ops=true, or choose device 'cpu'"
+            )
+        self.dtype = np.dtype(precision)
+        runtime.demand_full_precision()
+        if self._put(np.ones(1)).dtype != self.dtype or runtime.matmul_precision() != "highest":
+            raise BackendUnavailable(f"jax does not hold {precision} at matrix-product precision 'highest'")
+
+    def facts(self) -> Mapping[str, str | int | float | bool]:
+        """As the contract says; read from jax, not from what was asked for."""
+        return {
+            "framework": "jax",
+            "version": jax.__version__,
+            "jaxlib": importlib.metadata.version("jaxlib"),
+            "device": self.device,
+            "device_name": self._device.device_kind if self.device == "cuda" else platform.processor() or platform.machine(),
+            "precision": self.precision,
+            "matmul_precision": runtime.matmul_precision(),
+            "tf32": runtime.matmul_precision() != "highest",
+            "deterministic": self.device == "cpu" or runtime.flags_in_time,
+            "threads": int(self.threads or 0),
+        }
+
+    def synchronize(self) -> None:
+        """Devices work in order, so that the last thing asked is the last thing done."""
+        (self._put(np.zeros(1)) + 1).block_until_ready()
+
+    def forward(self, net: FullyConnected, theta: Parameters, x: np.ndarray) -> np.ndarray:
+        """In blocks of seeds, and of rows where one seed does not fit the budget."""
+        x = np.asarray(x)
+        seeds = check_parameters(net, theta)
+        check_inputs(net, seeds, x)
+        found = np.empty((seeds, x.shape[-2], net.output_dim), self.dtype)
+        for block in self._blocks(seeds, ntk.bytes_per_seed(net, x.shape[-2], 0, self.dtype.itemsize)):
+            self._keep(found, block, self._outputs(net, self._parameters(theta, block), block.cut_seeds(x)))
+        return found
+
+    def ntk(self, net: FullyConnected, theta: Parameters, x1: np.ndarray, x2: np.ndarray | None = None) -> np.ndarray:
+        """In blocks of seeds, and in tiles where one seed does not fit the budget."""
+        x1 = np.asarray(x1)
+        seeds = check_parameters(net, theta)
+        check_inputs(net, seeds, x1, "x1")
+        if x2 is not None:
+            x2 = np.asarray(x2)
+            check_inputs(net, seeds, x2, "x2")
+        checks.one_output(net)
+        columns = x1.shape[-2] if x2 is None else x2.shape[-2]
+        found = np.empty((seeds, x1.shape[-2], columns), self.dtype)
+        for block in self._blocks(seeds, ntk.bytes_per_seed(net, x1.shape[-2], columns, self.dtype.itemsize)):
+            second = None if x2 is None else block.cut_seeds(x2)
+            self._keep(found, block, self._kernel(net, self._parameters(theta, block), block.cut_seeds(x1), second))
+        return found
+
+    def hierarchy(self, net: FullyConnected, theta: Parameters, x: np.ndarray, order: int) -> dict[int, np.ndarray]:
+        """In blocks of seeds; ValueError also if the temporaries of one seed exceed `memory_bytes`."""
+        check_hierarchy(net, order)
+        if order == 2:
+            return {2: self.ntk(net, theta, x)}
+        x = np.asarray(x)
+        seeds = check_parameters(net, theta)
+        check_inputs(net, seeds, x)
+        n = x.shape[-2]
+        needed = hierarchy.bytes_per_seed(net, n, order, self.dtype.itemsize)
+        checks.one_seed_fits(f"K{order} of {n} points at width {net.width}", needed, self.memory_bytes)
+        found = {r: np.empty((seeds,) + (n,) * r, self.dtype) for r in range(2, order + 1)}
+        for block in self._blocks(seeds, needed):
+            points = self._put(block.cut_seeds(x))
+            for r, kernel in hierarchy.hierarchy(net, self._parameters(theta, block), points, int(order)).items():
+                self._keep(found[r], block, kernel)
+        return found
+
+    def train(
+        self,
+        net: FullyConnected,
+        theta: Parameters,
+        x: np.ndarray,
+        y: np.ndarray,
+        *,
+        times: Sequence[float],
+        step: float,
+        integrator: str,
+        observe: Sequence[str] = ("f",),
+        x_test: np.ndarray | None = None,
+        progress: Progress | None = None,
+    ) -> Trajectory:
+        """In blocks of seeds, each trained to the end before the next begins."""
+        x, y = np.asarray(x), np.asarray(y)
+        x_test = None if x_test is None else np.asarray(x_test)
+        seeds = check_parameters(net, theta)
+        check_inputs(net, seeds, x)
+        checks.training(net, seeds, x, y, observe, x_test)
+        method, counts = tableau(integrator), steps_between(times, step)
+        n = x.shape[-2]
+        shapes = {"f": (n, net.output_dim), "K2": (n, n), "movement": (net.depth + 1,)}
+        if x_test is not None:
+            shapes["f_test"] = (x_test.shape[-2], net.output_dim)
+        found = {name: np.empty((seeds, len(counts), *shapes[name]), self.dtype) for name in observe}
+        seed_blocks = self._blocks(seeds, training.bytes_per_seed(net, n, method, self.dtype.itemsize))
+        stretches = Stretches(progress, len(seed_blocks) * sum(counts))
+        for block in seed_blocks:
+            points, test_points = block.cut_seeds(x), None if x_test is None else block.cut_seeds(x_test)
+            on_device = self._put(points), self._put(block.cut_seeds(y))
+            start, now = self._parameters(theta, block), self._parameters(theta, block)
+            for i, count in enumerate(counts):
+                for steps in stretches.calls(count):
+                    now = training.advance(net, method, now, *on_device, self._put(step), steps)
+                    now["W1"].block_until_ready()
+                    stretches.report(steps)
+                for name, values in self._observe(observe, net, now, start, points, test_points).items():
+                    self._keep(found[name][:, i], block, values)
+        return Trajectory(np.asarray(times, dtype=np.float64), **found)
+
+    def _observe(
+        self,
+        names: Sequence[str],
+        net: FullyConnected,
+        theta: Theta,
+        theta0: Theta,
+        x: np.ndarray,
+        x_test: np.ndarray | None,
+    ) -> dict[str, np.ndarray]:
+        values: dict[str, np.ndarray] = {}
+        if "f" in names:
+            values["f"] = self._outputs(net, theta, x)
+        if "f_test" in names and x_test is not None:
+            values["f_test"] = self._outputs(net, theta, x_test)
+        if "K2" in names:
+            values["K2"] = self._kernel(net, theta, x, None)
+        if "movement" in names:
+            values["movement"] = np.asarray(training.movement(theta, theta0))
+        return values
+
+    def integrate_hierarchy(
+        self,
+        kernels: Mapping[int, np.ndarray],
+        f0: np.ndarray,
+        y: np.ndarray,
+        *,
+        times: Sequence[float],
+        step: float,
+        integrator: str,
+    ) -> Trajectory:
+        """In blocks of seeds."""
+        f0, y = np.asarray(f0), np.asarray(y)
+        order = checks.truncated_hierarchy(kernels, f0, y)
+        method, counts = tableau(integrator), steps_between(times, step)
+        seeds, n = f0.shape
+        f = np.empty((seeds, len(counts), n, 1), self.dtype)
+        K2 = np.empty((seeds, len(counts), n, n), self.dtype)
+        state_size = sum(n**r for r in range(1, order))
+        for block in self._blocks(seeds, self.dtype.itemsize * ((len(method.weights) + 4) * state_size + 2 * n**order)):
+            top, targets = self._put(block.cut(kernels[order])), self._put(y if y.ndim == 1 else block.cut(y))
+            state = tuple(self._own(block.cut(k)) for k in (f0, *(kernels[r] for r in range(2, order))))
+            for i, count in enumerate(counts):
+                state = hierarchy.advance(method, state, top, targets, self._put(step), count)
+                self._keep(f[:, i, :, 0], block, state[0])
+                self._keep(K2[:, i], block, state[1] if order > 2 else top)
+        return Trajectory(np.asarray(times, dtype=np.float64), f=f, K2=K2)
+
+    def limiting_kernels(
+        self, net: FullyConnected, x1: np.ndarray, x2: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """In blocks of rows, see `ntkbench.limits.kernels`."""
+        points = [self._put(x) for x in (x1, x2) if x is not None]
+        nngp, tangent = limiting_kernels(net, *points, memory_bytes=self.memory_bytes)
+        return self._get(nngp).copy(), self._get(tangent).copy()
+
+    def solve(self, kernel: np.ndarray, rhs: np.ndarray, ridge: float = 0.0) -> np.ndarray:
+        """In blocks of the batch."""
+        kernel, rhs = np.asarray(kernel), np.asarray(rhs)
+        checks.linear_system(kernel, rhs, ridge)
+        batch, sides = (kernel, rhs) if kernel.ndim == 3 else (kernel[None], rhs[None])
+        found = np.empty(sides.shape, self.dtype)
+        for block in self._blocks(len(batch), 4 * self.dtype.itemsize * (batch[0].size + sides[0].size)):
+            matrices = self._put(block.cut(batch))
+            self._keep(found, block, linear_algebra.solve(matrices, self._put(block.cut(sides)), self._put(ridge)))
+            if not np.isfinite(found[block.kept]).all():
+                smallest = float(linear_algebra.smallest_eigenvalue(matrices, self._put(ridge)))
+                raise np.linalg.LinAlgError(f"the kernel is not positive definite: its smallest eigenvalue is {smallest:.6g}")
+        return found.reshape(rhs.shape)
+
+    def kernel_descent(
+        self, kernel: np.ndarray, residual0: np.ndarray, *, step: float, counts: Sequence[int], kernel_test: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """In blocks of the batch."""
+        kernel, residual0, kernel_test = np.asarray(kernel), np.asarray(residual0), np.asarray(kernel_test)
+        checks.kernel_descent(kernel, residual0, step, counts, kernel_test)
+        batch, n, out = residual0.shape
+        rows = kernel_test.shape[1]
+        train, test = (np.empty((batch, len(counts), k, out), self.dtype) for k in (n, rows))
+        needed = self.dtype.itemsize * (4 * n * n + 2 * rows * n + 2 * len(counts) * (n + rows) * out)
+        for block in self._blocks(batch, needed):
+            arrays = (self._put(block.cut(a)) for a in (kernel, residual0))
+            movements = linear_algebra.kernel_descent(
+                *arrays, self._put(step), self._put(np.asarray(counts)), self._put(block.cut(kernel_test))
+            )
+            self._keep(train, block, movements[0])
+            self._keep(test, block, movements[1])
+        return train, test
+
+    # Blocks and transfers
+
+    def _blocks(self, total: int, bytes_each: int) -> list[Block]:
+        """Equal blocks of a batch axis under the budget, and on a CPU within its cache."""
+        budget = self.memory_bytes if self.device == "cuda" else min(self.memory_bytes, CACHE_BYTES * int(self.threads or 1))
+        return blocks(total, budget // max(1, bytes_each))
+
+    def _tiles(self, net: FullyConnected, theta: Theta, rows: int, columns: int) -> list[Block]:
+        """Equal blocks of points, as large as the budget allows for the kernel of one block with another."""
+        size, seeds = max(rows, columns), theta["W1"].shape[0]
+        while size > 1 and seeds * ntk.bytes_per_seed(net, size, min(size, columns), self.dtype.itemsize) > self.memory_bytes:
+            size = -(-size // 2)
+        return blocks(rows, size)
+
+    def _outputs(self, net: FullyConnected, theta: Theta, x: np.ndarray) -> np.ndarray:
+        """f, (S, n, O), in blocks of rows."""
+        rows = x.shape[-2]
+        found = np.empty((theta["W1"].shape[0], rows, net.output_dim), self.dtype)
+        for tile in self._tiles(net, theta, rows, 0):
+            found[:, tile.kept] = self._get(network.outputs(net, theta, self._put(tile.cut_points(x))))[:, : len(tile)]
+        return found
+
+    def _kernel(self, net: FullyConnected, theta: Theta, x1: np.ndarray, x2: np.ndarray | None) -> np.ndarray:
+        """K2, (S, n1, n2), in tiles."""
+        rows, columns = x1.shape[-2], x1.shape[-2] if x2 is None else x2.shape[-2]
+        tiles1, tiles2 = self._tiles(net, theta, rows, columns), self._tiles(net, theta, columns, rows)
+        if x2 is None and len(tiles1) == 1:
+            return self._get(ntk.ntk(net, theta, self._put(x1)))
+        found = np.empty((theta["W1"].shape[0], rows, columns), self.dtype)
+        for tile1 in tiles1:
+            for tile2 in tiles2:
+                kernel = ntk.ntk(
+                    net, theta, self._put(tile1.cut_points(x1)), self._put(tile2.cut_points(x1 if x2 is None else x2))
+                )
+                found[:, tile1.kept, tile2.kept] = self._get(kernel)[:, : len(tile1), : len(tile2)]
+        return found
+
+    def _parameters(self, theta: Parameters, block: Block) -> Theta:
+        return {name: self._own(block.cut(array)) for name, array in theta.items()}
+
+    def _put(self, value: np.ndarray | float) -> Array:
+        array: Array = jax.device_put(np.asarray(value, self.dtype), self._device)
+        return array
+
+    def _own(self, value: np.ndarray) -> Array:
+        """As `_put`, in memory that jax may overwrite: on a CPU `device_put` shares the caller's."""
+        return self._put(np.array(value, self.dtype))
+
+    def _get(self, value: Array | np.ndarray) -> np.ndarray:
+        if value.dtype != self.dtype:
+            raise RuntimeError(
+                f"jax computed in {value.dtype} where {self.dtype} was asked for: jax_enable_x64 was switched off"
+            )
+        return np.asarray(value)
+
+    def _keep(self, found: np.ndarray, block: Block, values: Array | np.ndarray) -> None:
+        found[block.kept] = self._get(values)[: len(block)]

@@ -1,0 +1,51 @@
+"""Limits and ticks."""
+
+import math
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogFormatterSciNotation, LogLocator, NullLocator
+
+from ntkbench.figures.series import Points
+
+
+def width_axis(axes: Axes, drawn: list[Points], letters: int) -> None:
+    """Widths below the panel, `letters` wide."""
+    widths = sorted({x for points in drawn for x in points.x})
+    ticks_at(axes, widths, letters)
+    axes.set_xlim(min(widths) / 1.4, max(widths) * 1.4)
+    axes.set_xlabel("width m")
+
+
+def ticks_at(axes: Axes, values: list[float], letters: int) -> None:
+    """Ticks where there are data, the last one always; as many as fit."""
+    step = math.ceil(len(values) * (max(len(f"{x:g}") for x in values) + 2) / letters)
+    axes.xaxis.set_major_locator(FixedLocator(values[::-1][::step]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def log_limits(axes: Axes, drawn: list[Points]) -> None:
+    """From the data and not from interval ends at zero, which a logarithmic axis would run after."""
+    if not drawn:
+        return
+    centre = np.concatenate([points.centre for points in drawn])
+    low = np.concatenate([points.low for points in drawn])
+    high = np.concatenate([points.high for points in drawn])
+    seen = centre[np.isfinite(centre) & (centre > 0)]
+    if len(seen):
+        ends = low[np.isfinite(low) & (low > seen.min() / 4)]
+        axes.set_ylim(min(seen.min(), *ends) / 1.5, max(seen.max(), *high[np.isfinite(high)]) * 1.5)
+
+
+def ticks_of_values(axes: Axes) -> None:
+    """Whole decades; within one decade also 2 and 5, so that an axis never has fewer than two labels."""
+    low, high = axes.get_ylim()
+    decades = math.log10(high / low)
+    axes.yaxis.set_major_locator(LogLocator(base=10, numticks=9))
+    axes.yaxis.set_minor_locator(LogLocator(base=10, subs=(2.0, 5.0) if decades < 2 else tuple(range(2, 10)), numticks=20))
+    if decades < 2:
+        axes.yaxis.set_minor_formatter(LogFormatterSciNotation(base=10, labelOnlyBase=False, minor_thresholds=(10, 10)))
+        axes.tick_params(axis="y", which="minor", labelsize=6.5)
+    else:
+        axes.yaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))

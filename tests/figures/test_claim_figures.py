@@ -1,0 +1,276 @@
+"""The figures themselves: what is drawn equals the data, nothing is cut off, equal data give equal bytes."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
+from scipy import stats
+
+from ntkbench.claims import Claim, all_claims, get
+from ntkbench.claims.base import Case, Panel
+from ntkbench.figures import compose, draw_claim, style
+from tests.figures import synthetic
+
+CLAIMS = tuple(all_claims().values())
+
+
+@pytest.fixture(autouse=True)
+def _styled() -> Iterator[None]:
+    with style.style():
+        yield
+
+
+def composed(claim: Claim, table: pd.DataFrame | None = None, cases: Mapping[str, Case] | None = None) -> Figure:
+    cases = cases or synthetic.cases()[claim.id]
+    slopes = synthetic.PLANTED[claim.id]
+    table = synthetic.table(claim, cases, slopes) if table is None else table
+    return compose(claim, table, synthetic.verdicts(claim, cases, slopes), cases=cases)
+
+
+def with_panels(claim: Claim, *panels: Panel) -> Claim:
+    other: Claim = type("Other", (type(claim),), {"figure": panels})()
+    return other
+
+
+def bars(axes: Axes) -> dict[str, ErrorbarContainer]:
+    """Label (`case|backend`) -> what errorbar drew."""
+    return {str(c.get_label()).removeprefix("_"): c for c in axes.containers if isinstance(c, ErrorbarContainer)}
+
+
+def values(table: pd.DataFrame, case: str, backend: str, quantity: str, width: int) -> np.ndarray:
+    rows = table[(table["case"] == case) & (table["backend"] == backend) & (table["quantity"] == quantity)]
+    return rows[rows["width"] == width]["value"].to_numpy(dtype=float)
+
+
+def test_rate_panels_draw_geometric_means_with_intervals_of_both_backends() -> None:
+    claim = get("constancy/gradient_flow")
+    cases = synthetic.cases()[claim.id]
+    table = synthetic.table(claim, cases, {})
+    jax = (table["backend"] == "jax") & (table["case"] == "erf-1-plain")
+    table.loc[jax, "value"] *= 1.5  # the backends must not be mistaken for each other
+    drawn = bars(composed(claim, table).axes[0])
+    assert {label for label in drawn if "erf-1-plain" in label} == {"erf-1-plain|torch", "erf-1-plain|jax"}
+    for backend in synthetic.BACKENDS:
+        line, _, (segments,) = drawn[f"erf-1-plain|{backend}"]
+        assert list(line.get_xdata()) == list(cases["erf-1-plain"].widths)
+        for k, width in enumerate(cases["erf-1-plain"].widths):
+            logs = np.log(values(table, "erf-1-plain", backend, "drift", width))
+            low, high = np.exp(stats.t.interval(0.95, len(logs) - 1, loc=logs.mean(), scale=stats.sem(logs)))
+            assert line.get_ydata()[k] == pytest.approx(np.exp(logs.mean()), rel=1e-12)
+            assert segments.get_segments()[k][:, 1] == pytest.approx([low, high], rel=1e-9)
+
+
+def test_a_signed_bias_is_drawn_as_its_magnitude() -> None:
+    claim = get("convergence/initialization")
+    cases = synthetic.cases()[claim.id]
+    table = synthetic.table(claim, cases, {"bias": -1.0})
+    table.loc[table["quantity"] == "bias", "value"] *= -1
+    name = "bias-relu-2-sphere"
+    line = bars(composed(claim, table).axes[1])[f"{name}|torch"][0]
+    expected = [abs(values(table, name, "torch", "bias", w).mean()) for w in cases[name].widths]
+    assert list(line.get_ydata()) == pytest.approx(expected, rel=1e-12)
+
+
+def test_paired_panels_draw_mean_differences_about_zero() -> None:
+    claim = get("gap/kernel_regression")
+    cases = synthetic.cases()[claim.id]
+    table = synthetic.table(claim, cases, {})
+    axes = composed(claim, table).axes[1]
+    line, _, (segments,) = bars(axes)["relu-1-digits-64|torch"]
+    for k, width in enumerate(cases["relu-1-digits-64"].widths):
+        sample = values(table, "relu-1-digits-64", "torch", "accuracy_difference", width)
+        low, high = stats.t.interval(0.95, len(sample) - 1, loc=sample.mean(), scale=stats.sem(sample))
+        assert line.get_ydata()[k] == pytest.approx(sample.mean(), rel=1e-12)
+        assert segments.get_segments()[k][:, 1] == pytest.approx([low, high], rel=1e-9)
+        assert abs(np.log2(line.get_xdata()[k] / width)) < 0.4
+    assert any(np.array_equal(other.get_ydata(), [0.0, 0.0]) for other in axes.lines)
+
+
+def test_time_panels_draw_a_line_per_width_from_light_to_dark() -> None:
+    claim = get("constancy/gradient_flow")
+    panel = Panel("The drift grows", "time", ("drift_path",), "drift", {"activation": ("gelu",)})
+    cases = synthetic.cases()[claim.id]
+    table = synthetic.table(claim, cases, {})
+    axes = composed(with_panels(claim, panel), table).axes[0]
+    widths, times = cases["gelu-1-digits"].widths, getattr(cases["gelu-1-digits"], "times")  # noqa: B009
+    lines = {str(line.get_label()): line for line in axes.lines}
+    brightness = []
+    for width in widths:
+        torch, jax = (lines[f"_gelu-1-digits, width {width}|{backend}"] for backend in ("torch", "jax"))
+        rows = table[(table["case"] == "gelu-1-digits") & (table["quantity"] == "drift_path") & (table["width"] == width)]
+        for k, t in enumerate(times):
+            sample = rows[(rows["time"] == t) & (rows["backend"] == "torch")]["value"]
+            assert torch.get_ydata()[k] == pytest.approx(np.exp(np.log(sample).mean()), rel=1e-12)
+        assert list(torch.get_xdata()) == list(jax.get_xdata()) == list(times)
+        brightness.append(sum(matplotlib.colors.to_rgb(torch.get_color())))
+    assert brightness == sorted(brightness, reverse=True)
+
+
+def test_backends_cases_and_controls_are_told_apart() -> None:
+    axes = composed(get("constancy/gradient_flow")).axes[0]
+    drawn = bars(axes)
+    torch, jax = (drawn[f"erf-1-plain|{backend}"][0] for backend in ("torch", "jax"))
+    assert (torch.get_marker(), jax.get_marker()) == ("o", "s")
+    assert jax.get_markerfacecolor() == "none"
+    assert torch.get_color() == jax.get_color()
+    regular = {label: c[0].get_color() for label, c in drawn.items() if "torch" in label and "control" not in label}
+    assert len(set(regular.values())) == len(regular) == 4
+    (control,) = (c[0] for label, c in drawn.items() if "control" in label and "torch" in label)
+    assert control.get_color() == style.CONTROL
+    assert control.get_linestyle() == "--"
+
+
+def test_a_case_has_one_colour_in_all_panels_and_none_is_wasted() -> None:
+    first, second = (bars(axes) for axes in composed(get("gap/kernel_regression")).axes)
+    shared = [label for label in first if label in second]
+    assert len(shared) == 12
+    assert all(first[label][0].get_color() == second[label][0].get_color() for label in shared)
+    smooth, relu = (bars(axes) for axes in composed(get("constancy/gradient_flow")).axes)
+    assert relu["relu-1-sphere|torch"][0].get_color() == smooth["tanh-1-antisymmetric|torch"][0].get_color() == style.PALETTE[0]
+
+
+def test_the_fitted_slope_and_its_interval_are_written_once_if_the_backends_agree() -> None:
+    claim = get("constancy/gradient_flow")
+    cases = synthetic.cases()[claim.id]
+    table, verdicts = synthetic.table(claim, cases, {}), synthetic.verdicts(claim, cases, {})
+    verdicts.loc[(verdicts["case"] == "gelu-1-digits") & (verdicts["backend"] == "jax"), "estimate"] = -0.96
+    axes = compose(claim, table, verdicts, cases=cases).axes[0]
+    texts = [" ".join(text.get_text().replace("\u00a0", " ").split()) for text in axes.get_legend().get_texts()]
+    assert "erf-1-plain: −1.00 [−1.03, −0.97]" in texts
+    assert "gelu-1-digits: torch −1.00 [−1.03, −0.97], jax −0.96 [−1.03, −0.97]" in texts
+    assert "tanh-1-meanfield (control)" in texts
+
+
+def slope_of(line: Any) -> float:
+    x, y = (np.log(np.asarray(data, dtype=float)) for data in (line.get_xdata(), line.get_ydata()))
+    return float((y[-1] - y[0]) / (x[-1] - x[0]))
+
+
+def test_fit_and_theory_are_lines_of_their_slopes() -> None:
+    claim = get("hierarchy/truncation")
+    axes = composed(claim).axes[0]
+    lines = {str(line.get_label()): line for line in axes.lines}
+    fit = lines["_tanh-1-antisymmetric, error p4|fit"]
+    points = bars(axes)["tanh-1-antisymmetric, error p4|torch"][0]
+    assert slope_of(fit) == pytest.approx(-2.0)
+    assert list(fit.get_xdata()) == [256, 512, 1024, 2048]
+    residuals = np.log(points.get_ydata()[-4:]) - np.log(fit.get_ydata())
+    assert residuals.mean() == pytest.approx(0.0, abs=1e-12)
+    for exponent in (-1.0, -2.0):
+        assert slope_of(lines[f"_theory|{exponent:g}"]) == pytest.approx(exponent)
+    assert {text.get_text() for text in axes.texts} == {"slope −1", "slope −2"}
+    assert "_theory|-0.5" in {str(line.get_label()) for line in composed(get("convergence/initialization")).axes[0].lines}
+
+
+def test_diverged_seeds_leave_a_gap_and_are_named() -> None:
+    claim = get("constancy/gradient_flow")
+    cases = synthetic.cases()[claim.id]
+    table = synthetic.table(claim, cases, {})
+    lost = (table["case"] == "erf-1-plain") & (table["width"] == 128) & (table["seed"] < 3)
+    table.loc[lost, "value"] = np.inf
+    axes = composed(claim, table).axes[0]
+    y = np.asarray(bars(axes)["erf-1-plain|torch"][0].get_ydata(), dtype=float)
+    assert np.isnan(y[1])
+    assert np.isfinite(np.delete(y, 1)).all()
+    texts = [" ".join(text.get_text().split()) for text in axes.get_legend().get_texts()]
+    assert "erf-1-plain, width 128: 3 of 6 seeds diverged" in texts
+    assert np.isfinite(axes.get_ylim()).all()
+
+
+def test_all_diverged_is_still_a_figure() -> None:
+    claim = get("gap/kernel_regression")
+    table = synthetic.table(claim, synthetic.cases()[claim.id], {})
+    table["value"] = np.nan
+    figure = composed(claim, table)
+    figure.canvas.draw()
+    assert all("more points missing" in axes.get_legend().get_texts()[-1].get_text().replace("\n", " ") for axes in figure.axes)
+
+
+def test_a_panel_that_selects_nothing_says_what_there_is() -> None:
+    claim = get("constancy/gradient_flow")
+    cases = {name: case for name, case in synthetic.cases()[claim.id].items() if case.activation == "tanh"}
+    with pytest.raises(ValueError, match=r"gradient_flow, panel 'ReLU: .*none selected.*drift of tanh-1-antisymmetric"):
+        composed(claim, cases=cases)
+    with pytest.raises(ValueError, match="no rows"):
+        composed(claim, synthetic.table(claim, cases, {}).iloc[:0])
+
+
+def test_unknown_kinds_and_missing_columns_are_refused() -> None:
+    claim = get("constancy/gradient_flow")
+    with pytest.raises(ValueError, match="kind 'scatter' is unknown; choose one of rate, time, paired"):
+        composed(with_panels(claim, Panel("x", "scatter", ("drift",), "", {})))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="quantities lacks the columns seed, value"):
+        composed(claim, synthetic.table(claim, synthetic.cases()[claim.id], {}).drop(columns=["seed", "value"]))
+
+
+def crowded() -> tuple[Claim, dict[str, Case]]:
+    """18 cases, three panels of the three kinds, long titles."""
+    claim = get("constancy/gradient_flow")
+    cases = {
+        f"{a}-{d}-{s}": synthetic.case(claim, activation=a, depth=d, dataset=s, seeds=3)
+        for a in ("tanh", "erf", "gelu") for d in (1, 2, 3) for s in ("sphere", "digits")
+    }  # fmt: skip
+    long = "A title that is much longer than the panel is wide, as titles that state a message tend to be"
+    kinds: tuple[tuple[Any, str], ...] = (("rate", "drift"), ("time", "drift_path"), ("paired", "loss_ratio"))
+    return with_panels(claim, *(Panel(long, kind, (q,), "relative drift", {}) for kind, q in kinds)), cases
+
+
+def overlaps(boxes: list[Bbox]) -> list[tuple[Bbox, Bbox]]:
+    return [pair for pair in itertools.combinations(boxes, 2) if Bbox.intersection(*pair)]
+
+
+@pytest.mark.parametrize("claim", [*CLAIMS, None], ids=[*(c.id for c in CLAIMS), "crowded"])
+def test_nothing_is_cut_off_or_overlaps(claim: Claim | None) -> None:
+    figure = composed(*([claim] if claim else [(many := crowded())[0], None, many[1]]))
+    figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    whole = Bbox([[-1, -1], [figure.bbox.width + 1, figure.bbox.height + 1]])
+    legends = [axes.get_legend().get_window_extent(renderer) for axes in figure.axes] + [figure.legends[0].get_window_extent()]
+    panels = [axes.get_window_extent(renderer) for axes in figure.axes]
+    titles = [axes._left_title.get_window_extent(renderer) for axes in figure.axes]
+    for box in [*legends, *panels, *titles, *(axes.get_tightbbox(renderer) for axes in figure.axes)]:
+        assert whole.contains(box.x0, box.y0)
+        assert whole.contains(box.x1, box.y1)
+    assert overlaps([box.shrunk(0.99, 0.99) for box in legends + panels + titles]) == []
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            labels = [t.get_window_extent(renderer) for t in axis.get_ticklabels() if t.get_text()]
+            assert overlaps(labels) == []
+        assert axes.get_window_extent(renderer).width > 0.2 * figure.bbox.width
+        assert axes.get_window_extent(renderer).height > 0.12 * figure.bbox.height
+
+
+def test_files_are_reproducible_whatever_the_users_settings(tmp_path: Path) -> None:
+    claim = get("gap/kernel_regression")
+    cases = synthetic.cases()[claim.id]
+    table, verdicts = synthetic.table(claim, cases, {}), synthetic.verdicts(claim, cases, {})
+    draw_claim(claim, table, verdicts, tmp_path / "a" / "gap-kernel.regression", cases=cases)
+    with matplotlib.rc_context({"font.size": 30, "svg.hashsalt": None, "lines.linewidth": 9}):
+        draw_claim(claim, table, verdicts, tmp_path / "b" / "gap-kernel.regression", cases=cases)
+        assert matplotlib.rcParams["font.size"] == 30
+    for suffix in ("svg", "png"):
+        first, second = ((tmp_path / folder / f"gap-kernel.regression.{suffix}").read_bytes() for folder in "ab")
+        assert len(first) > 10_000
+        assert first == second
+    names = {file.name for file in (tmp_path / "a").iterdir()}
+    assert names == {"gap-kernel.regression.png", "gap-kernel.regression.svg"}
+    assert b"<text" not in (tmp_path / "a" / "gap-kernel.regression.svg").read_bytes()
+
+
+def test_rows_of_other_claims_and_their_order_do_not_matter(tmp_path: Path) -> None:
+    claim, other = get("gap/kernel_regression"), get("convergence/initialization")
+    cases = synthetic.cases()[claim.id]
+    table, verdicts = synthetic.table(claim, cases, {}), synthetic.verdicts(claim, cases, {})
+    more = pd.concat([synthetic.table(other, synthetic.cases()[other.id], {}), table.iloc[::-1]])
+    draw_claim(claim, table, verdicts, tmp_path / "a", cases=cases)
+    draw_claim(claim, more, verdicts.iloc[::-1], tmp_path / "b", cases=cases)
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()

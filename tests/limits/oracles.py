@@ -1,0 +1,95 @@
+"""Slow versions of the limiting kernels, and finite networks, in plain numpy and mpmath."""
+
+import math
+from collections.abc import Callable
+
+import mpmath
+import numpy as np
+from scipy.special import erf, ndtr
+
+from ntkbench.networks import FullyConnected
+
+Function = Callable[[np.ndarray], np.ndarray]
+
+FUNCTIONS: dict[str, tuple[Function, Function]] = {
+    "identity": (lambda x: x, np.ones_like),
+    "relu": (lambda x: np.maximum(x, 0), lambda x: (x > 0).astype(float)),
+    "erf": (erf, lambda x: 2 / math.sqrt(math.pi) * np.exp(-(x**2))),
+    "gelu": (lambda x: x * ndtr(x), lambda x: ndtr(x) + x * np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)),
+    "tanh": (np.tanh, lambda x: 1 / np.cosh(x) ** 2),
+    "softplus": (lambda x: np.logaddexp(0, x), lambda x: 1 / (1 + np.exp(-x))),
+}
+"""Activations and their derivatives."""
+
+STEP = 0.06
+Z = STEP * np.arange(-170, 171)
+WEIGHT = STEP * np.exp(-(Z**2) / 2) / math.sqrt(2 * math.pi)
+
+
+def expectation_by_grid(function: Function, q1: float, q2: float, c: float) -> float:
+    """`E[g(u) g(v)]` by the trapezoidal rule in two dimensions over independent normals; for smooth g."""
+    u = math.sqrt(q1) * Z[:, None]
+    slope = c / math.sqrt(q1) if q1 > 0 else 0.0
+    v = slope * Z[:, None] + math.sqrt(max(0.0, q2 - slope**2)) * Z[None, :]
+    return float(WEIGHT @ (function(u) * function(v)) @ WEIGHT)
+
+
+def kernels_by_grid(net: FullyConnected, x1: np.ndarray, x2: np.ndarray) -> tuple[float, float]:
+    """NNGP kernel and NTK of one pair of points by the recursion that Jacot et al. print (`ntk`), for smooth activations."""
+    v, b = net.weight_variance, net.bias_variance
+    function, slope = FUNCTIONS[net.activation]
+    q1, q2, c = (v * float(a @ b_) / net.input_dim + b for a, b_ in ((x1, x1), (x2, x2), (x1, x2)))
+    theta = c
+    for _ in range(net.depth):
+        derivative = expectation_by_grid(slope, q1, q2, c)
+        q1, q2, c = (v * expectation_by_grid(function, *t) + b for t in ((q1, q1, q1), (q2, q2, q2), (q1, q2, c)))
+        theta = c + v * theta * derivative
+    return c, theta
+
+
+def relu_kernels(net: FullyConnected, x1: np.ndarray, x2: np.ndarray) -> tuple[float, float]:
+    """The same for ReLU from the arc-cosine formula, with 60 digits, so that arccos loses nothing that matters."""
+    with mpmath.workdps(60):
+        v, b = mpmath.mpf(net.weight_variance), mpmath.mpf(net.bias_variance)
+
+        def first(a: np.ndarray, other: np.ndarray) -> mpmath.mpf:
+            return (
+                v * mpmath.fsum(mpmath.mpf(float(s)) * mpmath.mpf(float(t)) for s, t in zip(a, other, strict=True)) / len(a) + b
+            )
+
+        q1, q2, c = first(x1, x1), first(x2, x2), first(x1, x2)
+        theta = c
+        for _ in range(net.depth):
+            norms = mpmath.sqrt(q1 * q2)
+            angle = mpmath.acos(max(min(c / norms, mpmath.mpf(1)), mpmath.mpf(-1)))
+            c = v * norms / (2 * mpmath.pi) * (mpmath.sin(angle) + (mpmath.pi - angle) * mpmath.cos(angle)) + b
+            q1, q2 = v * q1 / 2 + b, v * q2 / 2 + b
+            theta = c + v * theta * (mpmath.pi - angle) / (2 * mpmath.pi)
+        return float(c), float(theta)
+
+
+def finite_network(net: FullyConnected, root: int, seeds: int, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Outputs g of one copy (seeds, n, O) and empirical NTK of the first output (seeds, n, n); back-propagation written out."""
+    theta = net.initialize(root, range(seeds))
+    function, slope = FUNCTIONS[net.activation]
+    ntk = np.zeros((seeds, len(x), len(x)))
+    for copy, copy_weight in enumerate(net.copy_weights):
+        h, inputs, preactivations = np.broadcast_to(x, (seeds, *x.shape)), [], []
+        for l, layer in enumerate(net.layers, start=1):
+            inputs.append(h)
+            z = layer.weight_multiplier * h @ theta[f"W{l}"][:, copy].swapaxes(1, 2)
+            if net.bias_variance > 0:
+                z = z + layer.bias_multiplier * theta[f"b{l}"][:, copy, None, :]
+            preactivations.append(z)
+            h = function(z)
+        delta = np.zeros((seeds, len(x), net.output_dim))
+        delta[:, :, 0] = copy_weight
+        for l in reversed(range(len(net.layers))):
+            layer = net.layers[l]
+            gram = layer.weight_multiplier**2 * inputs[l] @ inputs[l].swapaxes(1, 2)
+            if net.bias_variance > 0:
+                gram = gram + layer.bias_multiplier**2
+            ntk += net.mobility * (delta @ delta.swapaxes(1, 2)) * gram
+            if l > 0:
+                delta = layer.weight_multiplier * (delta @ theta[f"W{l + 1}"][:, copy]) * slope(preactivations[l - 1])
+    return preactivations[-1], ntk

@@ -1,0 +1,135 @@
+"""The PDF: it compiles from whatever a study may hold, without warnings, to the same bytes."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import typst
+
+from ntkbench import claims
+from ntkbench.claims import all_claims, get
+from ntkbench.records import RecordError
+from ntkbench.report import paper
+from tests.figures import synthetic
+from tests.report import studies
+
+
+def headings(folder: Path) -> list[str]:
+    """Texts of the paper's headings of level 1."""
+    source, selector = str(folder / "main.typ"), "heading.where(level: 1)"
+    found = json.loads(typst.query(source, selector, root=str(folder), ignore_system_fonts=True))
+    return ["".join(_texts(heading["body"])).strip() for heading in found]
+
+
+def _texts(node: Any) -> Iterator[str]:
+    if node.get("func") == "space":
+        yield " "
+    yield node.get("text", "")
+    for child in node.get("children", []):
+        yield from _texts(child)
+
+
+def test_the_paper_is_built_and_rebuilt_to_the_same_bytes(tmp_path: Path) -> None:
+    cases = synthetic.cases()
+    study = studies.write(tmp_path, cases)
+    output = tmp_path / "paper" / "main.pdf"
+    paper.build(study, output, cases=cases)
+    first = output.read_bytes()
+    assert first.startswith(b"%PDF")
+    assert len(first) > 50_000
+    assert {file.name for file in (tmp_path / "paper" / "generated").iterdir()} == {"study.json", "claims.json", "example.json"}
+    paper.build(study, output, cases=cases)
+    assert output.read_bytes() == first
+    titles = [claim.title for claim in all_claims().values()]
+    assert [title for title in headings(tmp_path / "paper") if title in titles] == titles
+
+
+def test_another_number_is_another_paper(tmp_path: Path) -> None:
+    cases = synthetic.cases()
+    output = tmp_path / "paper" / "main.pdf"
+    paper.build(studies.write(tmp_path, cases), output, cases=cases)
+    first = output.read_bytes()
+    paper.build(studies.write(tmp_path, cases, lambda v: v.assign(estimate=v["estimate"] + 0.01)), output, cases=cases)
+    assert output.read_bytes() != first
+
+
+def hostile(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Every kind of row that a study may hold, and reasons that look like markup."""
+    verdicts = verdicts.reset_index(drop=True)
+    verdicts["seeds"] = verdicts["seeds"].astype(str)
+    pair = verdicts.index // 2
+    for k, verdict in enumerate(("invalid", "inconclusive", "contradicted")):
+        verdicts.loc[pair % 7 == k, "verdict"] = verdict
+        verdicts.loc[pair % 7 == k, "reason"] = "#panic(1) *b* $x$ @none <a> [ ] _u_ \\ `c`"
+    verdicts.loc[::11, "verdict"] = "invalid"
+    verdicts.loc[1::5, ["estimate", "ci_low", "ci_high", "p_value"]] = np.nan
+    verdicts.loc[2::5, "ci_low"] = -np.inf
+    verdicts.loc[2::5, "ci_high"] = np.inf
+    verdicts.loc[3::5, "estimate"] = 123456.789
+    verdicts.loc[4::5, ["estimate", "ci_low"]] = [0.0, -1e-17]
+    verdicts.loc[::3, "seeds"] = "64..1024"
+    return verdicts
+
+
+def test_no_verdict_and_no_reason_breaks_the_paper(tmp_path: Path) -> None:
+    cases = synthetic.cases()
+    study = studies.write(tmp_path, cases, hostile)
+    paper.build(study, tmp_path / "paper" / "main.pdf", cases=cases)
+    found = json.loads((tmp_path / "paper" / "generated" / "study.json").read_text())
+    assert all(found["counts"][name] > 0 for name in ("supported", "contradicted", "inconclusive", "invalid", "split"))
+
+
+@pytest.mark.parametrize("name", ["smoke", "paper"])
+def test_the_other_studies_compile(tmp_path: Path, name: str) -> None:
+    cases = synthetic.cases(name)
+    paper.build(studies.write(tmp_path, cases), tmp_path / "paper" / "main.pdf", cases=cases)
+    assert (tmp_path / "paper" / "main.pdf").stat().st_size > 50_000
+
+
+def test_one_claim_is_enough(tmp_path: Path) -> None:
+    cases = {"gap/kernel_regression": synthetic.cases()["gap/kernel_regression"]}
+    paper.build(studies.write(tmp_path, cases), tmp_path / "paper" / "main.pdf", cases=cases)
+    assert headings(tmp_path / "paper")[3] == get("gap/kernel_regression").title
+
+
+def test_a_new_claim_of_a_new_family_appears_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = get("convergence/initialization")
+    new = type("New", (type(old),), {"id": "spectrum/edge", "title": "A new claim"})()
+    known = all_claims() | {new.id: new}
+    monkeypatch.setattr(claims, "all_claims", lambda: known)
+    monkeypatch.setattr(studies, "all_claims", lambda: known)
+    cases = dict(synthetic.cases()) | {new.id: synthetic.cases()[old.id]}
+    paper.build(studies.write(tmp_path, cases), tmp_path / "paper" / "main.pdf", cases=cases)
+    shown = headings(tmp_path / "paper")
+    assert shown.index("A new claim") == shown.index(get("gap/kernel_regression").title) + 1
+
+
+def test_a_paper_that_does_not_compile_leaves_the_old_one(tmp_path: Path) -> None:
+    cases = synthetic.cases()
+    study = studies.write(tmp_path, cases)
+    output = tmp_path / "paper" / "main.pdf"
+    output.write_bytes(b"the old one")
+    source = tmp_path / "paper" / "main.typ"
+    source.write_text(source.read_text() + "\n#nonsense\n")
+    with pytest.raises(paper.PaperError, match=r"main.typ does not compile: .*unknown variable: nonsense"):
+        paper.build(study, output, cases=cases)
+    assert output.read_bytes() == b"the old one"
+
+
+def test_a_missing_font_is_an_error(tmp_path: Path) -> None:
+    source = tmp_path / "x.typ"
+    source.write_text('#set text(font: "No Such Font")\nA')
+    with pytest.raises(paper.PaperError, match="warnings: .*unknown font family"):
+        paper.render(source)
+
+
+def test_a_missing_table_is_named(tmp_path: Path) -> None:
+    cases = synthetic.cases()
+    study = studies.write(tmp_path, cases)
+    (study / "crosscheck.csv").unlink()
+    with pytest.raises(RecordError, match="crosscheck.csv is missing"):
+        paper.build(study, tmp_path / "paper" / "main.pdf", cases=cases)

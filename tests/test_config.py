@@ -1,0 +1,220 @@
+"""A study is valid as a whole, or every problem of it is named with key, value and mend."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from ntkbench import config
+from ntkbench.config import ConfigError, load
+from tests.tiny import TINY
+
+ROOT = Path(__file__).resolve().parent.parent
+CASE = ("claims", "hierarchy/truncation", "cases", "plain")
+DEFAULTS = ("claims", "hierarchy/truncation", "defaults")
+
+
+def write(folder: Path, study: dict[str, Any], name: str = "tiny") -> Path:
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(study, sort_keys=False))
+    return path
+
+
+def changed(keys: tuple[str, ...], value: Any) -> dict[str, Any]:
+    study = copy.deepcopy(TINY)
+    inner = study
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    return study
+
+
+def message(folder: Path, study: dict[str, Any], name: str = "tiny") -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(write(folder, study, name))
+    return str(caught.value)
+
+
+def test_a_valid_study_is_loaded(tmp_path: Path) -> None:
+    study = load(write(tmp_path, TINY))
+    assert (study.name, study.seed, study.backends) == ("tiny", TINY["seed"], ("torch", "jax"))
+    assert study.memory_bytes == 2**30
+    case = study.cases["hierarchy/truncation"]["plain"]
+    assert case.widths == tuple(TINY["claims"]["hierarchy/truncation"]["defaults"]["widths"])
+    assert study.cases["hierarchy/truncation"]["shuffled"].control == "shuffled_top"
+
+
+def test_a_cell_is_plain_and_makes_the_case_again(tmp_path: Path) -> None:
+    from ntkbench.stages.cell import Cell
+
+    study = load(write(tmp_path, TINY))
+    plain = study.cell("hierarchy/truncation", "plain")
+    assert json.loads(json.dumps(plain)) == plain
+    assert Cell.make(**plain).case == study.cases["hierarchy/truncation"]["plain"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "words"),
+    [
+        (("sed",), 1, ["sed = 1", "did you mean 'seed'"]),
+        (("seed",), -1, ["seed = -1", "greater than or equal to 0"]),
+        (("seed",), True, ["seed = true", "integer"]),
+        (("seed",), "7", ['seed = "7"', "integer"]),
+        (("study",), "other", ['study = "other"', "'tiny'"]),
+        (("backends",), ["torch"], ["backends", "a cross-check needs two"]),
+        (("backends",), ["torch", "torch"], ["backends", "once"]),
+        (("backends",), ["torch", "tensorflow"], ["backends.1", "tensorflow", "'jax'"]),
+        (("device",), "gpu", ['device = "gpu"', "'cuda'"]),
+        (("threads",), 0, ["threads = 0", "greater than or equal to 1"]),
+        (("memory_gib",), -2, ["memory_gib = -2", "greater than 0"]),
+        (("memory_gib",), 1e-9, ["memory_gib", "at least 0.001"]),
+        (("claims",), {}, ["claims = {}", "at least 1"]),
+        (
+            ("claims", "hierarchy/truncatoin"),
+            {"cases": {"a": {}}},
+            ["hierarchy/truncatoin", "did you mean 'hierarchy/truncation'"],
+        ),
+        (("claims", "hierarchy/truncation", "default"), {}, ["default", "did you mean 'defaults'"]),
+        (("claims", "hierarchy/truncation", "cases"), {}, ["hierarchy/truncation.cases = {}", "at least 1"]),
+        ((*CASE, "width"), [8], ["plain.width = [8]", "did you mean 'widths'"]),
+        ((*CASE, "widths"), [16, 8], ["plain", "widths must", "[16, 8]"]),
+        ((*CASE, "widths"), [-8, 16], ["plain", "width", "at least 1, got -8"]),
+        ((*CASE, "widths"), [8, 16.5], ["plain.widths.1 = 16.5", "integer"]),
+        ((*CASE, "widths"), [8, True], ["plain.widths.1 = true", "integer"]),
+        ((*CASE, "widths"), [], ["plain", "widths"]),
+        ((*CASE, "seeds"), 1, ["plain", "seeds must be at least 2"]),
+        ((*CASE, "seeds"), "8", ['plain.seeds = "8"', "integer"]),
+        ((*CASE, "step"), float("inf"), ["plain.step", "finite"]),
+        ((*CASE, "activation"), "relu", ["plain", "relu", "second derivative"]),
+        ((*CASE, "control"), "mean-field", ["plain.control", "mean_field"]),
+        ((*CASE, "train_size"), 0, ["plain", "train_size"]),
+        (DEFAULTS, {"dataset": "sphere"}, ["plain", "lacks", "add them here or under defaults"]),
+        ((*DEFAULTS, "depht"), 2, ["defaults.depht = 2", "did you mean 'depth'"]),
+        (("claims", "hierarchy/truncation", "cases", "Bad Name"), {"seeds": 3}, ["Bad Name", "[a-z0-9]"]),
+        (("claims", "hierarchy/truncation", "cases", "again"), {}, ["again", "same as plain"]),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, keys: tuple[str, ...], value: Any, words: list[str]) -> None:
+    text = message(tmp_path, changed(keys, value))
+    assert all(word in text for word in words), text
+
+
+def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
+    study = changed(("sed",), 1)
+    study["device"] = "gpu"
+    study["claims"]["hierarchy/truncation"]["cases"]["plain"] = {"seeds": 1}
+    text = message(tmp_path, study)
+    assert "3 problems" in text
+    assert all(word in text for word in ("sed = 1", 'device = "gpu"', "seeds must be at least 2"))
+
+
+def test_a_train_size_above_the_data_set_is_refused(tmp_path: Path) -> None:
+    shared = TINY["claims"]["hierarchy/truncation"]["defaults"]
+    digits = {"dataset": "digits_parity", "input_dim": 64, "train_size": 10**6}
+    text = message(tmp_path, changed(DEFAULTS, {**shared, **digits}))
+    assert "train_size" in text
+    assert "1000000" in text
+
+
+def test_a_claim_without_its_control_is_refused(tmp_path: Path) -> None:
+    study = copy.deepcopy(TINY)
+    del study["claims"]["hierarchy/truncation"]["cases"]["shuffled"]
+    text = message(tmp_path, study)
+    assert "expectation 'error_p4' has no negative control; add a case with control: shuffled_top" in text
+    assert "error_p3" not in text
+
+
+def test_a_claim_with_controls_only_is_refused(tmp_path: Path) -> None:
+    study = copy.deepcopy(TINY)
+    del study["claims"]["hierarchy/truncation"]["cases"]["plain"]
+    assert "add a regular one" in message(tmp_path, study)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("study: tiny\nstudy: tiny\n", "'study' is given twice"),
+        ("study: [", "no valid YAML"),
+        ("- a\n", "holds list"),
+        ("", "holds NoneType"),
+    ],
+)
+def test_a_file_that_is_no_study_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        load(path)
+
+
+def test_a_missing_study_names_those_there_are(tmp_path: Path) -> None:
+    write(tmp_path, TINY)
+    with pytest.raises(ConfigError, match=r"dream\.yaml is missing; studies in .*: tiny"):
+        load(tmp_path / "dream.yaml")
+
+
+def test_a_number_in_exponent_notation_is_a_number(tmp_path: Path) -> None:
+    path = write(tmp_path, TINY)
+    path.write_text(path.read_text().replace("step: 0.25", "step: 25e-2"))
+    assert "25e-2" in path.read_text()
+    assert load(path).cases["hierarchy/truncation"]["plain"].step == 0.25
+
+
+def test_unknown_options_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, TINY)
+    assert config.from_options(tmp_path, {"study": "tiny"}).name == "tiny"
+    with pytest.raises(ConfigError, match="studdy.*did you mean 'study'"):
+        config.from_options(tmp_path, {"studdy": "tiny"})
+
+
+@pytest.mark.parametrize(("present", "refused"), [(False, True), (True, False)])
+def test_cuda_without_a_gpu_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, present: bool, refused: bool) -> None:
+    write(tmp_path, {**TINY, "device": "cuda"})
+    monkeypatch.setattr(config, "gpu_present", lambda: present)
+    if not refused:
+        assert config.from_options(tmp_path, {"study": "tiny"}).device == "cuda"
+        return
+    with pytest.raises(ConfigError, match="device = 'cuda': no NVIDIA GPU answers"):
+        config.from_options(tmp_path, {"study": "tiny"})
+
+
+def test_a_hidden_gpu_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    command = tmp_path / "nvidia-smi"
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for code, present in ((0, True), (9, False)):
+        command.write_text(f"#!/bin/sh\nexit {code}\n")
+        command.chmod(0o755)
+        assert config.gpu_present() is present
+    command.write_text("#!/bin/sh\nexit 0\n")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert config.gpu_present() is False
+
+
+def test_the_schema_in_the_repository_is_the_models() -> None:
+    committed = json.loads((ROOT / "workflow" / "schemas" / "study.schema.json").read_text())
+    assert committed == config.json_schema(), "run `make schema`"
+
+
+def test_the_schema_accepts_and_refuses_as_the_model_does(tmp_path: Path) -> None:
+    schema = config.json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    assert list(validator.iter_errors(TINY)) == []
+    for keys, value in (
+        (("sed",), 1),
+        (("seed",), "7"),
+        ((*CASE, "width"), [8]),
+        ((*CASE, "seeds"), "8"),
+        (("claims", "dream/claim"), {"cases": {"a": {}}}),
+        (("claims", "hierarchy/truncation", "cases", "Bad Name"), {"seeds": 3}),
+    ):
+        assert list(validator.iter_errors(changed(keys, value))), keys
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "workflow" / "config").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_studies_of_the_project_are_valid(path: Path) -> None:
+    assert load(path).name == path.stem

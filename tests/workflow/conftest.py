@@ -1,0 +1,154 @@
+"""A copy of the checkout in which a claim and two backends that cost nothing stand for the real ones."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.scratch import copy_checkout
+
+STUB_BACKEND = '''"""Stands for a framework."""
+
+import numpy as np
+
+
+class Stub:
+    name = "{name}"
+    factor = 1.0
+
+    def __init__(self, device, precision, threads, memory_bytes):
+        self.settings = {{"device": "cpu", "precision": precision, "threads": threads, "numpy": np.__version__}}
+
+    def facts(self):
+        return self.settings
+
+    def synchronize(self):
+        pass
+
+
+backend = Stub
+'''
+STUDY: dict[str, Any] = {
+    "study": "tiny",
+    "seed": 1,
+    "backends": ["torch", "jax"],
+    "device": "cpu",
+    "claims": {
+        "convergence/stub": {
+            "defaults": {
+                "dataset": "sphere",
+                "train_size": 3,
+                "input_dim": 4,
+                "activation": "tanh",
+                "depth": 1,
+                "widths": [4, 8, 16, 32],
+                "seeds": 4,
+            },
+            "cases": {"plain": {}, "flat": {"control": "flat"}},
+        }
+    },
+}
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A copy to run the workflow in."""
+
+    root: Path
+
+    def command(self, *arguments: str, options: str = "study=tiny") -> list[str]:
+        return [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, "--config", options]
+
+    def environment(self) -> dict[str, str]:
+        outside = ("PYTHONPATH", "SNAKEMAKE_PROFILE", "COLUMNS")
+        kept = {name: value for name, value in os.environ.items() if name not in outside}
+        return {**kept, "STUB_LOG": str(self.root / "calls.log"), "COLUMNS": "200"}
+
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        """In a session of its own, so that it can be killed as a whole."""
+        return subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.root,
+            env=self.environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *arguments: str, options: str = "study=tiny", fails: bool = False) -> str:
+        """What Snakemake printed."""
+        done = subprocess.run(
+            self.command(*arguments, options=options),
+            cwd=self.root,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode != 0) is fails, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def planned(self, *arguments: str) -> set[str]:
+        """The jobs of a dry run, for instance `measure plain jax`."""
+        output = self.run("--dry-run", "--quiet", "host", *arguments)
+        jobs = set()
+        for block in re.split(r"\n(?=(?:local)?rule )", output)[1:]:
+            rule = re.match(r"(?:local)?rule (\w+):", block)
+            wildcards = re.search(r"wildcards: (.*)", block)
+            values = dict(pair.split("=") for pair in wildcards[1].split(", ")) if wildcards else {}
+            assert rule is not None
+            jobs.add(" ".join([rule[1], *(values[axis] for axis in ("case", "backend") if axis in values)]))
+        return jobs
+
+    def write_study(self, study: dict[str, Any]) -> None:
+        (self.root / "workflow" / "config" / f"{study['study']}.yaml").write_text(yaml.safe_dump(study))
+
+    def append(self, file: str, text: str) -> None:
+        with (self.root / file).open("a", encoding="utf-8") as opened:
+            opened.write(text)
+
+    def calls(self) -> list[str]:
+        """What the stub claim measured, in order."""
+        log = self.root / "calls.log"
+        return log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+
+
+def make(root: Path) -> Checkout:
+    copy_checkout(root)
+    package = root / "ntkbench"
+    for name in ("torch", "jax"):
+        shutil.rmtree(package / "backends" / name)
+        (package / "backends" / name).mkdir()
+        (package / "backends" / name / "__init__.py").write_text(STUB_BACKEND.format(name=name))
+    shutil.copy(Path(__file__).with_name("stub_claim.py"), package / "claims" / "convergence" / "stub.py")
+    checkout = Checkout(root)
+    checkout.write_study(STUDY)
+    return checkout
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Checkout:
+    """Nothing has run yet."""
+    return make(tmp_path / "checkout")
+
+
+@pytest.fixture(scope="session")
+def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    checkout = make(tmp_path_factory.mktemp("finished") / "checkout")
+    checkout.run()
+    return checkout
+
+
+@pytest.fixture
+def finished(finished_once: Checkout, tmp_path: Path) -> Checkout:
+    """The tiny study has run to its end; a copy for each test."""
+    shutil.copytree(finished_once.root, tmp_path / "checkout", symlinks=True)
+    return Checkout(tmp_path / "checkout")

@@ -1,0 +1,110 @@
+"""What runs again after a change, and what is refused before anything runs."""
+
+import copy
+import json
+
+import pytest
+
+from ntkbench import records
+from tests.workflow.conftest import STUDY, Checkout
+
+AFTER = {"crosscheck plain", "crosscheck flat", "analyse", "collect", "figure", "paper", "all"}
+INPUTS = {"inputs plain", "inputs flat"}
+TORCH = {"measure plain torch", "measure flat torch"}
+JAX = {"measure plain jax", "measure flat jax"}
+
+
+def test_from_nothing_everything_is_planned(fresh: Checkout) -> None:
+    assert fresh.planned() == INPUTS | TORCH | JAX | AFTER
+
+
+def test_a_finished_study_has_nothing_to_do(finished: Checkout) -> None:
+    assert finished.planned() == set()
+
+
+def test_a_finished_study_has_its_tables(finished: Checkout) -> None:
+    results = finished.root / "results" / "tiny"
+    verdicts = records.read_table(results / "verdicts.csv", "verdicts")
+    assert set(verdicts["backend"]) == {"torch", "jax"}
+    assert set(verdicts["verdict"]) == {"supported"}
+    crosscheck = records.read_table(results / "crosscheck.csv", "crosscheck")
+    assert crosscheck["agrees"].all()
+    assert set(crosscheck["case"]) == {"plain", "flat"}
+    facts = json.loads((results / "environment.json").read_text())
+    assert facts["study"] == "tiny"
+    assert facts["backends"]["jax"][0]["device"] == "cpu"
+    quantities = records.read_table(results / "quantities" / "convergence" / "stub.csv", "quantities")
+    assert len(quantities) == 2 * 2 * 4 * 4 * 3  # cases, backends, widths, seeds, one scalar and two times
+    assert (finished.root / "paper" / "main.pdf").read_bytes().startswith(b"%PDF")
+    assert not list(results.rglob("*.parts"))
+    assert not list(results.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("file", "planned"),
+    [
+        ("ntkbench/backends/jax/__init__.py", JAX | AFTER),
+        ("ntkbench/backends/torch/__init__.py", TORCH | AFTER),
+        ("ntkbench/claims/hierarchy/truncation.py", set()),
+        ("ntkbench/verdicts/fit.py", AFTER - {"crosscheck plain", "crosscheck flat"}),
+        ("ntkbench/stages/measure.py", TORCH | JAX | AFTER),
+        ("ntkbench/seeding.py", INPUTS | TORCH | JAX | AFTER),
+        ("ntkbench/figures/claim.py", {"figure", "paper", "all"}),
+        ("ntkbench/report/paper.py", {"paper", "all"}),
+        ("ntkbench/config.py", set()),
+    ],
+)
+def test_a_changed_module_plans_what_depends_on_it(finished: Checkout, file: str, planned: set[str]) -> None:
+    finished.append(file, "\n# changed\n")
+    assert finished.planned() == planned
+
+
+def test_a_changed_case_runs_again_alone(finished: Checkout) -> None:
+    study = copy.deepcopy(STUDY)
+    study["claims"]["convergence/stub"]["cases"]["plain"]["scale"] = 2.0
+    finished.write_study(study)
+    assert finished.planned() == {
+        "inputs plain", "measure plain torch", "measure plain jax", "crosscheck plain",
+        "analyse", "collect", "figure", "paper", "all",
+    }  # fmt: skip
+
+
+def test_a_new_case_leaves_the_others(finished: Checkout) -> None:
+    study = copy.deepcopy(STUDY)
+    study["claims"]["convergence/stub"]["cases"]["more"] = {"seeds": 5}
+    finished.write_study(study)
+    new = {"inputs more", "measure more torch", "measure more jax", "crosscheck more"}
+    assert finished.planned() == new | {"analyse", "collect", "figure", "paper", "all"}
+
+
+def test_another_study_makes_the_paper_its_own(finished: Checkout) -> None:
+    """Figures and paper are shared by the studies: those of one must never pass for those of another."""
+    finished.write_study({**STUDY, "study": "other"})
+    finished.run(options="study=other")
+    assert {"figure", "paper"} <= finished.planned()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"sed": 1}, "sed = 1: unknown key; did you mean 'seed'?"),
+        ({"seed": -1}, "seed = -1"),
+        ({"backends": ["torch"]}, "a cross-check needs two"),
+    ],
+)
+def test_a_wrong_study_is_refused_before_any_job(fresh: Checkout, change: dict[str, object], words: str) -> None:
+    fresh.write_study({**STUDY, **change})
+    assert words in fresh.run(fails=True)
+    assert not (fresh.root / "results").exists()
+
+
+def test_cuda_without_a_gpu_is_refused_at_once(fresh: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    fresh.write_study({**STUDY, "device": "cuda"})
+    assert "no NVIDIA GPU answers" in fresh.run(fails=True)
+    assert not (fresh.root / "results").exists()
+
+
+def test_an_unknown_study_and_an_unknown_option_are_named(fresh: Checkout) -> None:
+    assert "dream.yaml is missing" in fresh.run(options="study=dream", fails=True)
+    assert "did you mean 'study'" in fresh.run(options="stdy=tiny", fails=True)
