@@ -31,7 +31,7 @@ $(STAMP): requirements/$(ACCELERATOR).txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --require-hashes --no-deps -r requirements/$(ACCELERATOR).txt
+	$(PIP) install -qq --require-hashes --no-deps -r requirements/$(ACCELERATOR).txt
 	$(MAKE) --no-print-directory torch-$(ACCELERATOR)
 	$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	$(PIP) check
@@ -58,7 +58,7 @@ report: $(STAMP) ## the HTML report of STUDY, in results/<study>/report.html
 	$(BIN)/python -m snakemake --config study=$(STUDY) --report results/$(STUDY)/report.html
 
 test: $(STAMP) lint ## everything that CI checks
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 	$(MAKE) --no-print-directory dry-run smoke
 
 lint: $(STAMP) ## style, types, format of the workflow

@@ -13,6 +13,7 @@ specification, the integrators' tableaux, and the array-API mathematics of `ntkb
 import abc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 
@@ -24,6 +25,14 @@ Progress = Callable[[int, int], None]
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("float64", "float32")
 OBSERVABLES = ("f", "f_test", "K2", "movement")
+
+
+class Flow(TypedDict):
+    """How a flow is integrated and when it is recorded: the arguments that `train` and `integrate_hierarchy` share."""
+
+    times: Sequence[float]
+    step: float
+    integrator: str
 
 
 class BackendUnavailable(RuntimeError):
@@ -47,6 +56,13 @@ class Trajectory:
     f_test: np.ndarray | None = None
     K2: np.ndarray | None = None
     movement: np.ndarray | None = None
+
+    def observed(self, name: str) -> np.ndarray:
+        """The observable called `name`; ValueError if it was not asked for."""
+        values: np.ndarray | None = getattr(self, name) if name in OBSERVABLES else None
+        if values is None:
+            raise ValueError(f"{name!r} was not observed; pass it in `observe`, one or more of {', '.join(OBSERVABLES)}")
+        return values
 
 
 class Backend(abc.ABC):
@@ -174,7 +190,9 @@ class Backend(abc.ABC):
         """
 
     @abc.abstractmethod
-    def limiting_kernels(self, net: FullyConnected, x1: np.ndarray, x2: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def limiting_kernels(
+        self, net: FullyConnected, x1: np.ndarray, x2: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """NNGP and limiting NTK of `net` at infinite width, each (n1, n2) (Jacot et al. 2018, Prop. 1 and Theorem 1).
 
         The number of outputs plays no part (kernels are the same for each, independent between them); for
@@ -200,8 +218,8 @@ class Backend(abc.ABC):
         """Gradient descent in the kernel's linear model, exactly, after each number of steps in `counts`.
 
         With `r_k = (I - step K / n)^k r_0` the outputs move by `f_k - f_0 = r_k - r_0` on training points and by
-        `-(step/n) K_test sum_{j<k} r_j = -K_test K^-1 (I - (I - step K / n)^k) r_0` on test points (Lee et al. 2019, eqs. 8 to 11).
-        Evaluated in the eigenbasis of the kernel, so that a singular kernel is no trouble.
+        `-(step/n) K_test sum_{j<k} r_j = -K_test K^-1 (I - (I - step K / n)^k) r_0` on test points (Lee et al. 2019, eqs. 8
+        to 11). Evaluated in the eigenbasis of the kernel, so that a singular kernel is no trouble.
 
         Args:
             kernel: (B, n, n); residual0: (B, n, O), `f_0 - y`; kernel_test: (B, n_test, n).
@@ -221,7 +239,7 @@ def check_parameters(net: FullyConnected, theta: Parameters) -> int:
     """The number of seeds in `theta`; ValueError names the first array that is missing or has another shape than `net` asks."""
     if "W1" not in theta:
         raise ValueError(f"theta lacks W1; it has {', '.join(theta) or 'nothing'}")
-    seeds = theta["W1"].shape[0]
+    seeds: int = theta["W1"].shape[0]
     expected: dict[str, tuple[int, ...]] = {}
     for l, layer in enumerate(net.layers, start=1):
         expected[f"W{l}"] = (seeds, net.copies, layer.fan_out, layer.fan_in)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from ntkbench.backends.base import Backend
+from ntkbench.backends.base import Backend, Flow
 from ntkbench.data import Dataset
 from ntkbench.integrators import steps_between, tableau
 from ntkbench.networks import FullyConnected
@@ -88,6 +88,10 @@ class TrainingCase(Case):
         if self.times[0] <= 0:
             raise ValueError(f"times must begin after 0 (t = 0 is always recorded), got {list(self.times)}")
         FullyConnected(1, 1, 1, "tanh", parametrization="mean_field", feature_strength=self.feature_strength)
+
+    def flow(self, refine: float = 1.0) -> Flow:
+        """The case's integration, with the step divided by `refine`."""
+        return {"times": self.times, "step": self.step / refine, "integrator": self.integrator}
 
     def network(self, width: int, **changes: Any) -> FullyConnected:
         """As `Case.network`; the control `mean_field` changes the parametrization."""

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -19,7 +20,7 @@ Parameters = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Layer:
-    """One affine map `z = weight_multiplier * W h + bias_multiplier * b`, entries `W ~ N(0, weight_std^2)`, `b ~ N(0, bias_std^2)`."""
+    """One affine map `z = weight_multiplier * W h + bias_multiplier * b`, `W ~ N(0, weight_std^2)`, `b ~ N(0, bias_std^2)`."""
 
     fan_in: int
     fan_out: int
@@ -111,7 +112,7 @@ class FullyConnected:
         """The `depth + 1` affine maps, readout last (any output scale is inside the readout's multipliers)."""
         widths = [self.input_dim, *[self.width] * self.depth, self.output_dim]
         layers = []
-        for l, (fan_in, fan_out) in enumerate(zip(widths, widths[1:], strict=False)):
+        for l, (fan_in, fan_out) in enumerate(pairwise(widths)):
             weight_scale = math.sqrt(self.weight_variance / fan_in)
             bias_scale = math.sqrt(self.bias_variance)
             output_scale = 1.0
@@ -153,16 +154,21 @@ class FullyConnected:
         theta: Parameters = {}
         for l, layer in enumerate(self.layers, start=1):
             weights = np.empty((len(seeds), self.copies, layer.fan_out, layer.fan_in))
-            biases = np.empty((len(seeds), self.copies, layer.fan_out))
+            biases = np.zeros((len(seeds), self.copies, layer.fan_out))
             for s, seed in enumerate(seeds):
                 draw = rng(root, "parameters", layer.fan_in, layer.fan_out, "layer", l, "seed", seed)
-                normal = draw.standard_normal((layer.fan_out, layer.fan_in))
+                normal = draw.standard_normal(out=weights[s, 0])
                 if self.bias_variance > 0:
-                    biases[s] = layer.bias_std * draw.standard_normal(layer.fan_out)
+                    draw.standard_normal(out=biases[s, 0])
                 if correlation > 0 and l <= self.depth:
                     common = draw.standard_normal((1, layer.fan_in))
-                    normal = math.sqrt(1 - correlation) * normal + math.sqrt(correlation) * common
-                weights[s] = layer.weight_std * normal
+                    normal *= math.sqrt(1 - correlation)
+                    normal += math.sqrt(correlation) * common
+            if layer.weight_std != 1.0:
+                weights[:, 0] *= layer.weight_std
+            biases[:, 0] *= layer.bias_std
+            for values in (weights, biases):
+                values[:, 1:] = values[:, :1]
             theta[f"W{l}"] = weights
             if self.bias_variance > 0:
                 theta[f"b{l}"] = biases

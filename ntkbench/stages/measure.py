@@ -49,30 +49,31 @@ def measure(cell: Cell, backend: str, threads: int, memory_bytes: int, inputs: P
         seconds[width] = kept.facts["seconds"]
         peak = max(peak, kept.facts["peak_memory_bytes"])
         left = seconds_left(seconds, widths[index:])
-        print(
-            f"{cell.claim.id} {cell.name} {backend}: width {width} ({index} of {len(widths)}), {seconds[width]:.0f} s, "
-            f"about {left:.0f} s left",
-            file=sys.stderr,
-            flush=True,
-        )
+        forecast = "" if left is None else f", about {left:.0f} s left"
+        place = f"{cell.claim.id} {cell.name} {backend}: width {width} ({index} of {len(widths)})"
+        print(f"{place}, {seconds[width]:.0f} s{forecast}", file=sys.stderr, flush=True)
     whole = {"seconds": {str(width): value for width, value in seconds.items()}, "peak_memory_bytes": peak}
     write_record(output, flatten(measured), {**facts, **whole})
     shutil.rmtree(parts, ignore_errors=True)
 
 
-def seconds_left(seconds: Mapping[int, float], remaining: Sequence[int]) -> float:
-    """Forecast for the widths that remain: a power law through the last two measured widths.
-
-    With one width measured the cost is taken to grow as width^2, that of a matrix product.
+def seconds_left(seconds: Mapping[int, float], remaining: Sequence[int]) -> float | None:
+    """Forecast for the widths that remain: a power law through the last two measured widths, of exponent 0 to 3.
 
     Args:
         seconds: what each measured width took, in order.
         remaining: the widths to come.
+
+    Returns:
+        None after the first of several widths, which pays for compilation and foretells nothing.
     """
     *before, (width, last) = seconds.items()
-    exponent = 2.0
-    if before and last > 0 and before[-1][1] > 0:
-        exponent = min(3.0, max(0.0, math.log(last / before[-1][1]) / math.log(width / before[-1][0])))
+    if not remaining:
+        return 0.0
+    if not before:
+        return None
+    earlier, first = before[-1]
+    exponent = min(3.0, max(0.0, math.log(max(last, 1e-9) / max(first, 1e-9)) / math.log(width / earlier)))
     return math.fsum(last * (other / width) ** exponent for other in remaining)
 
 

@@ -1,4 +1,4 @@
-"""torch against jax, elementwise: two implementations that have only the contract in common, on the networks all tests share."""
+"""torch against jax, elementwise: two implementations that have only the contract in common, on the networks of all tests."""
 
 from collections.abc import Sequence
 from functools import cache

@@ -1,5 +1,6 @@
 """What the jax backend settles for its whole process (in processes of their own), and its blocks."""
 
+import os
 import subprocess
 import sys
 
@@ -13,12 +14,22 @@ from ntkbench.backends import load
 from ntkbench.backends.jax.blocks import Stretches, blocks
 from ntkbench.networks import FullyConnected
 
+SETTINGS = ("XLA_FLAGS", "XLA_PYTHON_CLIENT_PREALLOCATE", "PJRT_NPROC")
+"""What this process has set already and a new one must set by itself."""
+
 NET = FullyConnected(3, 4, 1, "tanh")
 
 
 def in_a_new_process(code: str) -> str:
     """What the code prints."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={name: value for name, value in os.environ.items() if name not in SETTINGS},
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

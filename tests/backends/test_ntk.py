@@ -81,8 +81,8 @@ def test_extreme_preactivations_are_exact(backend: Backend, activation: str) -> 
 
 def test_relu_has_slope_zero_at_zero(backend: Backend) -> None:
     net = FullyConnected(2, 3, 1, "relu")
-    kernel = backend.ntk(net, net.initialize(ROOT, [0]), np.zeros((1, 2)))
-    assert kernel.item() == 0.0
+    theta = {"W1": np.zeros((1, 1, 3, 2)), "W2": np.ones((1, 1, 1, 3))}
+    assert backend.ntk(net, theta, np.ones((1, 2))).item() == 0.0
 
 
 @given(seed=st.integers(0, 10**6), order=st.permutations(range(4)))

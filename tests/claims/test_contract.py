@@ -31,7 +31,10 @@ def test_unknown_claim_is_refused_by_name():
 def test_claims_are_complete(claim: Claim):
     for name in ("title", "statement", "source", "assumptions", "limitations", "caption"):
         assert len(getattr(claim, name)) > 10, name
-    assert claim.reference_ids and claim.figure and claim.expectations and claim.controls
+    assert claim.reference_ids
+    assert claim.figure
+    assert claim.expectations
+    assert claim.controls
     assert re.fullmatch(r"[a-z]+/[a-z_]+", claim.id)
 
 
@@ -62,5 +65,6 @@ def test_an_expectation_applies_to_its_cases_and_its_control_only():
     flow = {"step": 0.5, "times": (1.0,), "integrator": "rk4"}
     tanh = claim.case_type(activation="tanh", **common, **flow)
     control = claim.case_type(activation="tanh", control="mean_field", **common, **flow)
-    assert smooth.applies(tanh) and smooth.applies(control)
-    assert not relu.applies(tanh) and not relu.applies(control)
+    for case in (tanh, control):
+        assert smooth.applies(case)
+        assert not relu.applies(case)

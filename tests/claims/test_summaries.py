@@ -24,7 +24,7 @@ def test_initialization_deviation_and_signed_bias():
     claim = get("convergence/initialization")
     case = case_of(claim.id, activation="relu", depth=2, statistic="bias")
     limit = np.array([[2.0, 1.0], [1.0, 2.0]])
-    kernels = np.stack([limit + [[0.0, -0.2], [-0.2, 0.0]], limit + [[0.5, 0.1], [0.1, 0.5]]])
+    kernels = np.stack([limit + np.array([[0.0, -0.2], [-0.2, 0.0]]), limit + np.array([[0.5, 0.1], [0.1, 0.5]])])
     direction = np.array([[0.0, 1.0], [1.0, 0.0]]) / np.sqrt(2)
     summary = claim.summarize(case, {"K2": kernels, "K2_limit": limit, "direction": direction}, 8)
     np.testing.assert_allclose(summary["bias"], np.array([-0.4, 0.2]) / np.sqrt(20))
@@ -38,7 +38,8 @@ def test_the_direction_of_the_bias_avoids_the_noise():
     differences[:, 1, 1] = 0.1 + 0.1 * np.random.default_rng(1).standard_normal(4000)
     differences[:, 0, 1] = differences[:, 1, 0] = 0.1 * np.random.default_rng(2).standard_normal(4000)
     direction = _discriminant(differences)
-    assert direction[1, 1] > 0.95 and np.isclose(np.linalg.norm(direction), 1)
+    assert direction[1, 1] > 0.95
+    assert np.isclose(np.linalg.norm(direction), 1)
     np.testing.assert_array_equal(direction, direction.T)
 
 
@@ -67,9 +68,9 @@ def test_correlated_weights_keep_the_kernel_away_from_its_limit(backend):
 
 def test_gradient_flow_drift_is_relative_to_the_initial_kernel():
     claim = get("constancy/gradient_flow")
-    case = case_of(claim.id, activation="tanh", **(FLOW | {"times": (1.0,)}), **{"train_size": 2})
+    case = case_of(claim.id, activation="tanh", **(FLOW | {"times": (1.0,)}), train_size=2)
     start = np.array([[3.0, 0.0], [0.0, 4.0]])
-    kernels = np.stack([start, start + [[0.0, 0.3], [0.3, 0.4]]])[None]
+    kernels = np.stack([start, start + np.array([[0.0, 0.3], [0.3, 0.4]])])[None]
     arrays = {"K2": kernels, "f": np.zeros((1, 2, 2, 1)), "loss": np.array([[2.0, 0.5]])}
     with np.errstate(divide="ignore"):
         summary = claim.summarize(case, arrays, 8)
@@ -118,8 +119,9 @@ def test_higher_orders_err_less_and_a_shuffled_top_loses_it(backend):
 
 
 def gap_case(**fields):
+    sizes = {"input_dim": 64, "test_size": 32, "train_size": 16}
     flow = {"step": 0.5, "times": (5.0, 20.0), "integrator": "euler"}
-    return case_of("gap/kernel_regression", activation="erf", dataset="digits", **{"input_dim": 64, "test_size": 32, "train_size": 16} | flow | fields)
+    return case_of("gap/kernel_regression", **({"activation": "erf", "dataset": "digits"} | sizes | flow | fields))
 
 
 def test_the_kernel_predictor_meets_a_very_wide_network(backend):
@@ -127,7 +129,9 @@ def test_the_kernel_predictor_meets_a_very_wide_network(backend):
     distances = {}
     for width in (64, 4096):
         case = gap_case(antisymmetric=True)
-        distances[width] = claim.summarize(case, claim.measure(backend, case, claim.prepare(case, 5), width, 5), width)["distance"]
+        distances[width] = claim.summarize(case, claim.measure(backend, case, claim.prepare(case, 5), width, 5), width)[
+            "distance"
+        ]
     assert distances[4096].max() < 0.05
     assert (distances[4096] < 0.3 * distances[64]).all()
 
@@ -143,11 +147,17 @@ def test_gap_accuracy_counts_hits_and_divergence_is_nan():
     claim = get("gap/kernel_regression")
     y = np.array([[[0.9, -0.1], [-0.1, 0.9]]])
     f = np.array([[[0.9, -0.1], [0.5, 0.4]]])
-    arrays = {"f0_test": np.zeros_like(f), "f_test": f[:, None], "kernel_test": y[:, None], "kernel_test_without_f0": y[:, None]}
+    arrays = {
+        "f0_test": np.zeros_like(f),
+        "f_test": f[:, None],
+        "kernel_test": y[:, None],
+        "kernel_test_without_f0": y[:, None],
+    }
     arrays |= {"ridgeless_test": y, "y_test": y, "critical_step": np.array([4.0])}
     summary = claim.summarize(gap_case(), arrays, 8)
     assert summary["accuracy_difference"] == -0.5
-    assert np.isnan(claim.summarize(gap_case(), arrays | {"f_test": np.full_like(f[:, None], np.nan)}, 8)["accuracy_difference"])
+    diverged = arrays | {"f_test": np.full_like(f[:, None], np.nan)}
+    assert np.isnan(claim.summarize(gap_case(), diverged, 8)["accuracy_difference"])
     assert claim.violations(gap_case(), {8: summary}) == []
     assert "critical learning rate" in claim.violations(gap_case(step=5.0, times=(5.0,)), {8: summary})[0]
 

@@ -115,6 +115,8 @@ def test_resamples_draw_with_replacement_within_each_group() -> None:
     # A resample of one value only has no spread at all: 2 of 4 draws of two, 3 of 27 of three.
     assert np.mean(locations.resampled_variance[:, 0] == 0) == pytest.approx(1 / 2, abs=0.04)
     assert np.mean(locations.resampled_variance[:, 1] == 0) == pytest.approx(1 / 9, abs=0.025)
+    # The mean of s*^2 over resamples is the variance with S in the denominator.
+    assert locations.resampled_variance.mean(axis=0) == pytest.approx(locations.variance * [1 / 2, 2 / 3], rel=0.05)
     assert np.corrcoef(locations.deviation.T)[0, 1] == pytest.approx(0.0, abs=0.07)
 
 

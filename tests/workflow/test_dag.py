@@ -108,3 +108,10 @@ def test_cuda_without_a_gpu_is_refused_at_once(fresh: Checkout, monkeypatch: pyt
 def test_an_unknown_study_and_an_unknown_option_are_named(fresh: Checkout) -> None:
     assert "dream.yaml is missing" in fresh.run(options="study=dream", fails=True)
     assert "did you mean 'study'" in fresh.run(options="stdy=tiny", fails=True)
+
+
+def test_the_html_report_holds_the_results(finished: Checkout) -> None:
+    finished.run("--report", "report.html")
+    report = (finished.root / "report.html").read_text(encoding="utf-8")
+    for name in ("verdicts.csv", "crosscheck.csv", "convergence-stub.svg", "main.pdf"):
+        assert name in report, name

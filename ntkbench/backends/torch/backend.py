@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ntkbench import limits
+from ntkbench.backends import checks
 from ntkbench.backends.base import (
     Backend,
     BackendUnavailable,
@@ -17,7 +18,7 @@ from ntkbench.backends.base import (
     check_inputs,
     check_parameters,
 )
-from ntkbench.backends.torch import checks, hierarchy, linear_algebra, ntk, training
+from ntkbench.backends.torch import hierarchy, linear_algebra, ntk, training
 from ntkbench.backends.torch.network import Tensor, Tensors, floats_per_point, outputs
 from ntkbench.integrators import steps_between, tableau
 from ntkbench.networks import FullyConnected, Parameters

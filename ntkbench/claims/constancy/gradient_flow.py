@@ -117,18 +117,12 @@ class GradientFlow(Claim):
 
     def measure(self, backend: Backend, case: GradientFlowCase, data: data.Dataset, width: int, root: int) -> Arrays:
         net = case.network(width)
-        trajectory = backend.train(
-            net,
-            net.initialize(root, range(case.seeds)),
-            data.x,
-            data.y,
-            times=(0.0, *case.times),
-            step=case.step,
-            integrator=case.integrator,
-            observe=("f", "K2"),
-        )
-        residual = trajectory.f - data.y
-        return {"K2": trajectory.K2, "f": trajectory.f, "loss": 0.5 * (residual**2).sum(axis=-1).mean(axis=-1)}
+        theta = net.initialize(root, range(case.seeds))
+        flow = case.flow() | {"times": (0.0, *case.times)}
+        trajectory = backend.train(net, theta, data.x, data.y, **flow, observe=("f", "K2"))
+        f = trajectory.observed("f")
+        loss = 0.5 * ((f - data.y) ** 2).sum(axis=-1).mean(axis=-1)
+        return {"K2": trajectory.observed("K2"), "f": f, "loss": loss}
 
     def summarize(self, case: GradientFlowCase, arrays: Arrays, width: int) -> dict[str, np.ndarray]:
         kernels = arrays["K2"]
@@ -157,7 +151,8 @@ class GradientFlow(Claim):
 def _relative_drift(entries: np.ndarray) -> np.ndarray:
     """(S, T + 1, entries), t = 0 first, to (S, T)."""
     change = np.linalg.norm(entries[:, 1:] - entries[:, :1], axis=-1)
-    return change / np.linalg.norm(entries[:, :1], axis=-1)
+    drift: np.ndarray = change / np.linalg.norm(entries[:, :1], axis=-1)
+    return drift
 
 
 CLAIM = GradientFlow()

@@ -71,8 +71,9 @@ class Initialization(Claim):
     quantities: ClassVar = {
         "deviation": "|K2 - K2_limit|_F / |K2_limit|_F on the training points, one network",
         "bias": (
-            "component of (K2 - K2_limit) / |K2_limit|_F along the direction in which mean and limit are told apart best (Fisher's "
-            f"discriminant, unit norm, from {PILOT_SEEDS} separate networks of width {PILOT_WIDTH}), signed; its mean over networks is the bias"
+            "component of (K2 - K2_limit) / |K2_limit|_F along the direction in which mean and limit are told apart best "
+            f"(Fisher's discriminant, unit norm, from {PILOT_SEEDS} separate networks of width {PILOT_WIDTH}), signed; its "
+            "mean over networks is the bias"
         ),
     }
     expectations: ClassVar = (
@@ -99,9 +100,9 @@ class Initialization(Claim):
         ),
     )
     limitations: ClassVar = (
-        "One draw of the data per case; fully connected networks; the bias is measured along one direction, and needs at least two "
-        "hidden layers (with one the mean kernel equals the limit exactly). For tanh and erf the bias is resolved at a weight "
-        "variance of 4: at 1 it is about a tenth of that, below what these numbers of networks resolve."
+        "One draw of the data per case; fully connected networks; the bias is measured along one direction, and needs at least "
+        "two hidden layers (with one the mean kernel equals the limit exactly). For tanh and erf the bias is resolved at a "
+        "weight variance of 4: at 1 it is about a tenth of that, below what these numbers of networks resolve."
     )
     figure: ClassVar = (
         Panel(

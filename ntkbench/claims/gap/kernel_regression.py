@@ -42,9 +42,10 @@ class KernelRegression(Claim):
     source: ClassVar = "huang2020dynamics, section 1; arora2019exact, Theorem 3.2"
     reference_ids: ClassVar = ("HY-9", "AR-2", "AR-6", "JG-5")
     assumptions: ClassVar = (
-        "NTK parametrization, square loss, full-batch gradient descent below the critical learning rate (checked). Regression is "
-        "stopped at the same number of steps as the network, so that only the finite width tells them apart; the predictor keeps "
-        "the network's own output at initialization, which does not vanish with width unless the initialization is antisymmetric."
+        "NTK parametrization, square loss, full-batch gradient descent below the critical learning rate (checked). Regression "
+        "is stopped at the same number of steps as the network, so that only the finite width tells them apart; the predictor "
+        "keeps the network's own output at initialization, which does not vanish with width unless the initialization is "
+        "antisymmetric."
     )
     controls: ClassVar = {
         "permuted_labels": "the training labels are permuted, so that there is nothing to predict and no accuracy to differ in",
@@ -136,26 +137,18 @@ class KernelRegression(Claim):
         theta = net.initialize(root, range(case.seeds))
         f0 = backend.forward(net, theta, data.x)
         f0_test = backend.forward(net, theta, data.x_test)
-        trained = backend.train(
-            net,
-            theta,
-            data.x,
-            data.y,
-            times=case.times,
-            step=case.step,
-            integrator=case.integrator,
-            observe=("f_test",),
-            x_test=data.x_test,
-        )
+        trained = backend.train(net, theta, data.x, data.y, **case.flow(), observe=("f_test",), x_test=data.x_test)
         limits = [backend.limiting_kernels(net, x)[1] for x in data.x]
         limits_test = [backend.limiting_kernels(net, x_test, x)[1] for x_test, x in zip(data.x_test, data.x, strict=True)]
         kernel, kernel_test = np.stack(limits), np.stack(limits_test)
-        descent = {"step": case.step, "counts": np.cumsum(steps_between(case.times, case.step)).tolist(), "kernel_test": kernel_test}
-        _, moved = backend.kernel_descent(kernel, f0 - data.y, **descent)
-        _, moved_from_zero = backend.kernel_descent(kernel, -data.y, **descent)
+        # One eigendecomposition serves both residuals, side by side as outputs.
+        residuals = np.concatenate([f0 - data.y, -data.y], axis=-1)
+        counts = np.cumsum(steps_between(case.times, case.step)).tolist()
+        _, moved = backend.kernel_descent(kernel, residuals, step=case.step, counts=counts, kernel_test=kernel_test)
+        moved, moved_from_zero = np.split(moved, 2, axis=-1)
         return {
             "f0_test": f0_test,
-            "f_test": trained.f_test,
+            "f_test": trained.observed("f_test"),
             "kernel_test": f0_test[:, None] + moved,
             "kernel_test_without_f0": moved_from_zero,
             "ridgeless_test": f0_test + kernel_test @ backend.solve(kernel, data.y - f0),
@@ -187,15 +180,17 @@ class KernelRegression(Claim):
 
 
 def _rms(values: np.ndarray) -> np.ndarray:
-    return np.sqrt((values**2).mean(axis=(-2, -1)))
+    rms: np.ndarray = np.sqrt((values**2).mean(axis=(-2, -1)))
+    return rms
 
 
 def _mse(f: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return ((f - y) ** 2).sum(axis=-1).mean(axis=-1)
+    mse: np.ndarray = ((f - y) ** 2).sum(axis=-1).mean(axis=-1)
+    return mse
 
 
 def _accuracy(f: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Share of points whose largest output (or sign, with one output) is the label's; (S, n, O) to (S,), NaN if f is not finite."""
+    """Share of points whose largest output (or sign, with one output) is the label's, NaN if not finite; (S, n, O) to (S,)."""
     hits = np.sign(f[..., 0]) == np.sign(y[..., 0]) if f.shape[-1] == 1 else f.argmax(axis=-1) == y.argmax(axis=-1)
     return np.where(np.isfinite(f).all(axis=(-2, -1)), hits.mean(axis=-1), np.nan)
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from ntkbench import data
-from ntkbench.backends.base import Backend
+from ntkbench.backends.base import Backend, Flow
 from ntkbench.claims.base import Arrays, Claim, Panel, TrainingCase
 from ntkbench.integrators import tableau
 from ntkbench.networks import SMOOTH_ACTIVATIONS
@@ -55,7 +55,7 @@ class Truncation(Claim):
         f"{DISCRETIZATION:.0%} of the smallest truncation error."
     )
     controls: ClassVar = {
-        "shuffled_top": "the entries of the frozen top tensor K_p are permuted at random, so that it says nothing of the network",
+        "shuffled_top": "the entries of the frozen top tensor K_p are permuted at random, so that it says nothing of the net",
         "mean_field": "the mean-field parametrization, in which the width does not control the truncation",
     }
     quantities: ClassVar = {
@@ -172,15 +172,15 @@ class Truncation(Claim):
             for p in ORDERS:
                 systems[p][p] = _shuffled(kernels[p], root, width)
 
-        def network_and_truncations(step: float) -> dict[str, np.ndarray]:
-            flow = {"times": case.times, "step": step, "integrator": case.integrator}
-            f = backend.train(net, theta, data.x, data.y, **flow).f[..., 0]
-            predicted = {p: backend.integrate_hierarchy(systems[p], f0, data.y[:, 0], **flow).f[..., 0] for p in ORDERS}
+        def network_and_truncations(flow: Flow) -> dict[str, np.ndarray]:
+            f = backend.train(net, theta, data.x, data.y, **flow).observed("f")[..., 0]
+            runs = {p: backend.integrate_hierarchy(systems[p], f0, data.y[:, 0], **flow) for p in ORDERS}
+            predicted = {p: run.observed("f")[..., 0] for p, run in runs.items()}
             outputs = {"f": f} | {f"f_p{p}": predicted[p] for p in ORDERS}
             return outputs | {f"error_p{p}": f - predicted[p] for p in ORDERS}
 
-        arrays = network_and_truncations(case.step)
-        coarse = network_and_truncations(2 * case.step)
+        arrays = network_and_truncations(case.flow())
+        coarse = network_and_truncations(case.flow(refine=0.5))
         shrink = 2 ** tableau(case.integrator).order - 1
         top = f"error_p{max(ORDERS)}"
         return arrays | {"step_error": (coarse[top] - arrays[top]) / shrink}
@@ -203,7 +203,9 @@ class Truncation(Claim):
             smallest = np.minimum.reduce([summary[f"error_p{p}"] for p in ORDERS])
             ratio = float(np.median(summary["step_error"] / smallest))
             if not ratio <= DISCRETIZATION:
-                problems.append(f"at width {width} the time step's error is {ratio:.2g} of the truncation error: take a smaller step")
+                problems.append(
+                    f"at width {width} the time step's error is {ratio:.2g} of the truncation error: take a smaller step"
+                )
         return problems
 
 
@@ -218,7 +220,8 @@ def _shuffled(kernel: np.ndarray, root: int, width: int) -> np.ndarray:
 
 def _rms(errors: np.ndarray) -> np.ndarray:
     """(S, T, n) to (S, T)."""
-    return np.sqrt((errors**2).mean(axis=-1))
+    rms: np.ndarray = np.sqrt((errors**2).mean(axis=-1))
+    return rms
 
 
 CLAIM = Truncation()

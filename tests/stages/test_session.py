@@ -1,0 +1,60 @@
+"""One run at a time, and what a job's script runs in."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ntkbench.backends.base import BackendUnavailable
+from ntkbench.records import RecordError
+from ntkbench.stages import session
+from ntkbench.stages.crosscheck import CrosscheckFailed
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+HOLDER = "import sys, time\nfrom pathlib import Path\nfrom ntkbench.stages.session import lock\nlock(Path(sys.argv[1]))\n"
+
+
+def test_a_lock_is_refused_to_others_and_dies_with_its_process(tmp_path: Path) -> None:
+    program = HOLDER + "print('held', flush=True)\ntime.sleep(60)"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(session.AlreadyRunning, match=f"another run \\(process {holder.pid}\\)"):
+            session.lock(tmp_path)
+        os.kill(holder.pid, signal.SIGKILL)
+        holder.wait()
+    done = subprocess.run([sys.executable, "-c", HOLDER, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_job_has_the_threads_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in session.THREAD_VARIABLES:
+        monkeypatch.setenv(name, "7")
+    with session.job(3):
+        assert {os.environ[name] for name in session.THREAD_VARIABLES} == {"3"}
+
+
+@pytest.mark.parametrize(
+    "error", [RecordError("x.npz is empty"), CrosscheckFailed("they differ"), BackendUnavailable("no GPU")]
+)
+def test_a_known_error_is_one_line(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in session.THREAD_VARIABLES:
+        monkeypatch.setenv(name, "1")
+    with pytest.raises(SystemExit) as caught, session.job(1):
+        raise error
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == f"{type(error).__name__}: {error}\n"
+
+
+def test_an_unknown_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in session.THREAD_VARIABLES:
+        monkeypatch.setenv(name, "1")
+    with pytest.raises(ZeroDivisionError), session.job(1):
+        raise ZeroDivisionError
