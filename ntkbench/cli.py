@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import sys
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -21,7 +23,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console(highlight=False, soft_wrap=True)
 T = TypeVar("T")
 STYLES = {"supported": "green", "contradicted": "red", "inconclusive": "yellow", "invalid": "magenta"}
 
@@ -38,7 +39,7 @@ def list_claims(markdown: Annotated[bool, typer.Option(help="As a Markdown table
     table = Table("claim", "statement", "source", show_lines=True)
     for claim in claims.all_claims().values():
         table.add_row(claim.id, claim.statement, claim.source)
-    Console(highlight=False).print(table)
+    _print(table)
 
 
 @app.command()
@@ -65,12 +66,12 @@ def verdicts(results: Results) -> None:
         estimate = "" if math.isnan(row["estimate"]) else numbers
         names = (row[name] for name in ("claim", "expectation", "case", "backend", "expected"))
         table.add_row(*names, estimate, f"[{STYLES[row['verdict']]}]{row['verdict']}[/]")
-    console.print(table)
+    _print(table)
     counts = Counter(row["verdict"] for row in rows)
-    console.print(f"{len(rows)} verdicts: " + ", ".join(f"{counts[name]} {name}" for name in STYLES))
+    _print(f"{len(rows)} verdicts: " + ", ".join(f"{counts[name]} {name}" for name in STYLES))
     paper = Path("paper/main.pdf")
     if paper.is_file():
-        console.print(f"The paper: {paper.resolve()}")
+        _print(f"The paper: {paper.resolve()}")
 
 
 @app.command()
@@ -93,7 +94,7 @@ def plan(study: StudyPath) -> None:
             network = f"{case.activation}, depth {case.depth}"
             widths = " ".join(map(str, case.widths))
             table.add_row(claim_id, name, network, f"{points} ({case.dataset})", widths, str(case.seeds), case.control or "")
-    console.print(table)
+    _print(table)
     cases_in_all = sum(map(len, found.cases.values()))
     typer.echo(f"{cases_in_all} cases, {cases_in_all * len(found.backends)} measurements ({' and '.join(found.backends)})")
 
@@ -122,9 +123,9 @@ def compare(results: Results, reference: Annotated[Path, typer.Argument(help="Th
             names = (row.claim, row.expectation, row.case, row.backend, row.verdict, row.reference_verdict)
             table.add_row(*names, *numbers, row.outcome, row.reason)
     if table.row_count:
-        console.print(table)
+        _print(table)
     counts = Counter(row.outcome for row in compared)
-    console.print(f"{len(compared)} verdicts compared with {reference}: " + ", ".join(f"{n} {o}" for o, n in counts.items()))
+    _print(f"{len(compared)} verdicts compared with {reference}: " + ", ".join(f"{n} {o}" for o, n in counts.items()))
     if counts["differs"]:
         raise typer.Exit(1)
 
@@ -136,6 +137,12 @@ def claims_table() -> str:
         controls = "; ".join(f"`{name}`: {text}" for name, text in claim.controls.items())
         lines.append(f"| `{claim.id}` | {claim.statement} | {claim.source} | {controls} |")
     return "\n".join(lines)
+
+
+def _print(content: Table | str) -> None:
+    """To a terminal in its width; elsewhere (a log, a pipe) wide enough for the tables."""
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
+    Console(highlight=False, soft_wrap=isinstance(content, str), width=width).print(content)
 
 
 def _or_exit(make: Callable[[], T]) -> T:

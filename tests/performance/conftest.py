@@ -35,7 +35,7 @@ def peers(backend: Backend) -> ModuleType:
 def timed(backend: Backend, benchmark: Any) -> Timed:
     """`timed(run, quantity=.., size=.., variant=.., products=..)`: the first call, which compiles, apart; then rounds.
 
-    `run` waits for its own results. Rounds are as many as fit half a second, between 2 and 20.
+    `run` waits for its own results. Rounds are as many as fit a second, between 3 and 20.
     """
 
     def measure(run: Callable[[], object], *, quantity: str, size: str, variant: str, products: list[Product]) -> None:
@@ -54,6 +54,6 @@ def timed(backend: Backend, benchmark: Any) -> Timed:
             flops=sum(p.flops for p in products),
             first_call_seconds=first,
         )
-        benchmark.pedantic(run, rounds=int(min(20, max(2, 0.5 / again))), iterations=1)
+        benchmark.pedantic(run, rounds=int(min(20, max(3, 1 / again))), iterations=1)
 
     return measure
