@@ -50,6 +50,10 @@ class CrosscheckRow:
     agrees: bool
 
 
+RESIDUE = 16
+"""Machine epsilons below which an observable counts as zero up to rounding: antisymmetric networks begin at 2 of them."""
+
+
 def compare(
     first: Measurement,
     second: Measurement,
@@ -62,8 +66,8 @@ def compare(
 ) -> list[CrosscheckRow]:
     """Compare every entry of every observable (every seed, time, point) at every width.
 
-    The scale of an observable is its largest magnitude at that width in either backend. Where that is below the machine
-    epsilon of its type both hold nothing but the residue of terms of order one that cancel, and the scale is 1.
+    The scale of an observable is its largest magnitude at that width in either backend. Where that is below `RESIDUE` machine
+    epsilons of its type both hold nothing but the residue of terms of order one that cancel, and the scale is 1.
 
     Args:
         growth: observable -> factor on the tolerance, as `Claim.growth`; 1 where it is not named.
@@ -128,7 +132,7 @@ def _array_faults(where: str, a: np.ndarray, b: np.ndarray, precision: str) -> l
 
 def _difference(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
     """Largest absolute difference, and the same relative to the scale."""
-    epsilon = float(np.finfo(a.dtype).eps) if np.issubdtype(a.dtype, np.floating) else 0.0
+    residue = RESIDUE * float(np.finfo(a.dtype).eps) if np.issubdtype(a.dtype, np.floating) else 0.0
     finite_a, finite_b = np.isfinite(a), np.isfinite(b)
     if not (finite_a & finite_b).all():
         worst = math.nan if (finite_a == finite_b).all() else math.inf
@@ -138,7 +142,7 @@ def _difference(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
     with np.errstate(over="ignore"):
         largest = float(np.abs(a - b).max())
     scale = float(max(np.abs(a).max(), np.abs(b).max()))
-    return largest, largest / (scale if scale > epsilon else 1.0)
+    return largest, largest / (scale if scale > residue else 1.0)
 
 
 def _badness(value: float) -> tuple[bool, bool, float]:

@@ -74,7 +74,7 @@ def test_jax_imported_before_is_noticed() -> None:
 
 
 def test_float32_results_of_a_float64_backend_are_refused() -> None:
-    backend = load("jax", device="cpu", threads=None)
+    backend = load("jax", device="cpu", threads=1)
     with jax.enable_x64(False), pytest.raises(RuntimeError, match="float32"):
         backend.forward(NET, NET.initialize(0, [0]), np.zeros((2, 3)))
 
