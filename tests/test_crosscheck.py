@@ -250,7 +250,8 @@ def test_zero_up_to_rounding_agrees_with_zero_and_not_with_a_small_number() -> N
 
     assert against_zero(0.0).max_rel == 0.0
     assert against_zero(3e-19).agrees
-    assert not against_zero(1e-15).agrees
+    assert against_zero(1e-15).agrees
+    assert not against_zero(1e-14).agrees
     assert not against_zero(1e-8).agrees
 
 
