@@ -1,5 +1,10 @@
 """What all tests share: both backends, and property tests that draw the same examples in every run."""
 
+import os
+
+# XLA fixes its threads at its first use in a process, and the fixture asks for one.
+os.environ.setdefault("PJRT_NPROC", "1")
+
 import hypothesis
 import pytest
 
