@@ -132,7 +132,7 @@ def test_backends_cases_and_controls_are_told_apart() -> None:
 def test_a_case_has_one_colour_in_all_panels_and_none_is_wasted() -> None:
     first, second = (bars(axes) for axes in composed(get("gap/kernel_regression")).axes)
     shared = [label for label in first if label in second]
-    assert len(shared) == 12
+    assert len(shared) == 14
     assert all(first[label][0].get_color() == second[label][0].get_color() for label in shared)
     smooth, relu = (bars(axes) for axes in composed(get("constancy/gradient_flow")).axes)
     assert relu["relu-1-sphere|torch"][0].get_color() == smooth["tanh-1-antisymmetric|torch"][0].get_color() == style.PALETTE[0]
