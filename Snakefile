@@ -43,8 +43,9 @@ rule all:
 
 onstart:
     try:
+        studies.check_device(STUDY)
         session.lock(Path("results"))
-    except session.AlreadyRunning as error:
+    except (studies.ConfigError, session.AlreadyRunning) as error:
         raise WorkflowError(str(error)) from None
 
 

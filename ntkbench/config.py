@@ -99,7 +99,7 @@ class Study:
 
 
 def from_options(folder: Path, options: Mapping[str, Any]) -> Study:
-    """The study that the workflow's `--config` options name, ready to run on this machine.
+    """The study that the workflow's `--config` options name; whether this machine can run it, `check_device` says.
 
     Args:
         folder: where the studies are.
@@ -107,13 +107,11 @@ def from_options(folder: Path, options: Mapping[str, Any]) -> Study:
             its verdicts).
 
     Raises:
-        ConfigError: for an unknown option, a study that is not valid, or a GPU asked for and not there.
+        ConfigError: for an unknown option, or a study that is not valid.
     """
     if unknown := [key for key in options if key not in OPTIONS]:
         raise ConfigError("\n".join(f"--config {key}=...: {_unknown(key, OPTIONS)}" for key in unknown))
-    study = load(folder / f"{options.get('study', 'default')}.yaml")
-    check_device(study)
-    return study
+    return load(folder / f"{options.get('study', 'default')}.yaml")
 
 
 def load(path: Path) -> Study:

@@ -1,5 +1,6 @@
 """Areas of parallelograms spanned by pairs of vectors, accurate where the vectors nearly align."""
 
+import math
 from typing import Any
 
 Array = Any
@@ -25,15 +26,18 @@ def parallelogram_areas(xp: Any, u1: Array, u2: Array, products: Array, memory_b
     squared_sine = 1 - cosine**2
     near = (squared_sine < _NEARLY_PARALLEL) & (norms > 0)
     sine = xp.sqrt(xp.where(near, xp.zeros_like(cosine), squared_sine))
-    rows, columns = xp.nonzero(near)
-    if rows.shape[0] > 0:
+    count = int(xp.sum(xp.astype(near, xp.int32)))
+    if count > 0:
         chunk = max(1, memory_bytes // (4 * u1.shape[1] * xp.finfo(u1.dtype).bits // 8))
+        ranks = _ranks(xp, near)
+        rows, columns = _positions(xp, ranks, near.shape[1], count)
         pieces = []
         for start in range(0, rows.shape[0], chunk):
             u = xp.take(unit1, rows[start : start + chunk], axis=0)
             v = xp.take(unit2, columns[start : start + chunk], axis=0)
             pieces.append(xp.sqrt(xp.sum((u - v) ** 2, axis=1)) * xp.sqrt(xp.sum((u + v) ** 2, axis=1)) / 2)
-        sine = xp.where(near, _spread(xp, near, xp.concat(pieces)), sine)
+        spread = xp.take(xp.concat(pieces), xp.clip(ranks - 1, 0, None), axis=0)
+        sine = xp.where(near, xp.reshape(spread, near.shape), sine)
     return norms * sine
 
 
@@ -43,8 +47,17 @@ def _normalize(xp: Any, u: Array) -> tuple[Array, Array]:
     return u / xp.where(norm > 0, norm, xp.ones_like(norm)), norm
 
 
-def _spread(xp: Any, mask: Array, values: Array) -> Array:
-    """An array shaped as `mask` with `values` where it is true, in row-major order (jax arrays cannot be assigned to)."""
-    flat = xp.reshape(mask, (-1,))
-    positions = xp.cumulative_sum(xp.astype(flat, xp.int32), dtype=xp.int32)
-    return xp.reshape(xp.take(values, xp.clip(positions - 1, 0, None), axis=0), mask.shape)
+def _ranks(xp: Any, mask: Array) -> Array:
+    """How many entries are true up to and including each, in row-major order."""
+    return xp.cumulative_sum(xp.astype(xp.reshape(mask, (-1,)), xp.int32), dtype=xp.int32)
+
+
+def _positions(xp: Any, ranks: Array, width: int, count: int) -> tuple[Array, Array]:
+    """Rows and columns of the true entries, repeated at the end up to a power of two of them.
+
+    jax compiles every operation for every length anew, and the number of nearly parallel pairs differs from data to data.
+    """
+    padded = 2 ** math.ceil(math.log2(count))
+    wanted = xp.clip(xp.arange(1, padded + 1, dtype=xp.int32, device=ranks.device), None, count)
+    flat = xp.searchsorted(ranks, wanted)
+    return flat // width, flat % width

@@ -91,7 +91,9 @@ def test_truncation_errors_are_those_of_the_last_time():
     claim = get("hierarchy/truncation")
     case = case_of(claim.id, activation="tanh", **FLOW)
     arrays = {f"error_p{p}": np.stack([np.full((2, 3), 10.0**-p), np.full((2, 3), 10.0 ** (1 - p))], axis=1) for p in (2, 3, 4)}
-    summary = claim.summarize(case, arrays | {"step_error": np.full((2, 2, 3), 1e-6)}, 8)
+    coarse = {"f_coarse": arrays["error_p4"] + 15e-6, "f_p4_coarse": np.zeros((2, 2, 3))}
+    summary = claim.summarize(case, arrays | coarse, 8)
+    np.testing.assert_allclose(summary["step_error"], [1e-6, 1e-6])
     np.testing.assert_allclose(summary["error_p3"], [1e-2, 1e-2])
     np.testing.assert_allclose(summary["error_p3_path"], [[1e-3, 1e-2]] * 2)
     np.testing.assert_allclose(summary["gain_p3_early"], np.log([10.0, 10.0]))
@@ -108,14 +110,18 @@ def test_truncation_refuses_relu_and_odd_steps():
 
 def test_higher_orders_err_less_and_a_shuffled_top_loses_it(backend):
     claim = get("hierarchy/truncation")
-    medians = {}
+    medians, gains = {}, {}
     for control in (None, "shuffled_top"):
         case = case_of(claim.id, activation="tanh", control=control, seeds=8, **FLOW)
         summary = claim.summarize(case, claim.measure(backend, case, claim.prepare(case, 3), 128, 3), 128)
-        medians[control] = {p: np.median(summary[f"error_p{p}"]) for p in (2, 4)}
+        medians[control] = {p: np.median(summary[f"error_p{p}"]) for p in (2, 3, 4)}
+        gains[control] = np.median(summary["gain_p3_early"])
     assert medians[None][4] < 0.1 * medians[None][2]
-    for p in (2, 4):
+    assert medians["shuffled_top"][2] == medians[None][2]
+    for p in (3, 4):
         assert medians["shuffled_top"][p] > 3 * medians[None][p]
+    assert gains[None] > 1
+    assert gains["shuffled_top"] < 0
 
 
 def gap_case(**fields):
@@ -148,9 +154,9 @@ def test_gap_accuracy_counts_hits_and_divergence_is_nan():
     y = np.array([[[0.9, -0.1], [-0.1, 0.9]]])
     f = np.array([[[0.9, -0.1], [0.5, 0.4]]])
     arrays = {
-        "f0_test": np.zeros_like(f),
         "f_test": f[:, None],
         "kernel_test": y[:, None],
+        "kernel_test_movement": y[:, None],
         "kernel_test_without_f0": y[:, None],
     }
     arrays |= {"ridgeless_test": y, "y_test": y, "critical_step": np.array([4.0])}

@@ -103,6 +103,7 @@ def test_cuda_without_a_gpu_is_refused_at_once(fresh: Checkout, monkeypatch: pyt
     fresh.write_study({**STUDY, "device": "cuda"})
     assert "no NVIDIA GPU answers" in fresh.run(fails=True)
     assert not (fresh.root / "results").exists()
+    fresh.run("--dry-run")
 
 
 def test_an_unknown_study_and_an_unknown_option_are_named(fresh: Checkout) -> None:

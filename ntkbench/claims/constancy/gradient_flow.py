@@ -88,7 +88,7 @@ class GradientFlow(Claim):
     )
     figure: ClassVar = (
         Panel(
-            title="Smooth activations: drift falls as 1/m",
+            title="Smooth activations",
             kind="rate",
             quantities=("drift",),
             ylabel=r"$\|K_2(t) - K_2(0)\|_F\,/\,\|K_2(0)\|_F$",
@@ -96,7 +96,7 @@ class GradientFlow(Claim):
             slope=-1.0,
         ),
         Panel(
-            title="ReLU: a slower class",
+            title="ReLU, between different points",
             kind="rate",
             quantities=("drift_offdiagonal",),
             ylabel=r"off-diagonal $\|K_2(t) - K_2(0)\|_F\,/\,\|K_2(0)\|_F$",
@@ -105,9 +105,9 @@ class GradientFlow(Claim):
         ),
     )
     caption: ClassVar = (
-        "Relative drift of the NTK on the training points after gradient flow to a fixed time. Left: smooth activations lose a "
-        "factor two per doubling of the width. Right: ReLU is another class, whose drift between different training points "
-        "loses only the square root of two. In the mean-field parametrization (grey) the kernel moves at every width."
+        "Relative drift of the NTK on the training points after gradient flow to a fixed time. Left: smooth activations; the "
+        "line halves the drift per doubling of the width. Right: ReLU, between different training points; the line loses the "
+        "square root of two per doubling. In the mean-field parametrization (grey) the kernel moves at every width."
     )
     case_type: ClassVar = GradientFlowCase
     growth: ClassVar = {"K2": 1e2, "f": 1e2}

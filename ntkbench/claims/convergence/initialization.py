@@ -123,9 +123,9 @@ class Initialization(Claim):
         ),
     )
     caption: ClassVar = (
-        "Left: the kernel of a single network approaches the limiting kernel as the square root of the width, for every "
-        "activation, depth and data set. Right: the mean over thousands of networks approaches it twice as fast in the "
-        "exponent. Networks with correlated initial weights (grey) do not converge."
+        "Left: deviation of a single network's kernel from the limiting kernel, by activation, depth and data set; the line "
+        "falls as the square root of the width. Right: deviation of the mean over thousands of networks; the line falls twice "
+        "as fast in the exponent. Networks with correlated initial weights (grey) do not converge."
     )
     case_type: ClassVar = InitializationCase
     growth: ClassVar = {"direction": 1e4}
