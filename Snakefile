@@ -56,3 +56,5 @@ onsuccess:
 
 onerror:
     print("Not finished: what failed is named above. Mend it and run again; finished work is kept.", file=sys.stderr)
+    if Path(RESULTS, "verdicts.csv").exists():
+        print(f"The tables in {RESULTS} and the paper may be of an earlier run.", file=sys.stderr)

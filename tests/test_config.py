@@ -174,9 +174,9 @@ def test_unknown_options_are_refused(tmp_path: Path) -> None:
 def test_cuda_without_a_gpu_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, {**TINY, "device": "cuda"})
     study = config.from_options(tmp_path, {"study": "tiny"})
-    monkeypatch.setattr(config, "gpu_present", lambda: True)
+    monkeypatch.setattr(config.device, "gpu_present", lambda: True)
     config.check_device(study)
-    monkeypatch.setattr(config, "gpu_present", lambda: False)
+    monkeypatch.setattr(config.device, "gpu_present", lambda: False)
     config.check_device(dataclasses.replace(study, device="auto"))
     with pytest.raises(ConfigError, match="device = 'cuda': no NVIDIA GPU answers"):
         config.check_device(study)

@@ -51,7 +51,7 @@ def test_a_finished_study_has_its_tables(finished: Checkout) -> None:
         ("ntkbench/seeding.py", INPUTS | TORCH | JAX | AFTER),
         ("ntkbench/figures/claim.py", {"figure", "paper", "all"}),
         ("ntkbench/report/paper.py", {"paper", "all"}),
-        ("ntkbench/config.py", set()),
+        ("ntkbench/config/study.py", set()),
     ],
 )
 def test_a_changed_module_plans_what_depends_on_it(finished: Checkout, file: str, planned: set[str]) -> None:

@@ -1,0 +1,151 @@
+"""A study: its file, and what the file says once all of it is checked."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from ntkbench.claims import Case
+from ntkbench.config.cases import ClaimSection, Section, claim_problems
+from ntkbench.config.problems import ConfigError, Problem, unknown
+from ntkbench.config.reading import read_yaml
+
+OPTIONS = ("study", "summary")
+
+
+class StudyFile(Section):
+    """The file as written."""
+
+    study: str = Field(description="Name of the study, equal to the file's name without .yaml.")
+    seed: int = Field(ge=0, description="Root of all random streams.")
+    backends: list[Literal["torch", "jax"]] = Field(min_length=2, description="Frameworks that are checked against each other.")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["float64", "float32"] = "float64"
+    threads: int = Field(default=1, ge=1, description="CPU threads of one measurement.")
+    memory_gib: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2.0
+    claims: dict[str, ClaimSection] = Field(min_length=1, description="Claim id to its cases.")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A valid study.
+
+    Attributes:
+        name, seed, backends, device, precision, threads: as in the file.
+        memory_bytes: budget for the temporaries of one backend call.
+        cases: claim id -> case name -> case.
+    """
+
+    name: str
+    seed: int
+    backends: tuple[str, ...]
+    device: str
+    precision: str
+    threads: int
+    memory_bytes: int
+    cases: Mapping[str, Mapping[str, Case]]
+
+    def cell(self, claim: str, case: str) -> dict[str, Any]:
+        """One case as plain values, the arguments of `ntkbench.stages.cell.Cell.make`."""
+        return {
+            "claim": claim,
+            "name": case,
+            "case": self.cases[claim][case].as_dict(),
+            "root": self.seed,
+            "device": self.device,
+            "precision": self.precision,
+        }
+
+
+def from_options(folder: Path, options: Mapping[str, Any]) -> Study:
+    """The study that the workflow's `--config` options name; whether this machine can run it, `check_device` says.
+
+    Args:
+        folder: where the studies are.
+        options: `study` (a file's name without .yaml; `default` if not given) and `summary` (whether a run ends by printing
+            its verdicts).
+
+    Raises:
+        ConfigError: for an unknown option, or a study that is not valid.
+    """
+    if strange := [key for key in options if key not in OPTIONS]:
+        raise ConfigError("\n".join(f"--config {key}=...: {unknown(key, OPTIONS)}" for key in strange))
+    return load(folder / f"{options.get('study', 'default')}.yaml")
+
+
+def load(path: Path) -> Study:
+    """Read and check a study.
+
+    Raises:
+        ConfigError: if the file is missing or no YAML, or listing everything in it that is wrong.
+    """
+    raw = read_yaml(path, StudyFile.model_fields)
+    try:
+        file = StudyFile.model_validate_json(json.dumps(raw, default=str))
+    except ValidationError as error:
+        problems = [_problem(found) for found in error.errors()]
+        problems += [p for id_, section in _sections(raw) for p in claim_problems(id_, section)[1]]
+        raise _error(path, problems) from error
+    problems = _study_problems(path, file)
+    cases: dict[str, dict[str, Case]] = {}
+    for id_, section in file.claims.items():
+        cases[id_], found = claim_problems(id_, section)
+        problems += found
+    if problems:
+        raise _error(path, problems)
+    return Study(
+        name=file.study,
+        seed=file.seed,
+        backends=tuple(file.backends),
+        device=file.device,
+        precision=file.precision,
+        threads=file.threads,
+        memory_bytes=int(file.memory_gib * 2**30),
+        cases=cases,
+    )
+
+
+def _sections(raw: Mapping[str, Any]) -> Iterator[tuple[str, ClaimSection]]:
+    """The well-formed claim sections of a file that is not well-formed as a whole."""
+    written = raw.get("claims")
+    for id_, section in written.items() if isinstance(written, dict) else ():
+        try:
+            yield str(id_), ClaimSection.model_validate(section)
+        except ValidationError:
+            continue
+
+
+def _error(path: Path, problems: list[Problem]) -> ConfigError:
+    lines = list(dict.fromkeys(str(problem) for problem in problems))
+    count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
+    return ConfigError("\n  ".join([f"{path} has {count}:", *lines]))
+
+
+def _problem(error: Any) -> Problem:
+    """What pydantic found, in our words."""
+    location = [str(part) for part in error["loc"]]
+    key = ".".join(location)
+    match error["type"]:
+        case "extra_forbidden":
+            model = StudyFile if len(location) == 1 else ClaimSection
+            return Problem(key, error["input"], unknown(location[-1], model.model_fields))
+        case "missing":
+            return Problem(key, None, "is missing; add it")
+        case _ if key == "backends" and error["type"] == "too_short":
+            return Problem(key, error["input"], "a cross-check needs two; write [torch, jax]")
+        case _:
+            return Problem(key, error["input"], error["msg"])
+
+
+def _study_problems(path: Path, file: StudyFile) -> list[Problem]:
+    problems = []
+    if file.study != path.stem:
+        problems.append(Problem("study", file.study, f"must equal the file's name, {path.stem!r}"))
+    if len(set(file.backends)) < len(file.backends):
+        problems.append(Problem("backends", file.backends, "name each backend once"))
+    if file.memory_gib * 2**30 < 2**20:
+        problems.append(Problem("memory_gib", file.memory_gib, "must be at least 0.001"))
+    return problems
