@@ -12,14 +12,18 @@ SHELL := /bin/sh
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(ACCELERATOR)
 SCRATCH := build/smoke
+SIZE_cpu := about 2 GB into $(VENV), one to three minutes
+SIZE_cuda := several GB into $(VENV), a few minutes
 # A constraint or a --user set for the whole machine would contradict the lock.
+# Snakemake reads True and False; "false" would be a text.
+RUN := $(BIN)/python -m snakemake --cores $(CORES) --config study=$(STUDY) summary=False
 PIP := PIP_CONSTRAINT=/dev/null PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
 COMPILE := build/uv/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-emit-package torch --no-annotate --quiet --custom-compile-command 'make lock'
 
 export PYTHONNOUSERSITE := 1
 
-.PHONY: help environment reproduce report test lint dry-run smoke benchmark lock schema clean
+.PHONY: help environment reproduce report plan test lint dry-run smoke benchmark lock schema clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -30,31 +34,37 @@ environment: $(STAMP) ## an isolated environment in .venv, from the pinned lock
 $(STAMP): requirements/$(ACCELERATOR).txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) install -qq --require-hashes --no-deps -r requirements/$(ACCELERATOR).txt
-	$(MAKE) --no-print-directory torch-$(ACCELERATOR)
-	$(PIP) install --quiet --no-deps --no-build-isolation -e .
-	$(PIP) check
+	@echo "Installing $(SIZE_$(ACCELERATOR))"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install -qq --require-hashes --no-deps -r requirements/$(ACCELERATOR).txt
+	@$(MAKE) --no-print-directory torch-$(ACCELERATOR)
+	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@$(PIP) check
 	@rm -f $(VENV)/.installed-*
 	@touch $@
+	@echo "Installed. For ntkbench and snakemake in your shell: . $(VENV)/bin/activate"
 
 # torch stands apart from the lock, since its hash differs per build. --no-deps: the rest is in the lock.
 .PHONY: torch-cpu torch-cuda
 torch-cpu:
-	$(PIP) install --quiet --no-deps 'torch==$(TORCH)+cpu' 2>/dev/null || \
+	@$(PIP) install --quiet --no-deps 'torch==$(TORCH)+cpu' 2>/dev/null || \
 	$(PIP) install --quiet --no-deps --index-url $(TORCH_CPU_INDEX) 'torch==$(TORCH)+cpu' 2>/dev/null || \
 	$(PIP) install --quiet 'torch==$(TORCH)'
 
 torch-cuda:
-	$(PIP) install --quiet --no-deps 'torch==$(TORCH)'
+	@$(PIP) install --quiet --no-deps 'torch==$(TORCH)'
 
 reproduce: $(STAMP) ## every number, figure and the PDF of STUDY; prints the verdicts
-	$(BIN)/python -m snakemake --cores $(CORES) --config study=$(STUDY) summary=false
+	$(RUN)
 	@$(BIN)/ntkbench verdicts results/$(STUDY)
 	@if [ "$(STUDY)" = default ] && [ -f results/reference/verdicts.csv ]; then \
 		$(BIN)/ntkbench compare results/$(STUDY) results/reference || echo "This run differs from the published one."; fi
 
-report: $(STAMP) ## the HTML report of STUDY, in results/<study>/report.html
+plan: $(STAMP) ## what a run of STUDY would still do, job by job
+	@$(BIN)/python -m snakemake --dry-run --quiet host --config study=$(STUDY)
+
+report: $(STAMP) ## the HTML report of STUDY, in results/<study>/report.html; runs the study where it has not
+	$(RUN)
 	$(BIN)/python -m snakemake --config study=$(STUDY) --report results/$(STUDY)/report.html
 
 test: $(STAMP) lint ## everything that CI checks

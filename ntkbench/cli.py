@@ -3,18 +3,20 @@
 import json
 import math
 import os
+import re
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from ntkbench import claims, comparison, config, records
+from ntkbench import __version__, claims, comparison, config, records
 
 app = typer.Typer(
     name="ntkbench",
@@ -27,7 +29,25 @@ T = TypeVar("T")
 STYLES = {"supported": "green", "contradicted": "red", "inconclusive": "yellow", "invalid": "magenta"}
 
 Results = Annotated[Path, typer.Argument(help="A run's folder, for instance results/default.")]
-StudyPath = Annotated[Path, typer.Argument(help="A study's file, for instance workflow/config/default.yaml.")]
+StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="A study's name, for instance smoke, or its file.")]
+STUDIES = Path("workflow/config")
+UNDECIDED = "the interval lies neither within what is expected nor outside"
+Rows = Sequence[dict[str, Any]]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """What every command shares."""
 
 
 @app.command("claims")
@@ -58,26 +78,26 @@ def show(claim_id: Annotated[str, typer.Argument(metavar="CLAIM", help="For inst
 
 @app.command()
 def verdicts(results: Results) -> None:
-    """Print the verdicts of a run, and where its paper is."""
-    rows = _or_exit(lambda: records.read_rows(results / "verdicts.csv", "verdicts"))
-    table = Table("claim", "expectation", "case", "backend", "expected", "estimate [95% interval]", "verdict")
-    for row in rows:
-        numbers = "{estimate:.3g} \\[{ci_low:.3g}, {ci_high:.3g}]".format(**row)
-        estimate = "" if math.isnan(row["estimate"]) else numbers
-        names = (row[name] for name in ("claim", "expectation", "case", "backend", "expected"))
-        table.add_row(*names, estimate, f"[{STYLES[row['verdict']]}]{row['verdict']}[/]")
-    _print(table)
-    counts = Counter(row["verdict"] for row in rows)
-    _print(f"{len(rows)} verdicts: " + ", ".join(f"{counts[name]} {name}" for name in STYLES))
-    paper = Path("paper/main.pdf")
-    if paper.is_file():
-        _print(f"The paper: {paper.resolve()}")
+    """Print the verdicts of a run, why some are not decided, and where its paper is."""
+    rows = _or_exit(lambda: _read_verdicts(results))
+    _print(_verdict_table(rows))
+    for verdict in ("invalid", "inconclusive"):
+        reasons = _reasons(row["reason"] for row in rows if row["verdict"] == verdict)
+        _print(
+            "\n".join([f"\n{verdict}, because", *(f"  {count} x {escape(text)}" for text, count in reasons)]) if reasons else ""
+        )
+    counts, backends = (Counter(row[name] for row in rows) for name in ("verdict", "backend"))
+    each = ", ".join(f"{count} {name}" for name, count in backends.items())
+    _print(f"\n{len(rows)} verdicts: " + ", ".join(f"{counts[name]} {name}" for name in STYLES) + f" ({each})")
+    if results.resolve().name == "smoke":
+        _print("The smoke study's sizes are for checking the machinery, not for verdicts.")
+    _print(_paper_line(results))
 
 
 @app.command()
-def validate(studies: Annotated[list[Path], typer.Argument(metavar="STUDY...", help="Study files (YAML).")]) -> None:
-    """Check study files; every problem is named with its key, its value and the mend."""
-    for path in studies:
+def validate(studies: Annotated[list[Path], typer.Argument(metavar="STUDY...", help="Names of studies, or files.")]) -> None:
+    """Check studies; every problem is named with its key, its value and the mend."""
+    for path in map(_study_file, studies):
         study = _or_exit(partial(config.load, path))
         cases = sum(len(of_claim) for of_claim in study.cases.values())
         typer.echo(f"{path} is valid: {len(study.cases)} claims, {cases} cases")
@@ -86,14 +106,15 @@ def validate(studies: Annotated[list[Path], typer.Argument(metavar="STUDY...", h
 @app.command()
 def plan(study: StudyPath) -> None:
     """Show what a study runs: cases, sizes and the number of measurements."""
-    found = _or_exit(lambda: config.load(study))
+    found = _or_exit(lambda: config.load(_study_file(study)))
     table = Table("claim", "case", "network", "points", "widths", "seeds", "control")
+    table.columns[1].overflow = "fold"
     for claim_id, cases in found.cases.items():
         for name, case in cases.items():
             points = f"{case.train_size} + {case.test_size}" if case.test_size else str(case.train_size)
             network = f"{case.activation}, depth {case.depth}"
             widths = " ".join(map(str, case.widths))
-            table.add_row(claim_id, name, network, f"{points} ({case.dataset})", widths, str(case.seeds), case.control or "")
+            table.add_row(claim_id, name, network, f"{points} ({case.dataset})", widths, _seeds(case), case.control or "")
     _print(table)
     cases_in_all = sum(map(len, found.cases.values()))
     typer.echo(f"{cases_in_all} cases, {cases_in_all * len(found.backends)} measurements ({' and '.join(found.backends)})")
@@ -107,7 +128,7 @@ def schema() -> None:
 
 @app.command()
 def compare(results: Results, reference: Annotated[Path, typer.Argument(help="The run to compare with.")]) -> None:
-    """Say which verdicts and estimates of two runs agree within their intervals; exit code 1 if any differs."""
+    """Say which verdicts and estimates of two runs agree within their intervals; exit code 1 if any differs or is lost."""
 
     def read_and_compare() -> list[comparison.ComparisonRow]:
         ours, theirs = (records.read_rows(folder / "verdicts.csv", "verdicts") for folder in (results, reference))
@@ -126,7 +147,9 @@ def compare(results: Results, reference: Annotated[Path, typer.Argument(help="Th
         _print(table)
     counts = Counter(row.outcome for row in compared)
     _print(f"{len(compared)} verdicts compared with {reference}: " + ", ".join(f"{n} {o}" for o, n in counts.items()))
-    if counts["differs"]:
+    if counts["lost"]:
+        _print(f"{counts['lost']} verdicts are lost: valid in {reference}, invalid in {results} or missing from it")
+    if counts["differs"] or counts["lost"]:
         raise typer.Exit(1)
 
 
@@ -139,8 +162,94 @@ def claims_table() -> str:
     return "\n".join(lines)
 
 
+def _study_file(study: Path) -> Path:
+    """The file of a study that is given by its name or by its file."""
+    return study if study.suffix or len(study.parts) != 1 else STUDIES / f"{study}.yaml"
+
+
+def _seeds(case: claims.Case) -> str:
+    """How many each width takes: one number, or one per width where a claim lets them grow (`seeds_at`)."""
+    at: Callable[[int], int] = getattr(case, "seeds_at", lambda width: case.seeds)
+    counts = [at(width) for width in case.widths]
+    return str(counts[0]) if len(set(counts)) == 1 else " ".join(map(str, counts))
+
+
+def _read_verdicts(results: Path) -> Rows:
+    """The verdicts in a run's folder; an error says how to make them."""
+    if results.is_file():
+        raise ValueError(f"{results} is a file; give the folder that it lies in: {results.parent}")
+    path, name = results / "verdicts.csv", results.resolve().name
+    if path.exists():
+        return records.read_rows(path, "verdicts")
+    if (STUDIES / f"{name}.yaml").is_file():
+        raise ValueError(
+            f"{path} is missing: run `make reproduce STUDY={name}`, or snakemake --cores all --config study={name}"
+        )
+    there = ", ".join(sorted(str(file.parent) for file in Path("results").glob("*/verdicts.csv"))) or "none"
+    raise ValueError(f"{path} is missing; folders with verdicts: {there}")
+
+
+def _verdict_table(rows: Rows) -> Table:
+    """Claims, below them expectations, below them a line per case: indented, so that 80 columns hold it."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("claim, what is expected, case", overflow="fold")
+    table.add_column("")
+    table.add_column("estimate [95% interval]")
+    table.add_column("verdict", no_wrap=True)
+    tree: dict[str, dict[str, dict[str, list[dict[str, Any]]]]] = {}
+    for row in rows:
+        question = f"{row['expectation']}: {row['expected']}"
+        tree.setdefault(row["claim"], {}).setdefault(question, {}).setdefault(row["case"], []).append(row)
+    for claim, questions in tree.items():
+        table.add_row(f"[bold]{claim}[/]")
+        for question, cases in questions.items():
+            table.add_row(f"  {question}")
+            for case, of_case in cases.items():
+                for backend, estimate, verdict in _lines(of_case):
+                    table.add_row(f"    {case}", backend, escape(estimate), f"[{STYLES[verdict]}]{verdict}[/]")
+    return table
+
+
+def _lines(rows: Rows) -> list[tuple[str, str, str]]:
+    """Backend, estimate and verdict of one case: once, with no backend named, where all backends show the same."""
+    lines = [(str(row["backend"]), _estimate(row), str(row["verdict"])) for row in rows]
+    return [("", *lines[0][1:])] if len({line[1:] for line in lines}) == 1 else lines
+
+
+def _estimate(row: dict[str, Any]) -> str:
+    if math.isnan(row["estimate"]):
+        return "no estimate"
+    low, high = (f"{row[name]:.3g}" if math.isfinite(row[name]) else "unbounded" for name in ("ci_low", "ci_high"))
+    return f"{row['estimate']:.3g} " + ("unbounded" if low == high == "unbounded" else f"[{low}, {high}]")
+
+
+def _reasons(texts: Iterable[str]) -> list[tuple[str, int]]:
+    """Remarks without their numbers, and how many verdicts have each, the most frequent first."""
+    counts: Counter[str] = Counter()
+    for text in texts:
+        short = re.sub(r" ?(\([^()]*\)|\[[^\[\]]*\])", "", text)
+        short = re.sub(r"(?<![\w.-])-?\d[\d.]*(e[-+]?\d+)?(?![\w-])", "…", short)
+        counts.update(dict.fromkeys(short.split("; ") if short else [UNDECIDED]).keys())
+    return counts.most_common()
+
+
+def _paper_line(results: Path) -> str:
+    """Where the run's paper is; the paper's folder is shared by the studies, so it may be another one's."""
+    name, paper = results.resolve().name, results.resolve().parent.parent / "paper"
+    generated = paper / "generated" / "study.json"
+    if not (generated.is_file() and (paper / "main.pdf").is_file()):
+        return ""
+    made = _or_exit(lambda: records.read_json(generated))["study"]
+    if made == name:
+        return f"The paper: {paper / 'main.pdf'}"
+    mend = f"; `make reproduce STUDY={name}` makes this one's" if (STUDIES / f"{name}.yaml").is_file() else ""
+    return f"The paper in {paper} is of the study {made}{mend}"
+
+
 def _print(content: Table | str) -> None:
-    """To a terminal in its width; elsewhere (a log, a pipe) wide enough for the tables."""
+    """To a terminal in its width; elsewhere (a log, a pipe) wide enough for the tables; nothing where there is nothing."""
+    if content == "":
+        return
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
     Console(highlight=False, soft_wrap=isinstance(content, str), width=width).print(content)
 

@@ -1,11 +1,11 @@
-"""Two runs of a study side by side: which verdicts and estimates came out again."""
+"""Two runs of a study side by side: which verdicts and estimates came out again, and which were lost."""
 
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Outcome = Literal["reproduced", "differs", "not comparable"]
+Outcome = Literal["reproduced", "differs", "lost", "not comparable"]
 Key = tuple[str, str, str, str]
 Row = Mapping[str, Any]
 
@@ -22,7 +22,7 @@ class ComparisonRow:
             missing.
         difference: of the estimates, absolute.
         allowed: what they may differ by.
-        reason: why it differs or is not comparable, empty where it was reproduced.
+        reason: why it differs, is lost or is not comparable, empty where it was reproduced.
     """
 
     claim: str
@@ -45,8 +45,10 @@ def compare_runs(rows: Iterable[Row], reference_rows: Iterable[Row]) -> list[Com
     A row is *reproduced* if the verdicts are the same and the estimates are equal or differ by at most the root of the summed
     squares of the half-widths of both 95% intervals (of two independent runs of the same truth 95% agree so; two runs from the
     same root agree to rounding). An identity has no interval, and its estimate is a rounding error: it is reproduced if the
-    verdicts are the same. A row is *not comparable* if it is missing from one run, invalid in one, or if the two
-    ask different questions: another range of widths, number of seeds, expected value, margin or kind.
+    verdicts are the same. A row is *lost* if it is valid (not invalid) in the reference, and invalid in this run or missing
+    from it: what the reference had found is no longer found. It is *not comparable* if it is missing from the reference or
+    invalid there, or if both are valid and ask different questions: another range of widths, number of seeds, expected value,
+    margin or kind. Else it *differs*.
 
     Args:
         rows, reference_rows: as read from `verdicts.csv`, values as text or as numbers.
@@ -78,13 +80,13 @@ def _compare(key: Key, mine: Row | None, theirs: Row | None) -> ComparisonRow:
         reason = "not in this run" if mine is None else "not in the reference"
         verdicts = (str(mine["verdict"]) if mine else "", str(theirs["verdict"]) if theirs else "")
         estimates = (_number(mine, "estimate") if mine else math.nan, _number(theirs, "estimate") if theirs else math.nan)
-        return ComparisonRow(*key, *verdicts, *estimates, math.nan, math.nan, "not comparable", reason)
+        return ComparisonRow(*key, *verdicts, *estimates, math.nan, math.nan, _without_comparison(mine, theirs), reason)
     estimate, reference = _number(mine, "estimate"), _number(theirs, "estimate")
     allowed = math.hypot(_half_width(mine), _half_width(theirs))
     difference = 0.0 if estimate == reference else abs(estimate - reference)
     outcome: Outcome = "reproduced"
     if reason := _incomparable(mine, theirs):
-        outcome = "not comparable"
+        outcome = _without_comparison(mine, theirs)
     elif reason := _disagreement(mine, theirs, difference, allowed):
         outcome = "differs"
     return ComparisonRow(
@@ -92,8 +94,17 @@ def _compare(key: Key, mine: Row | None, theirs: Row | None) -> ComparisonRow:
     )
 
 
+def _without_comparison(mine: Row | None, theirs: Row | None) -> Outcome:
+    """What a row is that cannot be compared."""
+    return "lost" if _valid(theirs) and not _valid(mine) else "not comparable"
+
+
+def _valid(row: Row | None) -> bool:
+    return row is not None and row["verdict"] != "invalid"
+
+
 def _incomparable(mine: Row, theirs: Row) -> str:
-    invalid = [run for run, row in (("this run", mine), ("the reference", theirs)) if row["verdict"] == "invalid"]
+    invalid = [run for run, row in (("this run", mine), ("the reference", theirs)) if not _valid(row)]
     if invalid:
         return f"invalid in {' and '.join(invalid)}"
     return "; ".join(f"{c} is {mine[c]} here, {theirs[c]} there" for c in _QUESTION if not _same(mine[c], theirs[c]))

@@ -3,11 +3,14 @@
 Gradient descent is the first of them: explicit Euler on the gradient flow, its step being the learning rate.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.integrate import DOP853
+
+from ntkbench.scalars import is_finite
 
 
 @dataclass(frozen=True)
@@ -60,15 +63,22 @@ def steps_between(times: Sequence[float], step: float) -> list[int]:
         One count per time; their sum is the whole number of steps.
 
     Raises:
-        ValueError: if the times do not increase, or one is no whole number of steps.
+        ValueError: if the step is not positive and finite, the times are not finite or do not increase, or one is no whole
+            number of steps.
     """
-    if not step > 0:
-        raise ValueError(f"step must be positive, got {step}")
-    whole = [round(t / step) for t in times]
-    for t, k in zip(times, whole, strict=True):
-        if abs(k * step - t) > 1e-9 * max(1.0, abs(t)):
-            raise ValueError(f"time {t} is no whole number of steps of {step}: choose a step that divides every recorded time")
+    if not (is_finite(step) and step > 0):
+        raise ValueError(f"step must be positive and finite, got {step!r}")
+    whole = [_whole_steps(time, step) for time in times]
     counts = [b - a for a, b in zip([0, *whole], whole, strict=False)]
     if not counts or counts[0] < 0 or any(k <= 0 for k in counts[1:]):
         raise ValueError(f"recorded times must increase from 0 on, got {list(times)}")
     return counts
+
+
+def _whole_steps(time: float, step: float) -> int:
+    if not is_finite(time):
+        raise ValueError(f"recorded times must be finite numbers, got {time!r}")
+    steps = float(time) / float(step)
+    if not math.isfinite(steps) or abs(round(steps) - steps) > 1e-9 * max(1.0, abs(steps)):
+        raise ValueError(f"time {time} is no whole number of steps of {step}: choose a step that divides every recorded time")
+    return round(steps)

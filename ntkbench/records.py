@@ -14,9 +14,11 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
+
+from ntkbench.verdicts.expectations import Verdict
 
 if TYPE_CHECKING:  # measuring needs no pandas, so a GPU machine may lack it
     import pandas as pd
@@ -49,7 +51,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "estimate": "float",
         "ci_low": "float",
         "ci_high": "float",
-        "verdict": "str",
+        "verdict": "verdict",
         "control": "str",
         "seeds": "str",
         "range": "str",
@@ -68,7 +70,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "agrees": "bool",
     },
 }
-"""Columns of the tables, in order, and the kind of value in each. An empty number is missing (NaN)."""
+"""Columns of the tables, in order, and the kind of value in each (`verdict`: a `Verdict`). An empty number is missing (NaN)."""
 
 
 class RecordError(Exception):
@@ -196,11 +198,11 @@ def read_rows(path: Path, table: str) -> list[dict[str, Any]]:
 
 
 def read_table(path: Path, table: str) -> "pd.DataFrame":
-    """As `read_rows`, as a data frame: text columns as str, numbers as float64 or int64, `agrees` as bool."""
+    """As `read_rows`, as a data frame: text and verdicts as str, numbers as float64 or int64, `agrees` as bool."""
     import pandas as pd
 
     rows = read_rows(path, table)
-    dtypes = {"str": "str", "int": "int64", "float": "float64", "bool": "bool"}
+    dtypes = {"str": "str", "verdict": "str", "int": "int64", "float": "float64", "bool": "bool"}
     return pd.DataFrame(
         {name: pd.Series([row[name] for row in rows], dtype=dtypes[kind]) for name, kind in COLUMNS[table].items()}
     )
@@ -271,6 +273,10 @@ def _cell(value: Any) -> str:
 
 def _parse(kind: str, text: str) -> Any:
     if kind == "str":
+        return text
+    if kind == "verdict":
+        if text not in get_args(Verdict):
+            raise ValueError(f"{text!r} is not {' or '.join(get_args(Verdict))}")
         return text
     if kind == "bool":
         if text not in ("True", "False"):

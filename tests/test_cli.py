@@ -1,6 +1,8 @@
 """The command line answers, and errs in one line with exit code 2."""
 
 import json
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from ntkbench import claims, records
+import ntkbench
+from ntkbench import claims, cli, records
 from ntkbench.cli import app
 from tests.test_records import VERDICT
 from tests.tiny import TINY
@@ -58,11 +61,157 @@ def test_verdicts_are_printed(results: Path) -> None:
     assert "2 verdicts: 1 supported, 0 contradicted, 1 inconclusive, 0 invalid" in output
 
 
+@pytest.fixture
+def verdicts_of(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a run's folder with a row per given change."""
+
+    def write(*changes: dict[str, Any], name: str = "run") -> Path:
+        folder = tmp_path / "results" / name
+        records.write_table(folder / "verdicts.csv", "verdicts", [{**VERDICT, **change} for change in changes])
+        return folder
+
+    return write
+
+
+def test_backends_that_agree_share_a_row(verdicts_of: Callable[..., Path]) -> None:
+    slope = {"estimate": -0.5, "ci_low": -0.6, "ci_high": -0.4}
+    close = {**slope, "estimate": -0.50001}
+    other = {**slope, "estimate": -0.51}
+    rows = [{"case": case, "backend": backend, **slope} for backend in ("torch", "jax") for case in ("alike", "apart", "split")]
+    rows[3] |= close
+    rows[4] |= other
+    rows[5] |= {"verdict": "invalid"}
+    lines = run("verdicts", str(verdicts_of(*rows))).output.splitlines()
+    table = [line.split() for line in lines if line.startswith("    ")]
+    assert table == [
+        ["alike", "-0.5", "[-0.6,", "-0.4]", "supported"],
+        ["apart", "torch", "-0.5", "[-0.6,", "-0.4]", "supported"],
+        ["apart", "jax", "-0.51", "[-0.6,", "-0.4]", "supported"],
+        ["split", "torch", "-0.5", "[-0.6,", "-0.4]", "supported"],
+        ["split", "jax", "-0.5", "[-0.6,", "-0.4]", "invalid"],
+    ]
+    assert lines[-1] == "6 verdicts: 5 supported, 0 contradicted, 0 inconclusive, 1 invalid (3 torch, 3 jax)"
+
+
+def test_claims_and_expectations_are_named_once(verdicts_of: Callable[..., Path]) -> None:
+    rows = [
+        {"claim": "a/first", "expectation": "one", "expected": "-1", "case": "x"},
+        {"claim": "a/first", "expectation": "one", "expected": "-1", "case": "y"},
+        {"claim": "b/second", "expectation": "one", "expected": "> 0", "case": "x"},
+    ]
+    lines = [line.rstrip() for line in run("verdicts", str(verdicts_of(*rows))).output.splitlines()]
+    heads = [line for line in lines[1:] if not line.startswith("    ")]
+    assert heads[:4] == ["a/first", "  one: -1", "b/second", "  one: > 0"]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "shown"),
+    [
+        ((-1.0, -math.inf, math.inf), "-1 unbounded"),
+        ((-1.0, -math.inf, -0.5), "-1 [unbounded, -0.5]"),
+        ((None, -math.inf, math.inf), "no estimate"),
+        ((None, None, None), "no estimate"),
+    ],
+)
+def test_what_has_no_bound_or_estimate_is_said(verdicts_of: Callable[..., Path], numbers: tuple[Any, ...], shown: str) -> None:
+    row = dict(zip(("estimate", "ci_low", "ci_high"), numbers, strict=True))
+    output = run("verdicts", str(verdicts_of(row))).output
+    assert shown in output
+    assert "inf" not in output
+    assert "nan" not in output
+
+
+def test_names_are_whole_in_a_terminal_of_80_columns(verdicts_of: Callable[..., Path]) -> None:
+    names = {"claim": "convergence/initialization", "expectation": "distance_without_f0"}
+    slope = {"estimate": -0.0381, "ci_low": -0.0503, "ci_high": -0.0202}
+    row = {**names, **slope, "case": "relu-1-fashion-128-antisymmetric", "verdict": "inconclusive"}
+    result = CliRunner().invoke(app, ["verdicts", str(verdicts_of(row))], env={"COLUMNS": "80"})
+    lines = result.output.splitlines()
+    words = ["relu-1-fashion-128-antisymmetric", "-0.0381", "[-0.0503,", "-0.0202]", "inconclusive"]
+    assert words in [line.split() for line in lines]
+    assert all(len(line) <= 80 for line in lines[:5])
+
+
+def test_reasons_are_grouped_and_counted(verdicts_of: Callable[..., Path]) -> None:
+    control = "the negative control tanh-1-shuffled came out inconclusive, not contradicted"
+    rows = [
+        {"verdict": "invalid", "reason": f"{control} (curvature 2.1 [1, 3])"},
+        {"verdict": "invalid", "reason": f"{control}; at width 16 the loss fell to 0.61; at width 32 the loss fell to 0.7"},
+        {"verdict": "inconclusive", "reason": ""},
+        {"verdict": "supported", "reason": "the slope changes"},
+    ]
+    output = run("verdicts", str(verdicts_of(*rows))).output
+    assert f"invalid, because\n  2 x {control}\n  1 x at width … the loss fell to …\n" in output
+    assert "inconclusive, because\n  1 x the interval lies neither within what is expected nor outside\n" in output
+    assert "the slope changes" not in output
+
+
+def test_the_smoke_study_says_what_it_is_for(verdicts_of: Callable[..., Path]) -> None:
+    words = "sizes are for checking the machinery, not for verdicts"
+    assert words in run("verdicts", str(verdicts_of({}, name="smoke"))).output
+    assert words not in run("verdicts", str(verdicts_of({}))).output
+
+
+def test_a_paper_is_shown_to_the_study_that_it_is_of(
+    verdicts_of: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(cli, "STUDIES", tmp_path)
+    (tmp_path / "smoke.yaml").touch()
+    folder = verdicts_of({}, name="smoke")
+    assert "paper" not in run("verdicts", str(folder)).output
+    (tmp_path / "paper").mkdir()
+    (tmp_path / "paper" / "main.pdf").touch()
+    records.write_json(tmp_path / "paper" / "generated" / "study.json", {"study": "smoke"})
+    assert f"The paper: {tmp_path / 'paper' / 'main.pdf'}" in run("verdicts", str(folder)).output
+    records.write_json(tmp_path / "paper" / "generated" / "study.json", {"study": "default"})
+    output = run("verdicts", str(folder)).output
+    assert f"The paper in {tmp_path / 'paper'} is of the study default; `make reproduce STUDY=smoke` makes this one's" in output
+    assert "main.pdf" not in output
+    assert "makes this one's" not in run("verdicts", str(verdicts_of({}, name="reference"))).output
+
+
+def test_missing_verdicts_of_a_study_name_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    cli.STUDIES.mkdir(parents=True)
+    (cli.STUDIES / "default.yaml").touch()
+    words = "results/default/verdicts.csv is missing: run `make reproduce STUDY=default`"
+    assert words in run("verdicts", "results/default", code=2).stderr
+    records.write_table(Path("results/mine/verdicts.csv"), "verdicts", [VERDICT])
+    assert "folders with verdicts: results/mine" in run("verdicts", "nowhere", code=2).stderr
+
+
+def test_a_file_in_the_place_of_a_folder_is_not_to_be_deleted(verdicts_of: Callable[..., Path]) -> None:
+    folder = verdicts_of({})
+    message = run("verdicts", str(folder / "verdicts.csv"), code=2).stderr
+    assert f"give the folder that it lies in: {folder}" in message
+    assert "delete" not in message
+
+
 def test_a_study_is_validated_and_planned(study: Path) -> None:
     assert "1 claims, 3 cases" in run("validate", str(study)).output
     output = run("plan", str(study)).output
     assert "8 16 32" in output
     assert "3 cases, 6 measurements (torch and jax)" in output
+
+
+def test_a_study_is_known_by_its_name(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "STUDIES", study.parent)
+    assert run("plan", "tiny").output == run("plan", str(study)).output
+    assert "1 claims, 3 cases" in run("validate", "tiny").output
+    assert f"dream.yaml is missing; studies in {study.parent}: tiny" in run("plan", "dream", code=2).stderr
+
+
+def test_a_plan_counts_the_seeds_that_grow_with_the_width(tmp_path: Path) -> None:
+    shared = {"dataset": "sphere", "train_size": 3, "input_dim": 4, "activation": "tanh", "depth": 2, "seeds": 20}
+    shared |= {"statistic": "bias", "widths": [4, 8, 16], "seeds_per_width": 4}
+    cases = {"plain": {}, "correlated": {"control": "correlated_weights"}}
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump({**TINY, "claims": {"convergence/initialization": {"defaults": shared, "cases": cases}}}))
+    assert "20 32 64" in run("plan", str(path)).output
+
+
+def test_the_version_is_printed() -> None:
+    assert run("--version").output.strip() == ntkbench.__version__
 
 
 def test_the_schema_is_json() -> None:
@@ -71,6 +220,48 @@ def test_the_schema_is_json() -> None:
 
 def test_a_run_agrees_with_itself(results: Path) -> None:
     run("compare", str(results), str(results))
+
+
+def changed(results: Path, old: str, new: str) -> str:
+    """A copy of the run, with text replaced in its verdicts."""
+    text = (results / "verdicts.csv").read_text()
+    assert old in text
+    folder = results.parent / "changed"
+    folder.mkdir()
+    (folder / "verdicts.csv").write_text(text.replace(old, new))
+    return str(folder)
+
+
+def test_a_run_that_differs_fails(results: Path) -> None:
+    output = run("compare", changed(results, ",supported,", ",contradicted,"), str(results), code=1).output
+    assert "2 verdicts compared" in output
+    assert "1 differs" in output
+    assert "lost" not in output
+
+
+def test_a_run_whose_verdicts_became_invalid_fails(results: Path) -> None:
+    other = changed(results, ",supported,", ",invalid,")
+    output = run("compare", other, str(results), code=1).output
+    assert f"1 verdicts are lost: valid in {results}, invalid in {other} or missing from it" in output
+    # The other way round nothing is lost.
+    assert "1 not comparable" in run("compare", str(results), other).output
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_a_run_that_lacks_verdicts_fails(results: Path, kept: int) -> None:
+    rows = records.read_rows(results / "verdicts.csv", "verdicts")
+    cut = results.parent / "cut"
+    records.write_table(cut / "verdicts.csv", "verdicts", rows[:kept])
+    assert f"{2 - kept} verdicts are lost" in run("compare", str(cut), str(results), code=1).output
+    assert "lost" not in run("compare", str(results), str(cut)).output
+
+
+@pytest.mark.parametrize("command", [("verdicts",), ("compare", "{results}")])
+def test_an_unknown_verdict_is_one_line(results: Path, command: tuple[str, ...]) -> None:
+    name, *before = (part.format(results=results) for part in command)
+    result = run(name, *before, changed(results, ",supported,", ",refuted,"), code=2)
+    assert "changed/verdicts.csv is damaged: 'refuted' is not supported or contradicted" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -59,26 +59,34 @@ def test_other_questions_are_not_comparable(change: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mine", "theirs", "where"),
+    ("mine", "theirs", "outcome", "where"),
     [
-        ("invalid", "supported", "this run"),
-        ("supported", "invalid", "the reference"),
-        ("invalid", "invalid", "this run and the reference"),
+        ("invalid", "supported", "lost", "this run"),
+        ("invalid", "contradicted", "lost", "this run"),
+        ("invalid", "inconclusive", "lost", "this run"),
+        ("supported", "invalid", "not comparable", "the reference"),
+        ("invalid", "invalid", "not comparable", "this run and the reference"),
     ],
 )
-def test_invalid_is_not_comparable(mine: str, theirs: str, where: str) -> None:
+def test_invalid_is_lost_unless_the_reference_is_invalid_too(mine: str, theirs: str, outcome: str, where: str) -> None:
     compared = one(row(verdict=mine, estimate=""), row(verdict=theirs))
-    assert (compared.outcome, compared.reason) == ("not comparable", f"invalid in {where}")
+    assert (compared.outcome, compared.reason) == (outcome, f"invalid in {where}")
     assert math.isnan(compared.estimate)
 
 
+def test_invalid_is_lost_though_the_question_is_another() -> None:
+    compared = one(row(verdict="invalid", seeds=0, range=""), row())
+    assert (compared.outcome, compared.reason) == ("lost", "invalid in this run")
+
+
 def test_rows_of_one_run_only_are_listed() -> None:
-    here, there = row(case="new"), row(case="old")
-    compared = compare_runs([row(), here], [there, row()])
+    here, there, bad = row(case="new"), row(case="old"), row(case="bad", verdict="invalid")
+    compared = compare_runs([row(), here], [there, row(), bad])
     assert [(c.case, c.outcome, c.reason) for c in compared] == [
         ("plain", "reproduced", ""),
         ("new", "not comparable", "not in the reference"),
-        ("old", "not comparable", "not in this run"),
+        ("old", "lost", "not in this run"),
+        ("bad", "not comparable", "not in this run"),
     ]
     assert (compared[1].estimate, compared[1].verdict, compared[1].reference_verdict) == (-1.0, "supported", "")
     assert math.isnan(compared[2].estimate)

@@ -15,6 +15,7 @@ from ntkbench.config import ConfigError, load
 from tests.tiny import TINY
 
 ROOT = Path(__file__).resolve().parent.parent
+DIGITS = {**TINY["claims"]["hierarchy/truncation"]["defaults"], "dataset": "digits", "input_dim": 64}
 CASE = ("claims", "hierarchy/truncation", "cases", "plain")
 DEFAULTS = ("claims", "hierarchy/truncation", "defaults")
 
@@ -97,6 +98,16 @@ def test_a_cell_is_plain_and_makes_the_case_again(tmp_path: Path) -> None:
         ((*DEFAULTS, "depht"), 2, ["defaults.depht = 2", "did you mean 'depth'"]),
         (("claims", "hierarchy/truncation", "cases", "Bad Name"), {"seeds": 3}, ["Bad Name", "[a-z0-9]"]),
         (("claims", "hierarchy/truncation", "cases", "again"), {}, ["again", "same as plain"]),
+        ((*CASE, "test_size"), 8, ["plain", "test_size is 8", "no test points"]),
+        ((*CASE, "feature_strength"), 2.0, ["plain", "feature_strength is 2.0", "mean_field"]),
+        ((*CASE, "one_output"), True, ["plain.one_output = true", "unknown key"]),
+        (DEFAULTS, DIGITS, ["plain", "'digits' has 10 outputs", "digits_parity"]),
+        ((*CASE, "widths"), [8, 10**9], ["plain.widths = [8, 1000000000]", "GiB", "memory_gib is 1"]),
+        (
+            (*CASE[:-1], "shuffled", "times"),
+            [1.0],
+            ["cases.shuffled", "vouches for 'error_p4' but resembles no case of it"],
+        ),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, keys: tuple[str, ...], value: Any, words: list[str]) -> None:

@@ -1,6 +1,8 @@
 """Order conditions of the tableaux, and the counting of steps."""
 
 import itertools
+import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,10 +69,25 @@ def test_counts_lead_from_time_to_time(counts: list[int], step: float, from_zero
         ([0.1, 0.1], 0.1, "increase"),
         ([-0.1], 0.1, "increase"),
         ([], 0.1, "increase"),
+        ([0.1, math.nan], 0.1, "finite numbers, got nan"),
+        ([math.inf], 0.1, "finite numbers, got inf"),
+        ([True], 1.0, "finite numbers, got True"),
+        (["0.1"], 0.1, "finite numbers, got '0.1'"),
+        ([0.1 + 0j], 0.1, "finite numbers"),
+        ([1.5e-10], 1e-10, "no whole number"),
+        ([1.0], 5e-324, "no whole number"),
+        ([1.0], math.inf, "positive and finite, got inf"),
+        ([1.0], math.nan, "positive and finite, got nan"),
+        ([1.0], "0.1", "positive and finite, got '0.1'"),
+        ([1.0], True, "positive and finite, got True"),
         ([1.0], 0.0, "positive"),
         ([1.0], -1.0, "positive"),
     ],
 )
-def test_times_that_cannot_be_stepped_are_refused(times: list[float], step: float, message: str) -> None:
+def test_times_that_cannot_be_stepped_are_refused(times: list[Any], step: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         steps_between(times, step)
+
+
+def test_times_and_steps_may_be_numbers_of_numpy() -> None:
+    assert steps_between(np.array([0, 1, 3]), np.float64(0.5)) == [0, 2, 4]

@@ -1,5 +1,6 @@
 """What the README shows is what the code does."""
 
+import inspect
 import re
 import subprocess
 import sys
@@ -7,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from ntkbench.backends.base import Backend
 from ntkbench.claims import all_claims
+from ntkbench.cli import app
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
 EXAMPLE = re.search(r"<!-- example -->\n```python\n(.*?)```", README, re.S).group(1)
 
 
@@ -29,3 +33,57 @@ def test_the_claims_table_is_the_one_that_the_command_prints():
     shown = re.search(r"<!-- claims: .*? -->\n(.*?)<!-- /claims -->", README, re.S).group(1)
     assert shown.strip() == printed.strip()
     assert all(claim_id in shown for claim_id in all_claims())
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_commands_that_are_documented_exist(document):
+    text = (ROOT / document).read_text()
+    code = "\n".join(re.findall(r"```\n(.*?)```", text, re.S) + re.findall(r"(?<!`)`([^`]+)`(?!`)", text))
+    targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.M))
+    asked = set(re.findall(r"\bmake ([a-z-]+)", code))
+    assert {"test"} < asked <= targets
+    commands = {command.name or command.callback.__name__ for command in app.registered_commands}
+    asked = set(re.findall(r"\bntkbench ([a-z]+)", code))
+    assert asked
+    assert asked <= commands
+    studies = {file.stem for file in (ROOT / "workflow" / "config").glob("*.yaml")}
+    asked = set(re.findall(r"(?:STUDY=|study=|ntkbench plan )([a-z]+)", code))
+    assert {"smoke"} <= asked <= studies
+    assert ". .venv/bin/activate" in code
+
+
+def test_settings_of_a_backend_that_are_documented_exist():
+    written = re.search(r"`load\(name, ([^`]*)\)`", README).group(1)
+    asked = set(re.findall(r"(\w+)=", written))
+    assert asked == set(inspect.signature(Backend.__init__).parameters) - {"self"}
+
+
+def test_a_report_is_of_a_study_that_is_up_to_date():
+    done = subprocess.run(
+        ["make", "--no-print-directory", "--dry-run", "report", "STUDY=smoke"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    run, report = [line for line in done.stdout.splitlines() if "snakemake" in line and "study=smoke" in line][-2:]
+    assert "--cores" in run
+    assert run.endswith("summary=False")
+    assert report.endswith("--report results/smoke/report.html")
+
+
+def test_the_installation_ends_by_saying_how_to_use_it():
+    done = subprocess.run(
+        ["make", "--no-print-directory", "--dry-run", "environment", "VENV=nowhere/env"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    echoed = [line for line in done.stdout.splitlines() if line.startswith("echo")]
+    assert "Installing" in echoed[0]
+    assert ". nowhere/env/bin/activate" in echoed[-1]
+    assert done.stdout.splitlines()[-1] == echoed[-1]
+
+
+def test_the_installation_echoes_no_pip_command():
+    recipes = re.findall(r"^\t(.*)", MAKEFILE.partition("reproduce: $(STAMP)")[0], re.M)
+    first = [line for line, before in zip(recipes[1:], recipes, strict=False) if not before.endswith("\\")]
+    assert all(line.startswith("@") for line in first)

@@ -255,6 +255,22 @@ def test_a_damaged_table_is_refused(tmp_path: Path, old: str, new: str, message:
         read_table(path, "crosscheck")
 
 
+@pytest.mark.parametrize("verdict", ["supported", "contradicted", "inconclusive", "invalid"])
+def test_verdicts_are_read(tmp_path: Path, verdict: str) -> None:
+    write_table(tmp_path / "verdicts.csv", "verdicts", [{**VERDICT, "verdict": verdict}])
+    assert read_table(tmp_path / "verdicts.csv", "verdicts")["verdict"].tolist() == [verdict]
+
+
+@pytest.mark.parametrize("verdict", ["refuted", "Supported", "supported ", ""])
+def test_an_unknown_verdict_is_refused(tmp_path: Path, verdict: str) -> None:
+    path = tmp_path / "verdicts.csv"
+    write_table(path, "verdicts", [VERDICT])
+    path.write_text(path.read_text().replace(",supported,", f",{verdict},"))
+    known = "supported or contradicted or inconclusive or invalid"
+    with pytest.raises(RecordError, match=f"verdicts.csv is damaged: '{verdict}' is not {known}; delete it and run again"):
+        read_table(path, "verdicts")
+
+
 def test_json_is_strict(tmp_path: Path) -> None:
     path = tmp_path / "environment.json"
     write_json(path, {"b": 1, "a": [1.5]})

@@ -1,5 +1,7 @@
 """Streams depend on their name and nothing else."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -48,6 +50,17 @@ def test_the_stream_is_pinned() -> None:
     assert rng(20190918, "parameters", "width", 256, "seed", 3).integers(2**62) == PINNED
 
 
-def test_negative_root_is_refused() -> None:
-    with pytest.raises(ValueError, match="non-negative"):
-        rng(-1, "a")
+@pytest.mark.parametrize("root", [-1, 0.5, True, "0"])
+def test_roots_that_are_no_integers_are_refused(root: Any) -> None:
+    with pytest.raises(ValueError, match="non-negative integer"):
+        rng(root, "a")
+
+
+@pytest.mark.parametrize("axis", [1.0, True, None, b"a"])
+def test_names_are_text_and_integers(axis: Any) -> None:
+    with pytest.raises(ValueError, match="text and integers"):
+        rng(0, axis)
+
+
+def test_names_of_numpy_and_of_python_are_the_same() -> None:
+    assert rng(np.int64(2), np.int32(-3), np.str_("a")).integers(2**62) == rng(2, -3, "a").integers(2**62)

@@ -7,15 +7,17 @@ from ntkbench.backends.base import Backend, BackendUnavailable, Trajectory
 BACKENDS = ("torch", "jax")
 
 
-def load(name: str, **settings: object) -> Backend:
+def load(
+    name: str, device: str = "auto", precision: str = "float64", threads: int | None = None, memory_bytes: int = 2**31
+) -> Backend:
     """Make the backend called `name`; its framework is imported now and not before.
 
     Args:
         name: `torch` or `jax`.
-        settings: passed to the backend's constructor: `device`, `precision`, `threads`, `memory_bytes`.
+        device, precision, threads, memory_bytes: as for `Backend`.
 
     Raises:
-        ValueError: for an unknown name or setting.
+        ValueError: for an unknown name, or as `Backend`.
         BackendUnavailable: if the framework is not installed or `cuda` is asked for without a GPU.
     """
     if name not in BACKENDS:
@@ -26,7 +28,7 @@ def load(name: str, **settings: object) -> Backend:
         if error.name is None or error.name.split(".")[0] == "ntkbench":
             raise
         raise BackendUnavailable(f"backend {name!r} needs the package {error.name!r}: pip install {error.name}") from error
-    backend: Backend = module.backend(**settings)
+    backend: Backend = module.backend(device, precision, threads, memory_bytes)
     return backend
 
 

@@ -1,12 +1,14 @@
 """The contract between the claims and the frameworks.
 
-numpy arrays go in and numpy arrays come out, with a leading seed axis on everything that depends on parameters. Axes:
+numpy arrays go in and numpy arrays come out, with a leading seed axis on everything that depends on parameters. Arrays hold
+real numbers, all finite (integers are converted), and one entry at least along every axis: anything else is a ValueError
+that names the array, from checks that the implementations share (`ntkbench.backends.checks`). Axes:
 
     S seeds    C copies (2 with antisymmetric initialization)    n points    d input dimension    O outputs    T times
 
 Parameters are `ntkbench.networks.Parameters`. Inputs `x` are (n, d), or (S, n, d) where each seed has its own points.
 Every method blocks its work (over seeds, over rows) so that its temporaries stay under `memory_bytes`. The two
-implementations are written independently, with mirrored file names, and share nothing but this file, the network
+implementations are written independently, with mirrored file names, and share nothing but this file, the checks, the network
 specification, the integrators' tableaux, and the array-API mathematics of `ntkbench.limits` and `ntkbench.hierarchy`.
 """
 
@@ -17,7 +19,8 @@ from typing import TypedDict
 
 import numpy as np
 
-from ntkbench.networks import SMOOTH_ACTIVATIONS, FullyConnected, Parameters
+from ntkbench.networks import FullyConnected, Parameters
+from ntkbench.scalars import is_whole
 
 Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all)."""
@@ -86,10 +89,10 @@ class Backend(abc.ABC):
             raise ValueError(f"device {device!r} is unknown; choose one of {', '.join(DEVICES)}")
         if precision not in PRECISIONS:
             raise ValueError(f"precision {precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
-        if threads is not None and threads < 1:
-            raise ValueError(f"threads must be at least 1, got {threads}")
-        if memory_bytes < 2**20:
-            raise ValueError(f"memory_bytes must be at least 1 MiB, got {memory_bytes}")
+        if threads is not None and (not is_whole(threads) or threads < 1):
+            raise ValueError(f"threads must be a whole number of at least 1, got {threads!r}")
+        if not is_whole(memory_bytes) or memory_bytes < 2**20:
+            raise ValueError(f"memory_bytes must be a whole number of at least 2**20 (1 MiB), got {memory_bytes!r}")
         self.device = device
         self.precision = precision
         self.threads = threads
@@ -108,7 +111,7 @@ class Backend(abc.ABC):
         """Network outputs f, shape (S, n, O).
 
         Raises:
-            ValueError: if shapes of `theta` or `x` do not fit `net`, or `x` is not finite.
+            ValueError: if `theta` or `x` do not fit `net`.
         """
 
     @abc.abstractmethod
@@ -159,7 +162,8 @@ class Backend(abc.ABC):
             observe: any of `f`, `f_test` (needs `x_test`), `K2` (one output), `movement`.
 
         Raises:
-            ValueError: for shapes that do not fit, unknown observables or integrator, times that are no whole steps.
+            ValueError: for shapes that do not fit, unknown observables or integrator, a step that is not positive and finite,
+                times that are no whole steps.
         """
 
     @abc.abstractmethod
@@ -208,7 +212,7 @@ class Backend(abc.ABC):
 
         Raises:
             numpy.linalg.LinAlgError: if the matrix is not positive definite; names the smallest eigenvalue.
-            ValueError: for shapes that do not fit, or non-finite entries.
+            ValueError: for shapes that do not fit, or a kernel that is not symmetric to rounding.
         """
 
     @abc.abstractmethod
@@ -226,6 +230,10 @@ class Backend(abc.ABC):
 
         Returns:
             The movements `f_k - f_0`: train (B, len(counts), n, O) and test (B, len(counts), n_test, O).
+
+        Raises:
+            ValueError: for shapes that do not fit, a kernel that is not symmetric to rounding, a step that is not positive and
+                finite, counts that are no whole numbers.
         """
 
     def seed_blocks(self, seeds: int, bytes_per_seed: int) -> Iterator[slice]:
@@ -233,48 +241,3 @@ class Backend(abc.ABC):
         block = max(1, min(seeds, self.memory_bytes // max(1, bytes_per_seed)))
         for start in range(0, seeds, block):
             yield slice(start, min(seeds, start + block))
-
-
-def check_parameters(net: FullyConnected, theta: Parameters) -> int:
-    """The number of seeds in `theta`; ValueError names the first array that is missing or has another shape than `net` asks."""
-    if "W1" not in theta:
-        raise ValueError(f"theta lacks W1; it has {', '.join(theta) or 'nothing'}")
-    seeds: int = theta["W1"].shape[0]
-    expected: dict[str, tuple[int, ...]] = {}
-    for l, layer in enumerate(net.layers, start=1):
-        expected[f"W{l}"] = (seeds, net.copies, layer.fan_out, layer.fan_in)
-        if net.bias_variance > 0:
-            expected[f"b{l}"] = (seeds, net.copies, layer.fan_out)
-    for name, shape in expected.items():
-        if name not in theta:
-            raise ValueError(f"theta lacks {name}, of shape {shape}")
-        if theta[name].shape != shape:
-            raise ValueError(f"theta[{name!r}] has shape {theta[name].shape}, the network asks for {shape}")
-        if not np.isfinite(theta[name]).all():
-            raise ValueError(f"theta[{name!r}] has entries that are not finite")
-    if extra := set(theta) - set(expected):
-        raise ValueError(f"theta has {', '.join(sorted(extra))}, which the network does not know")
-    return seeds
-
-
-def check_inputs(net: FullyConnected, seeds: int, x: np.ndarray, name: str = "x") -> None:
-    """ValueError unless `x` is finite and of shape (n, input_dim) or (seeds, n, input_dim)."""
-    if x.ndim not in (2, 3) or x.shape[-1] != net.input_dim or (x.ndim == 3 and x.shape[0] != seeds):
-        raise ValueError(
-            f"{name} has shape {x.shape}; the network asks for (n, {net.input_dim}) or ({seeds}, n, {net.input_dim})"
-        )
-    if not np.isfinite(x).all():
-        raise ValueError(f"{name} has entries that are not finite")
-
-
-def check_hierarchy(net: FullyConnected, order: int) -> None:
-    """ValueError unless the hierarchy of `net` exists up to `order`."""
-    if order not in (2, 3, 4):
-        raise ValueError(f"order must be 2, 3 or 4, got {order!r}")
-    if net.output_dim != 1:
-        raise ValueError(f"the hierarchy asks for one output, the network has {net.output_dim}")
-    if order > 2 and net.activation not in SMOOTH_ACTIVATIONS:
-        raise ValueError(
-            f"{net.activation} has no K3 and K4 (its second derivative is a delta function); "
-            f"choose one of {', '.join(SMOOTH_ACTIVATIONS)}"
-        )

@@ -1,11 +1,90 @@
-"""Refusals of bad input, before anything is moved to the device. numpy only."""
+"""Refusals of bad input, before anything is moved to the device. numpy only.
+
+Checks of arrays that callers may give in other forms return them as numpy arrays.
+"""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ntkbench.backends.base import OBSERVABLES, check_inputs
-from ntkbench.networks import FullyConnected
+from ntkbench.backends.base import OBSERVABLES
+from ntkbench.networks import SMOOTH_ACTIVATIONS, FullyConnected
+from ntkbench.scalars import is_finite, is_whole
+
+ASYMMETRY = 1000.0
+"""Largest `|K - K^T|` of a symmetric matrix, in roundings of its largest entry: kernels as computed reach 3."""
+
+
+def real(name: str, values: object) -> np.ndarray:
+    """`values` as an array of floating-point numbers, integers converted.
+
+    Raises:
+        ValueError: for ragged lists, complex numbers, truth values, text and objects; for no entries; for entries that are
+            not finite.
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name} is no array ({error}): give a rectangular one") from error
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name} has dtype {array.dtype}: give real numbers, floating point or integer")
+    if array.size == 0:
+        raise ValueError(f"{name} has shape {array.shape} and is empty: give at least one entry (seed, point) along every axis")
+    if array.dtype.kind != "f":
+        array = array.astype(np.float64)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} has entries that are not finite")
+    return array
+
+
+def parameters(net: FullyConnected, theta: object) -> int:
+    """The number of seeds in `theta`; ValueError names the first entry that is missing, no numpy array, or unfit for `net`."""
+    if not isinstance(theta, Mapping):
+        raise ValueError(f"theta is a {type(theta).__name__}: give a mapping of names to numpy arrays")
+    seeds: tuple[int, ...] = ()
+    expected = _parameter_shapes(net)
+    for name, shape in expected.items():
+        asked = f"({', '.join(map(str, (*(seeds or ('seeds',)), *shape)))})"
+        if name not in theta:
+            raise ValueError(f"theta lacks {name} of shape {asked}; it has {', '.join(map(str, theta)) or 'nothing'}")
+        array = theta[name]
+        if not isinstance(array, np.ndarray):
+            raise ValueError(f"theta[{name!r}] is a {type(array).__name__}: give a numpy array of shape {asked}")
+        real(f"theta[{name!r}]", array)
+        seeds = seeds or array.shape[:1]
+        if array.shape != (*seeds, *shape):
+            raise ValueError(f"theta[{name!r}] has shape {array.shape}, the network asks for {asked}")
+    if extra := set(theta) - set(expected):
+        raise ValueError(f"theta has {', '.join(sorted(map(str, extra)))}, which the network does not know")
+    return seeds[0]
+
+
+def _parameter_shapes(net: FullyConnected) -> dict[str, tuple[int, ...]]:
+    """By name, without the seed axis."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for l, layer in enumerate(net.layers, start=1):
+        shapes[f"W{l}"] = (net.copies, layer.fan_out, layer.fan_in)
+        if net.bias_variance > 0:
+            shapes[f"b{l}"] = (net.copies, layer.fan_out)
+    return shapes
+
+
+def inputs(net: FullyConnected, seeds: int, x: object, name: str = "x") -> np.ndarray:
+    """`x` as an array; ValueError unless it is real, finite, and of shape (n, input_dim) or (seeds, n, input_dim)."""
+    points = real(name, x)
+    if points.ndim not in (2, 3) or points.shape[-1] != net.input_dim or (points.ndim == 3 and points.shape[0] != seeds):
+        raise ValueError(
+            f"{name} has shape {points.shape}; the network asks for (n, {net.input_dim}) or ({seeds}, n, {net.input_dim})"
+        )
+    return points
+
+
+def shared_inputs(net: FullyConnected, x: object, name: str) -> np.ndarray:
+    """`x` as an array; ValueError unless it is real, finite, and of shape (n, input_dim)."""
+    points = real(name, x)
+    if points.ndim != 2 or points.shape[1] != net.input_dim:
+        raise ValueError(f"{name} has shape {points.shape}; the network asks for (n, {net.input_dim})")
+    return points
 
 
 def one_output(net: FullyConnected) -> None:
@@ -14,82 +93,107 @@ def one_output(net: FullyConnected) -> None:
         raise ValueError(f"the NTK asks for one output, the network has {net.output_dim}")
 
 
+def hierarchy(net: FullyConnected, order: int) -> None:
+    """ValueError unless the hierarchy of `net` exists up to `order`."""
+    if not is_whole(order) or order not in (2, 3, 4):
+        raise ValueError(f"order must be 2, 3 or 4, got {order!r}")
+    if net.output_dim != 1:
+        raise ValueError(f"the hierarchy asks for one output, the network has {net.output_dim}")
+    if order > 2 and net.activation not in SMOOTH_ACTIVATIONS:
+        raise ValueError(
+            f"{net.activation} has no K3 and K4 (its second derivative is a delta function); "
+            f"choose one of {', '.join(SMOOTH_ACTIVATIONS)}"
+        )
+
+
 def one_seed_fits(what: str, needed: int, budget: int) -> None:
     """ValueError if the temporaries of one seed, in bytes, exceed the budget."""
     if needed > budget:
         raise ValueError(f"{what} need {needed} bytes per seed, memory_bytes is {budget}: raise it, or take fewer points")
 
 
-def finite(**arrays: np.ndarray) -> None:
-    """ValueError naming the first array with entries that are not finite."""
-    for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name} has entries that are not finite")
-
-
 def training(
-    net: FullyConnected, seeds: int, x: np.ndarray, y: np.ndarray, observe: Sequence[str], x_test: np.ndarray | None
-) -> None:
-    """ValueError unless targets, observables and test points fit; `x` is checked already."""
+    net: FullyConnected, seeds: int, x: np.ndarray, y: object, observe: Sequence[str], x_test: object | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """`y` and `x_test` as arrays; ValueError unless targets, observables and test points fit; `x` is checked already."""
+    targets = real("y", y)
     shape = (x.shape[-2], net.output_dim)
-    if shape[0] == 0:
-        raise ValueError("x has no points")
-    if y.shape not in (shape, (seeds, *shape)):
+    if targets.shape not in (shape, (seeds, *shape)):
         raise ValueError(
-            f"y has shape {y.shape}; inputs of shape {x.shape} and the network ask for {shape} or {(seeds, *shape)}"
+            f"y has shape {targets.shape}; inputs of shape {x.shape} and the network ask for {shape} or {(seeds, *shape)}"
         )
-    finite(y=y)
     if unknown := [name for name in observe if name not in OBSERVABLES]:
         raise ValueError(f"unknown observable {', '.join(map(repr, unknown))}; known: {', '.join(OBSERVABLES)}")
     if "K2" in observe:
         one_output(net)
     if "f_test" in observe and x_test is None:
         raise ValueError("observable 'f_test' needs x_test")
-    if x_test is not None:
-        check_inputs(net, seeds, x_test, "x_test")
+    return targets, None if x_test is None else inputs(net, seeds, x_test, "x_test")
 
 
-def truncated_hierarchy(kernels: Mapping[int, np.ndarray], f0: np.ndarray, y: np.ndarray) -> int:
-    """The order of truncation; ValueError unless every order from 2 to it is there and all shapes fit `f0`."""
-    if f0.ndim != 2:
-        raise ValueError(f"f0 has shape {f0.shape}, expected (seeds, n)")
-    seeds, n = f0.shape
-    order = max(kernels, default=1)
-    if order < 2 or set(kernels) != set(range(2, order + 1)):
-        raise ValueError(f"kernels must have every order from 2 on, got {sorted(kernels)}")
-    for r, kernel in kernels.items():
-        if kernel.shape != (seeds,) + (n,) * r:
-            raise ValueError(f"K{r} has shape {kernel.shape}, f0 of shape {f0.shape} asks for {(seeds,) + (n,) * r}")
-    if y.shape not in ((n,), (seeds, n)):
-        raise ValueError(f"y has shape {y.shape}, f0 of shape {f0.shape} asks for {(n,)} or {(seeds, n)}")
-    finite(f0=f0, y=y, **{f"K{r}": kernel for r, kernel in kernels.items()})
-    return order
+def truncated_hierarchy(kernels: object, f0: object, y: object) -> tuple[dict[int, np.ndarray], np.ndarray, np.ndarray]:
+    """All three as arrays; ValueError unless every order from 2 to the highest is there and all shapes fit `f0`."""
+    start, targets = real("f0", f0), real("y", y)
+    if start.ndim != 2:
+        raise ValueError(f"f0 has shape {start.shape}, expected (seeds, n)")
+    seeds, n = start.shape
+    if not isinstance(kernels, Mapping) or not kernels or set(kernels) != set(range(2, len(kernels) + 2)):
+        found = list(kernels) if isinstance(kernels, Mapping) else type(kernels).__name__
+        raise ValueError(f"kernels must map every order from 2 on to its kernel, got {found}")
+    tensors = {r: real(f"K{r}", kernels[r]) for r in range(2, len(kernels) + 2)}
+    for r, tensor in tensors.items():
+        if tensor.shape != (seeds,) + (n,) * r:
+            raise ValueError(f"K{r} has shape {tensor.shape}, f0 of shape {start.shape} asks for {(seeds,) + (n,) * r}")
+    if targets.shape not in ((n,), (seeds, n)):
+        raise ValueError(f"y has shape {targets.shape}, f0 of shape {start.shape} asks for {(n,)} or {(seeds, n)}")
+    return tensors, start, targets
 
 
-def linear_system(kernel: np.ndarray, rhs: np.ndarray, ridge: float) -> None:
-    """ValueError unless `kernel` is (n, n) or (B, n, n), `rhs` (n, k) or (B, n, k), all finite, and `ridge` is not negative."""
-    square = kernel.ndim in (2, 3) and kernel.shape[-1] == kernel.shape[-2]
-    if not square or rhs.ndim != kernel.ndim or rhs.shape[:-1] != kernel.shape[:-1]:
+def linear_system(kernel: object, rhs: object, ridge: float) -> tuple[np.ndarray, np.ndarray]:
+    """Kernel and sides as arrays.
+
+    Raises:
+        ValueError: unless `kernel` is symmetric, (n, n) or (B, n, n), `rhs` (n, k) or (B, n, k), and `ridge` not negative.
+    """
+    matrix, sides = real("kernel", kernel), real("rhs", rhs)
+    square = matrix.ndim in (2, 3) and matrix.shape[-1] == matrix.shape[-2]
+    if not square or sides.ndim != matrix.ndim or sides.shape[:-1] != matrix.shape[:-1]:
         raise ValueError(
-            f"kernel has shape {kernel.shape} and rhs {rhs.shape}; expected (n, n) and (n, k), or both with a batch axis"
+            f"kernel has shape {matrix.shape} and rhs {sides.shape}; expected (n, n) and (n, k), or both with a batch axis"
         )
-    if not (np.isfinite(ridge) and ridge >= 0):
-        raise ValueError(f"ridge must be finite and not negative, got {ridge}")
-    finite(kernel=kernel, rhs=rhs)
+    if not (is_finite(ridge) and ridge >= 0):
+        raise ValueError(f"ridge must be finite and not negative, got {ridge!r}")
+    _symmetric(matrix)
+    return matrix, sides
 
 
 def kernel_descent(
-    kernel: np.ndarray, residual0: np.ndarray, step: float, counts: Sequence[int], kernel_test: np.ndarray
-) -> None:
-    """ValueError unless the shapes are those of `Backend.kernel_descent`, all finite, the counts whole and not negative."""
-    fits = kernel.ndim == residual0.ndim == kernel_test.ndim == 3 and kernel.shape[1] == kernel.shape[2]
-    if not fits or residual0.shape[:2] != kernel.shape[:2] or kernel_test.shape[::2] != kernel.shape[::2]:
+    kernel: object, residual0: object, step: float, counts: Sequence[int], kernel_test: object
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The three arrays; ValueError unless they, the step and the counts are those of `Backend.kernel_descent`."""
+    matrix, start, rows = real("kernel", kernel), real("residual0", residual0), real("kernel_test", kernel_test)
+    fits = matrix.ndim == start.ndim == rows.ndim == 3 and matrix.shape[1] == matrix.shape[2]
+    if not fits or start.shape[:2] != matrix.shape[:2] or rows.shape[::2] != matrix.shape[::2]:
         raise ValueError(
-            f"kernel has shape {kernel.shape}, residual0 {residual0.shape}, kernel_test {kernel_test.shape}; "
+            f"kernel has shape {matrix.shape}, residual0 {start.shape}, kernel_test {rows.shape}; "
             "expected (B, n, n), (B, n, O) and (B, n_test, n)"
         )
-    if not (np.isfinite(step) and step > 0):
-        raise ValueError(f"step must be positive and finite, got {step}")
-    if not counts or any(count < 0 or count != int(count) for count in counts):
+    if not (is_finite(step) and step > 0):
+        raise ValueError(f"step must be positive and finite, got {step!r}")
+    if not len(counts) or not all(is_whole(count) and count >= 0 for count in counts):
         raise ValueError(f"counts must be whole numbers of steps of at least 0, got {list(counts)}")
-    finite(kernel=kernel, residual0=residual0, kernel_test=kernel_test)
+    _symmetric(matrix)
+    return matrix, start, rows
+
+
+def _symmetric(kernel: np.ndarray) -> None:
+    """ValueError unless the matrices, (n, n) or (B, n, n), are symmetric to `ASYMMETRY` roundings of their own precision."""
+    rounding = float(np.finfo(np.result_type(kernel, np.float32)).eps)
+    for i, matrix in enumerate(kernel.reshape(-1, *kernel.shape[-2:])):
+        difference, scale = float(np.abs(matrix - matrix.T).max()), float(np.abs(matrix).max())
+        if difference > ASYMMETRY * rounding * scale:
+            place = f"matrix {i} of kernel" if kernel.ndim == 3 else "kernel"
+            raise ValueError(
+                f"{place} is not symmetric: it differs from its transpose by up to {difference:.3g}, its largest entry being "
+                f"{scale:.3g}; give a symmetric kernel, or its symmetric part (K + K^T) / 2 if that is meant"
+            )

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from ntkbench.backends.base import Backend, Flow
-from ntkbench.data import Dataset
+from ntkbench.data import SOURCES, Dataset
 from ntkbench.integrators import steps_between, tableau
 from ntkbench.networks import FullyConnected
 from ntkbench.verdicts.expectations import Expectation
@@ -29,7 +29,16 @@ class Case:
         widths: the sweep, increasing.
         seeds: independent initializations per width.
         control: the kind of negative control, None for a regular case; claims narrow the type to their own kinds.
+
+    What a claim fixes for its cases:
+        one_output: whether it asks for data with one output.
+        test_points: whether it uses any.
+        adjustable: fields in which a control may differ from the regular case that it resembles.
     """
+
+    one_output: ClassVar[bool] = False
+    test_points: ClassVar[bool] = False
+    adjustable: ClassVar[frozenset[str]] = frozenset({"control", "widths", "seeds", "antisymmetric"})
 
     dataset: str
     train_size: int
@@ -53,12 +62,24 @@ class Case:
             raise ValueError(f"train_size must be at least 2, got {self.train_size}")
         if self.test_size < 0:
             raise ValueError(f"test_size must not be negative, got {self.test_size}")
+        if self.test_size > 0 and not self.test_points:
+            raise ValueError(f"test_size is {self.test_size}, but the claim uses no test points: leave it out")
+        source = SOURCES.get(self.dataset)
+        if self.one_output and source is not None and source.output_dim != 1:
+            fitting = ", ".join(name for name, known in SOURCES.items() if known.output_dim == 1)
+            raise ValueError(
+                f"dataset {self.dataset!r} has {source.output_dim} outputs, the claim asks for one: choose one of {fitting}"
+            )
         self.network(self.widths[0])
 
     def network(self, width: int, **changes: Any) -> FullyConnected:
         """The case's network at one width, with fields changed where a control or several outputs ask for it."""
         fields_ = ("input_dim", "depth", "activation", "weight_variance", "bias_variance", "antisymmetric")
         return FullyConnected(width=width, **{name: getattr(self, name) for name in fields_} | changes)
+
+    def resembles(self, other: "Case") -> bool:
+        """Whether they differ in adjustable fields only, so that a control speaks of the regular case's setting."""
+        return all(getattr(self, f.name) == getattr(other, f.name) for f in fields(self) if f.name not in self.adjustable)
 
     def as_dict(self) -> dict[str, Any]:
         """Field names and plain values, for hashing and for display."""
@@ -73,8 +94,10 @@ class TrainingCase(Case):
         step: the integrator's fixed step, units of gradient-flow time (the learning rate, for `euler`).
         times: when the trajectory is recorded, whole numbers of steps, increasing, the first after 0.
         integrator: `euler`, `rk4` or `dop853`, see `ntkbench.integrators`.
-        feature_strength: of the mean-field parametrization, which some controls use.
+        feature_strength: of the mean-field parametrization, for controls that use it.
     """
+
+    adjustable: ClassVar = Case.adjustable | {"feature_strength"}
 
     step: float
     times: tuple[float, ...]
@@ -87,6 +110,8 @@ class TrainingCase(Case):
         steps_between(self.times, self.step)
         if self.times[0] <= 0:
             raise ValueError(f"times must begin after 0 (t = 0 is always recorded), got {list(self.times)}")
+        if self.feature_strength != 1.0 and self.control != "mean_field":
+            raise ValueError(f"feature_strength is {self.feature_strength}, which only a mean_field control uses: leave it out")
         FullyConnected(1, 1, 1, "tanh", parametrization="mean_field", feature_strength=self.feature_strength)
 
     def flow(self, refine: float = 1.0) -> Flow:
@@ -159,6 +184,11 @@ class Claim(abc.ABC):
     caption: ClassVar[str]
     case_type: ClassVar[type[Case]]
     growth: ClassVar[Mapping[str, float]]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if missing := [name for name in Claim.__annotations__ if not hasattr(cls, name)]:
+            raise TypeError(f"claim {cls.__name__} lacks {', '.join(missing)}; `ntkbench.claims.base.Claim` says what they are")
 
     @abc.abstractmethod
     def prepare(self, case: Any, root: int) -> Dataset:

@@ -60,7 +60,7 @@ def claim_problems(id_: str, section: ClaimSection) -> tuple[dict[str, Case], li
 
 def _field_problems(claim: Claim, values: Mapping[str, Any], where: str) -> list[Problem]:
     """Unknown fields and values of the wrong type: a bool or a text is no number, an unknown control no control."""
-    types = typing.get_type_hints(claim.case_type)
+    types = _types(claim)
     problems = []
     for name, value in values.items():
         if name not in types:
@@ -77,6 +77,11 @@ def _field_problems(claim: Claim, values: Mapping[str, Any], where: str) -> list
     return problems
 
 
+def _types(claim: Claim) -> dict[str, Any]:
+    hints = typing.get_type_hints(claim.case_type)
+    return {f.name: hints[f.name] for f in fields(claim.case_type)}
+
+
 def _join(where: str, name: str, location: tuple[Any, ...]) -> str:
     return ".".join([where, name, *(str(part) for part in location if isinstance(part, int))])
 
@@ -85,7 +90,7 @@ def _build(claim: Claim, values: dict[str, Any], where: str) -> Case | Problem:
     required = [f.name for f in fields(claim.case_type) if f.default is MISSING and f.default_factory is MISSING]
     if missing := [name for name in required if name not in values]:
         return Problem(where, None, f"lacks {', '.join(missing)}; add them here or under defaults")
-    types = typing.get_type_hints(claim.case_type)
+    types = _types(claim)
     checked = {name: TypeAdapter(types[name]).validate_json(json.dumps(value), strict=True) for name, value in values.items()}
     try:
         case = claim.case_type(**checked)
@@ -106,14 +111,19 @@ def _twins(key: str, cases: Mapping[str, Case]) -> Iterator[Problem]:
 
 
 def _control_problems(claim: Claim, key: str, cases: Mapping[str, Case]) -> Iterator[Problem]:
-    """Without a regular case there is nothing to judge; without its control no verdict is worth anything."""
+    """Without a regular case there is nothing to judge; without a control that resembles it no verdict is worth anything."""
     regular = [case for case in cases.values() if case.control is None]
     if not regular:
         yield Problem(f"{key}.cases", None, "has control cases only; add a regular one (control: null)")
     for expectation in claim.expectations:
-        judged = any(expectation.applies(case) for case in regular)
-        controlled = any(expectation.applies(case) for case in cases.values() if case.control == expectation.control)
-        if judged and not controlled:
+        judged = [case for case in regular if expectation.applies(case)]
+        controls = {name: case for name, case in cases.items() if case.control is not None and expectation.applies(case)}
+        for name, control in controls.items():
+            if judged and not any(control.resembles(case) for case in judged):
+                free = ", ".join(sorted(control.adjustable))
+                mend = f"vouches for {expectation.name!r} but resembles no case of it; it may differ from one in {free} only"
+                yield Problem(f"{key}.cases.{name}", None, mend)
+        if judged and not controls:
             limits = "".join(f", {name} one of {list(values)}" for name, values in expectation.where.items())
             mend = f"add a case with control: {expectation.control}{limits}"
             yield Problem(f"{key}.cases", None, f"expectation {expectation.name!r} has no negative control; {mend}")

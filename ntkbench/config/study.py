@@ -69,10 +69,12 @@ def from_options(folder: Path, options: Mapping[str, Any]) -> Study:
             its verdicts).
 
     Raises:
-        ConfigError: for an unknown option, or a study that is not valid.
+        ConfigError: for an unknown option, a `summary` that is neither True nor False, or a study that is not valid.
     """
     if strange := [key for key in options if key not in OPTIONS]:
         raise ConfigError("\n".join(f"--config {key}=...: {unknown(key, OPTIONS)}" for key in strange))
+    if not isinstance(summary := options.get("summary", True), bool):
+        raise ConfigError(f"--config summary={summary}: write summary=True or summary=False, with a capital letter")
     return load(folder / f"{options.get('study', 'default')}.yaml")
 
 
@@ -93,7 +95,7 @@ def load(path: Path) -> Study:
     cases: dict[str, dict[str, Case]] = {}
     for id_, section in file.claims.items():
         cases[id_], found = claim_problems(id_, section)
-        problems += found
+        problems += [*found, *_memory_problems(f"claims.{id_}.cases", cases[id_], file.memory_gib)]
     if problems:
         raise _error(path, problems)
     return Study(
@@ -138,6 +140,15 @@ def _problem(error: Any) -> Problem:
             return Problem(key, error["input"], "a cross-check needs two; write [torch, jax]")
         case _:
             return Problem(key, error["input"], error["msg"])
+
+
+def _memory_problems(key: str, cases: Mapping[str, Case], memory_gib: float) -> Iterator[Problem]:
+    """Widths at which the parameters of one network alone are larger than the memory budget."""
+    for name, case in cases.items():
+        gib = 8 * case.network(max(case.widths)).parameter_count / 2**30
+        if gib > memory_gib:
+            mend = f"the largest network takes {gib:.3g} GiB, memory_gib is {memory_gib:g}; lower the one or raise the other"
+            yield Problem(f"{key}.{name}.widths", list(case.widths), mend)
 
 
 def _study_problems(path: Path, file: StudyFile) -> list[Problem]:

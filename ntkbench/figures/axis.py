@@ -8,6 +8,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogFormatterSciNotati
 
 from ntkbench.figures.series import Points
 
+LABEL_SHARE = 0.97
+"""Of an axis that its label may be long: letters differ by a little between the resolutions that a figure is saved at."""
+
 
 def width_axis(axes: Axes, drawn: list[Points], letters: int) -> None:
     """Widths below the panel, `letters` wide."""
@@ -49,3 +52,11 @@ def ticks_of_values(axes: Axes) -> None:
         axes.tick_params(axis="y", which="minor", labelsize=6.5)
     else:
         axes.yaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
+
+
+def fit_label(axes: Axes) -> None:
+    """Makes the letters of a y label smaller if it is longer than its axis; the figure must have been laid out."""
+    label = axes.yaxis.label
+    excess = float(label.get_window_extent().height / (LABEL_SHARE * axes.get_window_extent().height))
+    if excess > 1:
+        label.set_fontsize(float(label.get_fontsize()) / excess)

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 
 from ntkbench import records
 from ntkbench.claims.base import Case, Claim
-from ntkbench.figures import panels, series, style
+from ntkbench.figures import axis, panels, series, style
 from ntkbench.figures.panels import Content
 
 QUANTITY_COLUMNS = ("claim", "case", "control", "backend", "quantity", "width", "time", "seed", "value")
@@ -76,6 +76,9 @@ def compose(claim: Claim, quantities: pd.DataFrame, verdicts: pd.DataFrame, *, c
         axes.set_axis_off()
     _key(figure, claim, sorted(set(quantities["backend"]), key=lambda name: (name != panels.FIRST, name)))
     figure.set_size_inches(style.TEXT_WIDTH, rows * (PANEL_HEIGHT + height) + KEY_HEIGHT)
+    figure.draw_without_rendering()
+    for axes in grid[: len(claim.figure)]:
+        axis.fit_label(axes)
     return figure
 
 

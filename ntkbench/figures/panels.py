@@ -24,6 +24,8 @@ HANDLE_LETTERS = 8
 """Room of a legend's line and marker, in letters."""
 FIRST, SECOND = "torch", "jax"
 """Drawn as filled circles and as open squares."""
+REGULAR, BELOW = 2.0, 1.2
+"""Drawing order of regular cases and of controls; between them lie the fits, below both the theory's lines."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,7 @@ class Look:
     colour: style.Colour
     dashes: style.Dashes
     label: str
+    zorder: float = REGULAR
 
 
 def _looks(content: Content, lines: list[Line]) -> list[tuple[Line, Look]]:
@@ -196,7 +199,8 @@ def _looks(content: Content, lines: list[Line]) -> list[tuple[Line, Look]]:
     looks, controls = [], 0
     for line in lines:
         if line.control:
-            look = Look(style.CONTROL, style.CONTROL_LINES[controls % len(style.CONTROL_LINES)], f"{names[line]} (control)")
+            dashes = style.CONTROL_LINES[controls % len(style.CONTROL_LINES)]
+            look = Look(style.CONTROL, dashes, f"{names[line]} (control)", BELOW)
             controls += 1
         elif several:
             look = Look(style.colour(content.panel.quantities.index(line.shown)), style.line(order[line.case]), names[line])
@@ -217,7 +221,7 @@ def _markers(axes: Axes, points: Points, look: Look, backend: str, shift: float 
     """One backend's points with intervals; the label of the artist says what it is, for whoever inspects the figure."""
     first = backend == FIRST
     label = f"_{look.label}|{backend}"
-    marks = {"marker": "o", "ls": look.dashes, "lw": 0.9} if first else style.OPEN_SQUARES
+    marks = ({"marker": "o", "ls": look.dashes, "lw": 0.9} if first else style.OPEN_SQUARES) | {"zorder": look.zorder}
     if band:
         axes.plot(points.x, points.centre, color=look.colour, label=label, **marks)
         if first:

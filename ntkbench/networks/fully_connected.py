@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from ntkbench.scalars import is_finite, is_whole
 from ntkbench.seeding import rng
 
 SMOOTH_ACTIVATIONS = ("tanh", "erf", "gelu", "softplus", "identity")
@@ -75,16 +76,18 @@ class FullyConnected:
             raise ValueError(
                 f"parametrization {self.parametrization!r} is unknown; choose one of {', '.join(PARAMETRIZATIONS)}"
             )
-        if not (math.isfinite(self.weight_variance) and self.weight_variance > 0):
+        if not (is_finite(self.weight_variance) and self.weight_variance > 0):
             raise ValueError(f"weight_variance must be positive and finite, got {self.weight_variance!r}")
-        if not (math.isfinite(self.bias_variance) and self.bias_variance >= 0):
+        if not (is_finite(self.bias_variance) and self.bias_variance >= 0):
             raise ValueError(f"bias_variance must be non-negative and finite, got {self.bias_variance!r}")
-        if not (math.isfinite(self.feature_strength) and self.feature_strength > 0):
+        if not (is_finite(self.feature_strength) and self.feature_strength > 0):
             raise ValueError(f"feature_strength must be positive and finite, got {self.feature_strength!r}")
         if self.feature_strength != 1.0 and self.parametrization != "mean_field":
             raise ValueError(
                 f"feature_strength {self.feature_strength!r} needs parametrization 'mean_field', got {self.parametrization!r}"
             )
+        if not isinstance(self.antisymmetric, bool):
+            raise ValueError(f"antisymmetric must be True or False, got {self.antisymmetric!r}")
 
     @property
     def copies(self) -> int:
@@ -137,8 +140,8 @@ class FullyConnected:
         parametrization start from the same standard normals.
 
         Args:
-            root: the study's seed.
-            seeds: the seeds to draw, in order.
+            root: the study's seed, a non-negative integer.
+            seeds: the seeds to draw, in order: integers, one at least.
             correlation: in [0, 1); each hidden unit's incoming weights are `sqrt(1 - c) w + sqrt(c) v` with `v` common to
                 the units of the layer. 0 is the initialization of the literature; anything else violates its independence.
 
@@ -146,11 +149,11 @@ class FullyConnected:
             `Parameters` in float64; equal copies for antisymmetric initialization.
 
         Raises:
-            ValueError: if `correlation` lies outside [0, 1).
+            ValueError: if `correlation` lies outside [0, 1), or for roots and seeds of another kind.
         """
-        if not 0 <= correlation < 1:
+        if not (is_finite(correlation) and 0 <= correlation < 1):
             raise ValueError(f"correlation must lie in [0, 1), got {correlation!r}")
-        seeds = list(seeds)
+        seeds = _seeds(seeds)
         theta: Parameters = {}
         for l, layer in enumerate(self.layers, start=1):
             weights = np.empty((len(seeds), self.copies, layer.fan_out, layer.fan_in))
@@ -173,3 +176,10 @@ class FullyConnected:
             if self.bias_variance > 0:
                 theta[f"b{l}"] = biases
         return theta
+
+
+def _seeds(seeds: Iterable[int]) -> list[int]:
+    found = list(seeds) if isinstance(seeds, Iterable) else []
+    if not found or not all(map(is_whole, found)):
+        raise ValueError(f"seeds must be a sequence of integers, one at least, got {found or seeds!r}")
+    return found

@@ -242,6 +242,9 @@ def study_entry(entries: Sequence[Mapping[str, Any]], crosscheck: pd.DataFrame, 
         "crosscheck": worst(crosscheck),
         "seconds": {name: plain(value) for name, value in facts["measured_seconds"].items()},
         "peak_memory_gib": {name: plain(value / 2**30) for name, value in facts["peak_memory_bytes"].items()},
+        "precision": " and ".join(
+            sorted({str(device["precision"]) for found in facts["backends"].values() for device in found})
+        ),
         "environment": environment_rows(facts),
     }
 

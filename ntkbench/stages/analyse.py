@@ -1,6 +1,7 @@
 """Stage 4: from the measurements of a claim to its quantities and verdicts."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ntkbench.records import read_rows, write_table
+from ntkbench.records import MEND, RecordError, read_rows, write_table
 from ntkbench.seeding import rng
 from ntkbench.stages.cell import Cell
 from ntkbench.verdicts.decide import decide
@@ -31,28 +32,59 @@ def analyse(
         cells: the cases of the claim.
         inputs: the record of each cell's inputs, in the order of `cells`.
         measurements: backend -> the record of each cell, in the order of `cells`.
-        crosschecks: the csv of each cell.
+        crosschecks: the csv of each cell, in the order of `cells`.
         quantities, judgements: the csv files to write.
 
     Raises:
-        RecordError: if a file is missing, damaged or foreign, or an output cannot be written.
+        RecordError: if a file is missing, damaged or foreign, or an output cannot be written; also if a cross-check speaks of
+            another claim or case, not of just the observables that were measured, or contradicts its own numbers.
     """
     records = [cell.read_inputs(path)[1] for cell, path in zip(cells, inputs, strict=True)]
     judged: dict[str, dict[str, Any]] = {}
     rows: list[dict[str, Any]] = []
+    observables: dict[str, set[str]] = {cell.name: set() for cell in cells}
     for backend, paths in measurements.items():
         judged[backend] = {}
         for cell, record, path in zip(cells, records, paths, strict=True):
             measured, _ = cell.read_measurement(backend, record, path)
+            observables[cell.name] |= {name for arrays in measured.values() for name in arrays}
             summaries = {width: cell.claim.summarize(cell.case, arrays, width) for width, arrays in measured.items()}
             judged[backend][cell.name] = (cell.case, summaries)
             rows += quantity_rows(cell, backend, summaries)
-    agreed: dict[str, bool] = {}
-    for row in (row for path in crosschecks for row in read_rows(path, "crosscheck")):
-        agreed[row["case"]] = agreed.get(row["case"], True) and row["agrees"]
+    agreed = {cell.name: agreement(cell, observables[cell.name], path) for cell, path in zip(cells, crosschecks, strict=True)}
     verdicts = decide(cells[0].claim, judged, agreed, partial(rng, cells[0].root))
     write_table(quantities, "quantities", rows)
     write_table(judgements, "verdicts", (asdict(row) for row in verdicts))
+
+
+def agreement(cell: Cell, observables: Collection[str], path: Path) -> bool:
+    """Whether the backends agree in every observable of a cell, by its cross-check.
+
+    A csv carries no hash as a record does, and one that is cut between two lines reads well: it is held against the
+    measurement instead.
+
+    Args:
+        observables: the names that were measured.
+        path: the csv of the cell.
+
+    Raises:
+        RecordError: if the file is missing, damaged or foreign: rows of another claim or case, not one row for each
+            observable, or an `agrees` that is not what `max_rel` and `allowed` say.
+    """
+    rows = read_rows(path, "crosscheck")
+    for row in rows:
+        if (row["claim"], row["case"]) != (cell.claim.id, cell.name):
+            place = f"{cell.claim.id} {cell.name}"
+            raise RecordError(f"{path} is foreign: it has a row of {row['claim']} {row['case']}, expected {place}; {MEND}")
+    compared = sorted(row["quantity"] for row in rows)
+    if compared != sorted(observables):
+        named = ", ".join(compared) or "nothing"
+        raise RecordError(f"{path} is damaged: it compares {named}, measured were {', '.join(sorted(observables))}; {MEND}")
+    for row in rows:
+        if row["agrees"] != (row["max_rel"] <= row["allowed"] < math.inf):
+            numbers = f"max_rel {row['max_rel']:.3g} and allowed {row['allowed']:.3g}"
+            raise RecordError(f"{path} is damaged: {row['quantity']} has agrees {row['agrees']} with {numbers}; {MEND}")
+    return all(row["agrees"] for row in rows)
 
 
 def quantity_rows(cell: Cell, backend: str, summaries: Summaries) -> Iterator[dict[str, Any]]:

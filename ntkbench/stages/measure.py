@@ -9,10 +9,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ntkbench import backends
+from ntkbench.data import Dataset
 from ntkbench.provenance import environment
 from ntkbench.records import Measurement, Record, RecordError, flatten, read_record, unflatten, write_record
 from ntkbench.stages.cell import Cell
+
+
+class MeasurementFailed(Exception):
+    """The claim cannot measure the case; the message names both, the width and why."""
 
 
 def measure(cell: Cell, backend: str, threads: int, memory_bytes: int, inputs: Path, output: Path) -> None:
@@ -24,7 +31,7 @@ def measure(cell: Cell, backend: str, threads: int, memory_bytes: int, inputs: P
     Raises:
         RecordError: if the inputs are missing, damaged or foreign, or the output cannot be written.
         BackendUnavailable: if the framework or the device is not there.
-        ValueError: if the claim cannot measure the case.
+        MeasurementFailed: if the claim cannot measure the case: a singular kernel, a network above the memory budget.
     """
     data, record = cell.read_inputs(inputs)
     engine = backends.load(backend, device=cell.device, precision=cell.precision, threads=threads, memory_bytes=memory_bytes)
@@ -38,23 +45,34 @@ def measure(cell: Cell, backend: str, threads: int, memory_bytes: int, inputs: P
     for index, width in enumerate(widths, start=1):
         part = parts / f"{width}.npz"
         kept = _resume(part, facts, width)
+        took = "kept from an interrupted run"
         if kept is None:
-            start = time.perf_counter()
-            arrays = cell.claim.measure(engine, cell.case, data, width, cell.root)
-            engine.synchronize()
-            spent = {"seconds": time.perf_counter() - start, "peak_memory_bytes": _peak_memory()}
+            arrays, spent = _measure_width(cell, engine, data, width)
             write_record(part, flatten({width: arrays}), {**facts, **spent, "kind": "part", "width": width})
             kept = read_record(part)
+            took = f"{spent['seconds']:.0f} s"
         measured |= unflatten(kept.arrays)
         seconds[width] = kept.facts["seconds"]
         peak = max(peak, kept.facts["peak_memory_bytes"])
         left = seconds_left(seconds, widths[index:])
         forecast = "" if left is None else f", about {left:.0f} s left"
         place = f"{cell.claim.id} {cell.name} {backend}: width {width} ({index} of {len(widths)})"
-        print(f"{place}, {seconds[width]:.0f} s{forecast}", file=sys.stderr, flush=True)
+        print(f"{place}, {took}{forecast}", file=sys.stderr, flush=True)
     whole = {"seconds": {str(width): value for width, value in seconds.items()}, "peak_memory_bytes": peak}
     write_record(output, flatten(measured), {**facts, **whole})
     shutil.rmtree(parts, ignore_errors=True)
+
+
+def _measure_width(
+    cell: Cell, engine: backends.Backend, data: Dataset, width: int
+) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    start = time.perf_counter()
+    try:
+        arrays = cell.claim.measure(engine, cell.case, data, width, cell.root)
+    except (ValueError, np.linalg.LinAlgError) as error:
+        raise MeasurementFailed(f"{cell.claim.id} {cell.name} {engine.name}, width {width}: {error}") from error
+    engine.synchronize()
+    return arrays, {"seconds": time.perf_counter() - start, "peak_memory_bytes": _peak_memory()}
 
 
 def seconds_left(seconds: Mapping[int, float], remaining: Sequence[int]) -> float | None:

@@ -63,8 +63,9 @@ def job(threads: int) -> Iterator[None]:
         from ntkbench.backends.base import BackendUnavailable
         from ntkbench.records import RecordError
         from ntkbench.stages.crosscheck import CrosscheckFailed
+        from ntkbench.stages.measure import MeasurementFailed
 
-        if not isinstance(error, (BackendUnavailable, CrosscheckFailed, RecordError)):
+        if not isinstance(error, (BackendUnavailable, CrosscheckFailed, MeasurementFailed, RecordError)):
             raise
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         raise SystemExit(1) from None

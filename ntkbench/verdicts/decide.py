@@ -3,16 +3,14 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
 from ntkbench.claims.base import Case, Claim
 from ntkbench.verdicts.bootstrap import LEVEL, RESAMPLES
-from ntkbench.verdicts.expectations import Bound, Expectation, Identity, Paired, Rate
+from ntkbench.verdicts.expectations import Bound, Expectation, Identity, Paired, Rate, Verdict
 from ntkbench.verdicts.judge import Judgement, Summaries, judge
 
-Verdict = Literal["supported", "contradicted", "inconclusive", "invalid"]
 Cases = Mapping[str, tuple[Case, Summaries]]
 """Case name -> the case and its summaries."""
 RngFor = Callable[..., np.random.Generator]
@@ -96,10 +94,11 @@ def decide(claim: Claim, cases: Mapping[str, Cases], crosscheck: Mapping[str, bo
     answers to rounding, so that correcting across backends would charge twice for one chance of error; claims are separate
     findings. Identities have no chance of error and stay outside. The negative controls are a family of their own: every
     control case to which an expectation applies must come out contradicted, else the row is invalid. Invalid too: a failing
-    cross-check of the case or of its control, `claim.violations`, values that are not finite.
+    cross-check of the case or of its control, `claim.violations` of the case or of its control (a control that breaks another
+    assumption than the one it is meant to break vouches for nothing), values that are not finite.
 
     Args:
-        claim: supplies the expectations and `violations`.
+        claim: supplies the expectations and `violations`, which is asked of regular and of control cases.
         cases: backend -> case name -> (case, summaries), control cases included.
         crosscheck: case name -> whether the backends agree; a case that is not named was not cross-checked.
         rng_for: a generator per named cell, `functools.partial(ntkbench.seeding.rng, root)`. The backend is no part of the
@@ -118,7 +117,9 @@ def _decide_backend(claim: Claim, backend: str, cases: Cases, crosscheck: Mappin
         case, summaries = cases[judged.case]
         own = [c for c in controls if c.expectation is judged.expectation]
         faults = [_crosscheck_fault(judged.case, crosscheck), *claim.violations(case, summaries)]
-        faults += [_control_fault(c) or _crosscheck_fault(c.case, crosscheck) for c in own]
+        for control in own:
+            faults += [_control_fault(control) or _crosscheck_fault(control.case, crosscheck)]
+            faults += [f"{control.case}: {violation}" for violation in claim.violations(*cases[control.case])]
         if not own:
             faults.append(f"the study has no negative control of kind {judged.expectation.control}")
         rows.append(_row(claim, backend, judged, _control_text(judged.expectation, own), [f for f in faults if f]))

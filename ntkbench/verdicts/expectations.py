@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+Verdict = Literal["supported", "contradicted", "inconclusive", "invalid"]
+"""What may come of an expectation; `invalid` where the measurement allows no verdict."""
 Where = Mapping[str, tuple[Any, ...]]
 """Case fields and the values for which an expectation applies; empty: to every case."""
 

@@ -44,7 +44,6 @@ def test_auto_without_a_gpu_is_the_cpu(name: str) -> None:
         ({"precision": "float16"}, "float16"),
         ({"threads": 0}, "threads"),
         ({"memory_bytes": 1000}, "memory_bytes"),
-        ({"cores": 3}, "cores"),
     ],
 )
 def test_unknown_settings_are_refused(name: str, settings: dict[str, object], message: str) -> None:

@@ -35,6 +35,8 @@ def test_a_matrix_that_is_not_positive_definite_is_named(backend: Backend) -> No
         backend.solve(kernel, np.ones((2, 3, 1)))
     with pytest.raises(np.linalg.LinAlgError, match=r"-0\.25"):
         backend.solve(kernel[1], np.ones((3, 1)))
+    with pytest.raises(np.linalg.LinAlgError, match=r"-0\.125"):
+        backend.solve(kernel[1], np.ones((3, 1)), ridge=0.125)
     assert_allclose(backend.solve(kernel[1], np.ones((3, 1)), ridge=1.0)[:, 0], [1 / 2, 1 / 0.75, 1 / 3], rtol=1e-14)
 
 
@@ -70,6 +72,20 @@ def test_kernel_descent_is_the_explicit_iteration(backend: Backend, rank: int | 
         residual = residual - step / 5 * kernel @ residual
 
 
+def test_kernel_descent_in_blocks(backend: Backend) -> None:
+    tiny = load(backend.name, device="cpu", memory_bytes=2**20)
+    kernel, draw = positive(40, 30), rng(ROOT, "blocks")
+    arguments = {
+        "kernel": kernel,
+        "residual0": draw.standard_normal((40, 30, 2)),
+        "kernel_test": draw.standard_normal((40, 20, 30)),
+        "step": 0.1,
+        "counts": [1, 5],
+    }
+    for found, expected in zip(tiny.kernel_descent(**arguments), backend.kernel_descent(**arguments), strict=True):
+        assert_allclose(found, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
+
+
 def test_kernel_descent_ends_at_kernel_regression(backend: Backend) -> None:
     kernel, draw = positive(1, 5) + np.eye(5), rng(ROOT, "descent")
     residual0, kernel_test = draw.standard_normal((1, 5, 1)), draw.standard_normal((1, 4, 5))
@@ -87,10 +103,11 @@ def test_kernel_descent_above_the_stable_step_grows(backend: Backend) -> None:
     assert_allclose(train[0, :, :, 0], [factors**k - 1 for k in (1, 2, 7)], rtol=1e-13)
 
 
-def test_kernel_descent_of_nearly_null_modes_is_linear_in_the_count(backend: Backend) -> None:
+@pytest.mark.parametrize("eigenvalue", [0.0, 1e-13])
+def test_kernel_descent_of_null_modes_is_linear_in_the_count(backend: Backend, eigenvalue: float) -> None:
     """A mode of eigenvalue 1e-13 moves test points by `-count * step / n`, which a difference of powers would lose."""
     _, test = backend.kernel_descent(
-        np.array([[[1e-13]]]), np.ones((1, 1, 1)), step=1.0, counts=[1000], kernel_test=np.ones((1, 1, 1))
+        np.array([[[eigenvalue]]]), np.ones((1, 1, 1)), step=1.0, counts=[1000], kernel_test=np.ones((1, 1, 1))
     )
     assert_allclose(test.item(), -1000.0, rtol=1e-9)
 

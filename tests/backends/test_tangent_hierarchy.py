@@ -117,6 +117,17 @@ def test_one_seed_above_the_budget_is_refused_or_right(backend: Backend) -> None
         close(answer[4], backend.hierarchy(net, theta, x, 4)[4], 1e-12)
 
 
+@pytest.mark.parametrize("order", [3, 4])
+def test_the_estimate_of_one_seeds_temporaries_counts_what_is_alive_at_once(backend: Backend, order: int) -> None:
+    """Parameters, the responses of every hidden layer's units at all pairs of points, and the kernels."""
+    net, n = FullyConnected(3, 64, 3, "tanh", antisymmetric=True), 24
+    responses = net.copies * net.depth * net.width * n * n
+    alive = 8 * (net.parameter_count + responses + net.copies * sum(n**r for r in range(2, order + 1)))
+    engine = load(backend.name, device="cpu", memory_bytes=alive)
+    with pytest.raises(ValueError, match="memory_bytes"):
+        engine.hierarchy(net, net.initialize(ROOT, [0]), np.zeros((n, 3)), order)
+
+
 def kernels_or_refusal(backend: Backend, net: FullyConnected, theta: Parameters, x: np.ndarray) -> dict[int, np.ndarray] | str:
     try:
         return backend.hierarchy(net, theta, x, 4)

@@ -4,13 +4,20 @@ import re
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import ntkbench.claims
+from ntkbench.backends import Backend
 from ntkbench.claims import FAMILIES, all_claims, get
 from ntkbench.claims.base import Claim
+from ntkbench.crosscheck import TOLERANCES
+from tests.claims.tiny import CONVERGENCE, case_of
 
 CLAIMS = list(all_claims().values())
+
+LOOSEST = 1e-3
+"""Largest relative difference of two float64 computations that may still count as agreement."""
 
 
 def test_a_claim_is_found_by_its_place():
@@ -61,10 +68,35 @@ def test_expectations_cannot_be_changed():
 def test_an_expectation_applies_to_its_cases_and_its_control_only():
     claim = get("constancy/gradient_flow")
     smooth, relu, _ = claim.expectations
-    common = {"dataset": "sphere", "train_size": 4, "input_dim": 8, "depth": 1, "widths": (8, 16), "seeds": 2}
-    flow = {"step": 0.5, "times": (1.0,), "integrator": "rk4"}
-    tanh = claim.case_type(activation="tanh", **common, **flow)
-    control = claim.case_type(activation="tanh", control="mean_field", **common, **flow)
-    for case in (tanh, control):
+    for control in (None, "mean_field"):
+        case = case_of(claim.id, activation="tanh", control=control)
         assert smooth.applies(case)
         assert not relu.applies(case)
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+def test_what_may_be_adjusted_in_a_control_is_a_field_of_its_case(claim: Claim):
+    assert {"control", "widths", "seeds"} <= claim.case_type.adjustable <= set(claim.case_type.__dataclass_fields__)
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+def test_a_claim_measures_and_summarizes_what_it_declares(claim: Claim, backend: Backend):
+    everything = {"statistic": "bias", "depth": 2} if claim.id == CONVERGENCE else {}
+    for control in (None, *claim.controls):
+        case = case_of(claim.id, control=control, **everything)
+        arrays = claim.measure(backend, case, claim.prepare(case, 1), 8, 1)
+        assert set(claim.growth) <= set(arrays)
+        for name, array in arrays.items():
+            assert np.isfinite(array).all(), name
+            allowed = TOLERANCES["float64", "cpu"] * claim.growth.get(name, 1.0)
+            assert TOLERANCES["float64", "cpu"] <= allowed <= LOOSEST, name
+        summary = claim.summarize(case, arrays, 8)
+        assert set(claim.quantities) <= set(summary)
+        for name, values in summary.items():
+            assert values.shape in {(2,), (2, len(claim.times(case)))}, name
+        assert all(isinstance(problem, str) for problem in claim.violations(case, {8: summary}))
+
+
+def test_a_claim_that_leaves_something_out_is_refused_by_name():
+    with pytest.raises(TypeError, match="claim Empty lacks id, title, statement.*growth"):
+        type("Empty", (Claim,), {})

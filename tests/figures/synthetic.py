@@ -23,7 +23,9 @@ def case(claim: Claim, **fields: Any) -> Case:
     values |= {"seeds": 16, "widths": tuple(2**k for k in range(5, 13))}
     if "times" in claim.case_type.__dataclass_fields__:
         euler = claim.id.startswith("gap/")
-        values |= {"times": (1.0, 2.0, 4.0), "step": 0.05, "integrator": "euler" if euler else "rk4", "test_size": 8}
+        values |= {"times": (1.0, 2.0, 4.0), "step": 0.05, "integrator": "euler" if euler else "rk4"}
+    if claim.case_type.test_points:
+        values |= {"dataset": "digits", "input_dim": 64, "test_size": 8}
     return claim.case_type(**(values | fields))
 
 

@@ -1,7 +1,5 @@
-"""The figures themselves: what is drawn equals the data, nothing is cut off, equal data give equal bytes."""
+"""The figures themselves: what is drawn equals the data, equal data give equal bytes."""
 
-import itertools
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,41 +7,13 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.axes import Axes
-from matplotlib.container import ErrorbarContainer
-from matplotlib.figure import Figure
-from matplotlib.transforms import Bbox
 from scipy import stats
 
-from ntkbench.claims import Claim, all_claims, get
-from ntkbench.claims.base import Case, Panel
+from ntkbench.claims import get
+from ntkbench.claims.base import Panel
 from ntkbench.figures import compose, draw_claim, style
 from tests.figures import synthetic
-
-CLAIMS = tuple(all_claims().values())
-
-
-@pytest.fixture(autouse=True)
-def _styled() -> Iterator[None]:
-    with style.style():
-        yield
-
-
-def composed(claim: Claim, table: pd.DataFrame | None = None, cases: Mapping[str, Case] | None = None) -> Figure:
-    cases = cases or synthetic.cases()[claim.id]
-    slopes = synthetic.PLANTED[claim.id]
-    table = synthetic.table(claim, cases, slopes) if table is None else table
-    return compose(claim, table, synthetic.verdicts(claim, cases, slopes), cases=cases)
-
-
-def with_panels(claim: Claim, *panels: Panel) -> Claim:
-    other: Claim = type("Other", (type(claim),), {"figure": panels})()
-    return other
-
-
-def bars(axes: Axes) -> dict[str, ErrorbarContainer]:
-    """Label (`case|backend`) -> what errorbar drew."""
-    return {str(c.get_label()).removeprefix("_"): c for c in axes.containers if isinstance(c, ErrorbarContainer)}
+from tests.figures.drawn import bars, composed, with_panels
 
 
 def values(table: pd.DataFrame, case: str, backend: str, quantity: str, width: int) -> np.ndarray:
@@ -173,6 +143,43 @@ def test_fit_and_theory_are_lines_of_their_slopes() -> None:
     assert "_theory|-0.5" in {str(line.get_label()) for line in composed(get("convergence/initialization")).axes[0].lines}
 
 
+@pytest.mark.parametrize(
+    "claim_id", ["constancy/gradient_flow", "hierarchy/truncation"], ids=["one slope", "slopes of the rates"]
+)
+def test_theory_lies_by_the_regular_cases_wherever_the_controls_are(claim_id: str) -> None:
+    claim = get(claim_id)
+    cases = synthetic.cases()[claim.id]
+    table = synthetic.table(claim, cases, synthetic.PLANTED[claim.id])
+    found = []
+    for height, widening in ((1.0, 1), (1e-3, 1), (1e3, 16)):
+        moved = table.copy()
+        moved.loc[moved["control"] != "", "value"] *= height
+        moved.loc[moved["control"] != "", "width"] *= widening
+        drawn = [(k, line) for k, axes in enumerate(composed(claim, moved).axes) for line in axes.lines]
+        found.append(
+            {(k, name): line.get_xydata() for k, line in drawn if (name := str(line.get_label())).startswith("_theory")}
+        )
+    assert {k for k, _ in found[0]} == {0, 1}
+    for other in found[1:]:
+        assert set(other) == set(found[0])
+        for key, xy in found[0].items():
+            np.testing.assert_array_equal(other[key], xy)
+
+
+@pytest.mark.parametrize("kind", ["rate", "paired"])
+def test_controls_hide_no_regular_case(kind: Any) -> None:
+    claim = get("constancy/gradient_flow")
+    axes = composed(with_panels(claim, Panel("", kind, ("drift",), "", {"depth": (1,)}))).axes[0]
+    control, regular = (
+        [artist for label, c in bars(axes).items() if ("(control)" in label) == wanted for artist in (c[0], *c[1], *c[2])]
+        for wanted in (True, False)
+    )
+    fits = [line for line in axes.lines if str(line.get_label()).endswith("|fit")]
+    assert len(control) == 8
+    assert bool(fits) == (kind == "rate")
+    assert max(a.get_zorder() for a in control) < min(a.get_zorder() for a in regular + fits)
+
+
 def test_diverged_seeds_leave_a_gap_and_are_named() -> None:
     claim = get("constancy/gradient_flow")
     cases = synthetic.cases()[claim.id]
@@ -212,43 +219,6 @@ def test_unknown_kinds_and_missing_columns_are_refused() -> None:
         composed(with_panels(claim, Panel("x", "scatter", ("drift",), "", {})))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="quantities lacks the columns seed, value"):
         composed(claim, synthetic.table(claim, synthetic.cases()[claim.id], {}).drop(columns=["seed", "value"]))
-
-
-def crowded() -> tuple[Claim, dict[str, Case]]:
-    """18 cases, three panels of the three kinds, long titles."""
-    claim = get("constancy/gradient_flow")
-    cases = {
-        f"{a}-{d}-{s}": synthetic.case(claim, activation=a, depth=d, dataset=s, seeds=3)
-        for a in ("tanh", "erf", "gelu") for d in (1, 2, 3) for s in ("sphere", "digits")
-    }  # fmt: skip
-    long = "A title that is much longer than the panel is wide, as titles that state a message tend to be"
-    kinds: tuple[tuple[Any, str], ...] = (("rate", "drift"), ("time", "drift_path"), ("paired", "loss_ratio"))
-    return with_panels(claim, *(Panel(long, kind, (q,), "relative drift", {}) for kind, q in kinds)), cases
-
-
-def overlaps(boxes: list[Bbox]) -> list[tuple[Bbox, Bbox]]:
-    return [pair for pair in itertools.combinations(boxes, 2) if Bbox.intersection(*pair)]
-
-
-@pytest.mark.parametrize("claim", [*CLAIMS, None], ids=[*(c.id for c in CLAIMS), "crowded"])
-def test_nothing_is_cut_off_or_overlaps(claim: Claim | None) -> None:
-    figure = composed(*([claim] if claim else [(many := crowded())[0], None, many[1]]))
-    figure.canvas.draw()
-    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
-    whole = Bbox([[-1, -1], [figure.bbox.width + 1, figure.bbox.height + 1]])
-    legends = [axes.get_legend().get_window_extent(renderer) for axes in figure.axes] + [figure.legends[0].get_window_extent()]
-    panels = [axes.get_window_extent(renderer) for axes in figure.axes]
-    titles = [axes._left_title.get_window_extent(renderer) for axes in figure.axes]
-    for box in [*legends, *panels, *titles, *(axes.get_tightbbox(renderer) for axes in figure.axes)]:
-        assert whole.contains(box.x0, box.y0)
-        assert whole.contains(box.x1, box.y1)
-    assert overlaps([box.shrunk(0.99, 0.99) for box in legends + panels + titles]) == []
-    for axes in figure.axes:
-        for axis in (axes.xaxis, axes.yaxis):
-            labels = [t.get_window_extent(renderer) for t in axis.get_ticklabels() if t.get_text()]
-            assert overlaps(labels) == []
-        assert axes.get_window_extent(renderer).width > 0.2 * figure.bbox.width
-        assert axes.get_window_extent(renderer).height > 0.12 * figure.bbox.height
 
 
 def test_files_are_reproducible_whatever_the_users_settings(tmp_path: Path) -> None:

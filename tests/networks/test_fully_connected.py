@@ -47,6 +47,12 @@ networks = st.builds(
         ("bias_variance", math.nan),
         ("feature_strength", 0.0),
         ("feature_strength", 2.0),
+        ("weight_variance", "1"),
+        ("weight_variance", True),
+        ("bias_variance", 1j),
+        ("feature_strength", None),
+        ("antisymmetric", 1),
+        ("antisymmetric", "no"),
     ],
 )
 def test_impossible_values_are_refused_by_name(field: str, value: Any) -> None:
@@ -157,7 +163,26 @@ def test_correlated_units_keep_their_variance_and_share_a_part(correlation: floa
     assert (first * second).mean() == pytest.approx(correlation, abs=error)
 
 
-@pytest.mark.parametrize("correlation", [-0.1, 1.0, math.nan])
-def test_impossible_correlations_are_refused(correlation: float) -> None:
+@pytest.mark.parametrize("correlation", [-0.1, 1.0, math.nan, "0", 0.5j, False])
+def test_impossible_correlations_are_refused(correlation: Any) -> None:
     with pytest.raises(ValueError, match="correlation"):
         NET.initialize(0, [0], correlation)
+
+
+@pytest.mark.parametrize("seeds", [[], [1.5], [1.0], [True], ["1"], "12", [0, None], 3, None, np.array([0.0, 1.0])])
+def test_seeds_that_are_no_integers_are_refused(seeds: Any) -> None:
+    with pytest.raises(ValueError, match="seeds must be a sequence of integers, one at least"):
+        NET.initialize(0, seeds)
+
+
+@pytest.mark.parametrize("root", [-1, 1.0, True, "1", None])
+def test_roots_that_are_no_integers_are_refused(root: Any) -> None:
+    with pytest.raises(ValueError, match="root must be a non-negative integer"):
+        NET.initialize(root, [0])
+
+
+@pytest.mark.parametrize("seeds", [np.arange(-1, 2), (np.int32(s) for s in (-1, 0, 1))])
+def test_integers_of_numpy_draw_what_those_of_python_draw(seeds: Any) -> None:
+    expected = NET.initialize(9, [-1, 0, 1])
+    for name, array in NET.initialize(np.int64(9), seeds).items():
+        np.testing.assert_array_equal(array, expected[name])

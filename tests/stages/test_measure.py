@@ -1,8 +1,15 @@
-"""The forecast of a measurement's end."""
+"""The forecast of a measurement's end, and a measurement that cannot be made."""
 
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
 
-from ntkbench.stages.measure import seconds_left
+from ntkbench.stages.cell import Cell
+from ntkbench.stages.measure import MeasurementFailed, measure, seconds_left
+from ntkbench.stages.prepare import prepare
+from tests.tiny import TINY
 
 
 def test_the_first_width_foretells_nothing() -> None:
@@ -27,3 +34,16 @@ def test_a_fall_is_compilation_and_is_not_continued() -> None:
 
 def test_no_forecast_grows_faster_than_the_cube() -> None:
     assert seconds_left({8: 1e-12, 16: 1.0}, [32]) == pytest.approx(8.0)
+
+
+def test_what_cannot_be_measured_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    section = TINY["claims"]["hierarchy/truncation"]
+    cell = Cell.make("hierarchy/truncation", "plain", section["defaults"], 1, "cpu", "float64")
+    prepare(cell, tmp_path / "inputs.npz")
+
+    def singular(*arguments: Any) -> None:
+        raise np.linalg.LinAlgError("the kernel is not positive definite")
+
+    monkeypatch.setattr(type(cell.claim), "measure", singular)
+    with pytest.raises(MeasurementFailed, match="hierarchy/truncation plain torch, width 8: the kernel is not positive"):
+        measure(cell, "torch", 1, 2**30, tmp_path / "inputs.npz", tmp_path / "torch.npz")

@@ -12,6 +12,7 @@ from ntkbench.backends.base import BackendUnavailable
 from ntkbench.records import RecordError
 from ntkbench.stages import session
 from ntkbench.stages.crosscheck import CrosscheckFailed
+from ntkbench.stages.measure import MeasurementFailed
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HOLDER = "import sys, time\nfrom pathlib import Path\nfrom ntkbench.stages.session import lock\nlock(Path(sys.argv[1]))\n"
@@ -40,7 +41,13 @@ def test_a_job_has_the_threads_it_was_given(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    "error", [RecordError("x.npz is empty"), CrosscheckFailed("they differ"), BackendUnavailable("no GPU")]
+    "error",
+    [
+        RecordError("x.npz is empty"),
+        CrosscheckFailed("they differ"),
+        MeasurementFailed("the kernel is not positive definite"),
+        BackendUnavailable("no GPU"),
+    ],
 )
 def test_a_known_error_is_one_line(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -26,9 +26,13 @@ class SomeCase(Case):
 
 
 class SomeClaim(Claim):
-    """Only what `decide` reads."""
+    """What `decide` reads; the rest is empty."""
 
     id = "family/some"
+    title = statement = source = assumptions = limitations = caption = ""
+    reference_ids = figure = ()
+    controls = quantities = growth = {}  # noqa: RUF012
+    case_type = SomeCase
     expectations = (Rate(**text("rate"), exponent=-1.0, margin=0.2),)
 
     def __init__(self, *expectations: Any) -> None:
@@ -144,6 +148,30 @@ def test_broken_assumption_makes_it_invalid() -> None:
     assert (row.verdict, row.reason) == ("invalid", "the loss rose")
 
 
+def test_broken_assumption_of_a_control_makes_what_it_vouches_for_invalid() -> None:
+    claim = SomeClaim(
+        Rate(**text("rate"), exponent=-1.0, margin=0.2), Rate(**text("vouched", control="else"), exponent=-1.0, margin=0.2)
+    )
+    cases = study() | {"other": (case("else"), power(0.0, draw=2))}
+    cases["flat"] = (case("broken", violated="the loss rose"), cases["flat"][1])
+    rows = {row.expectation: row for row in decide(claim, {"torch": cases}, AGREES, RNG)}
+    assert (rows["rate"].verdict, rows["rate"].control) == ("invalid", "broken: contradicted")
+    assert rows["rate"].reason == "flat: the loss rose"
+    assert (rows["vouched"].verdict, rows["vouched"].reason) == ("supported", "")
+    both = study(violated="the step is too long") | {"flat": cases["flat"]}
+    assert one(SomeClaim(), both).reason == "the step is too long; flat: the loss rose"
+
+
+def test_assumptions_of_a_control_are_asked_with_its_own_summaries() -> None:
+    class Asked(SomeClaim):
+        def violations(self, case: SomeCase, summaries: Any) -> list[str]:
+            return [f"{case.control} {summaries[256]['q'].mean():.3g}"]
+
+    cases = study()
+    own, control = (f"{c.control} {summaries[256]['q'].mean():.3g}" for c, summaries in cases.values())
+    assert one(Asked(), cases).reason == f"{own}; flat: {control}"
+
+
 def test_rows_are_every_expectation_on_every_case_it_applies_to_per_backend() -> None:
     claim = SomeClaim(
         Rate(**text("rate"), exponent=-1.0, margin=0.2),
@@ -166,6 +194,26 @@ def test_verdicts_depend_on_the_root_and_on_nothing_else() -> None:
     assert rows[0] == rows[1]
     assert rows[0][0].ci_low != rows[2][0].ci_low
     assert rows[0][0].estimate == rows[2][0].estimate
+
+
+def test_the_generator_is_named_by_claim_expectation_and_case() -> None:
+    names: list[tuple[str, ...]] = []
+
+    def recorded(*name: str) -> np.random.Generator:
+        names.append(name)
+        return RNG(*name)
+
+    claim = SomeClaim(Rate(**text("rate"), exponent=-1.0, margin=0.2), Bound(**text("bound"), exponent=-1.0, margin=0.2))
+    cases = study() | {"other": study()["plain"]}
+    rows = decide(claim, {"torch": cases, "jax": cases}, AGREES, recorded)
+    of_a_backend = [("verdict", "family/some", e, c) for e in ("rate", "bound") for c in ("plain", "flat", "other")]
+    assert sorted(names) == sorted(2 * of_a_backend)
+    # The same numbers in another case are other draws: their intervals differ, though not their estimates.
+    plain, other = (
+        next(r for r in rows if (r.backend, r.expectation, r.case) == ("torch", "rate", c)) for c in ("plain", "other")
+    )
+    assert plain.estimate == other.estimate
+    assert plain.ci_low != other.ci_low
 
 
 def test_kinds_and_what_they_expect() -> None:
@@ -217,6 +265,26 @@ def test_holm_counts_the_statistical_rows_of_one_backend() -> None:
     beside = decide(SomeClaim(*SomeClaim.expectations, *exact), {"torch": with_exact}, AGREES, RNG)
     assert beside[0].p_value == alone.p_value
     assert {r.verdict for r in beside} == {"supported"}
+
+
+def test_holm_counts_for_contradiction_too() -> None:
+    """A row that alone would be contradicted is not, beside enough others; identities and other backends do not count."""
+    lonely = {"plain": (case(), power(-0.6, spread=0.3)), "flat": (case("broken"), power(0.0, draw=1))}
+    alone = one(SomeClaim(), lonely)
+    assert 0.025 / 20 < alone.p_value <= 0.025
+    assert alone.verdict == "contradicted"
+    crowd = {f"case-{k}": (case(), power(-0.8, draw=k)) for k in range(40)}
+    agrees = AGREES | dict.fromkeys(crowd, True)
+    crowded = decide(SomeClaim(), {"torch": lonely | crowd}, agrees, RNG)[0]
+    assert (crowded.estimate, crowded.verdict) == (alone.estimate, "inconclusive")
+    assert "the interval alone would contradict it" in crowded.reason
+    elsewhere = decide(SomeClaim(), {"torch": lonely, "jax": lonely | crowd}, agrees, RNG)[0]
+    assert elsewhere == alone
+    exact = [Identity(**text(f"identity-{k}", "i"), tolerance=1.0) for k in range(40)]
+    broken = {n: (c, {w: s | {"i": np.full(8, 2.0)} for w, s in q.items()}) for n, (c, q) in lonely.items()}
+    beside = decide(SomeClaim(*SomeClaim.expectations, *exact), {"torch": broken}, AGREES, RNG)
+    assert beside[0].p_value == alone.p_value
+    assert {r.verdict for r in beside} == {"contradicted"}
 
 
 def test_large_families_get_enough_resamples_to_be_decided(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from ntkbench.verdicts import bootstrap
 from ntkbench.verdicts.bootstrap import LEVEL, Pivot, resample
@@ -97,6 +98,43 @@ def test_bootstrap_tail_is_the_add_one_rule_of_studentized_resamples() -> None:
     p_bootstrap = (1 + sum(t >= 1.3 for t in pivots)) / 200
     welch = bootstrap.stdtr(_welch(fit.pivot), -1.3)
     assert fit.p_above(x) == pytest.approx(max(p_bootstrap, welch), rel=1e-9)
+
+
+HEAVY = np.array([-0.3, 0.1, 0.4, -0.2, 9.0, 0.2]), np.array([0.5, -0.6, -12.0, 0.3, 0.1])
+"""Few samples with an outlier each: the resamples without it shrink the bootstrap's tail on one side."""
+
+
+@pytest.mark.parametrize("multiplicative", [False, True])
+def test_p_values_are_the_larger_of_the_bootstrap_and_of_student_by_welch(multiplicative: bool) -> None:
+    first, second = HEAVY
+    pivot = Pivot(resample(HEAVY, rng(), 999), np.array([-1.0, 1.0]), np.array([0.0, 1.0]), multiplicative)
+    larger = {"bootstrap": 0, "student": 0}
+    for x in np.linspace(-8, 8, 33):
+        # What the null hypothesis says of the second group: a difference of x from the first, or a factor exp(x).
+        factor = np.exp(-x) if multiplicative else 1.0
+        detrended = second * factor if multiplicative else second - x
+        for p_value, side, alternative in ((pivot.p_above, 1, "greater"), (pivot.p_below, -1, "less")):
+            test = stats.ttest_ind(detrended, first, equal_var=False, alternative=alternative)
+            deviation = pivot.locations.deviation @ [-1.0, factor]
+            error = np.sqrt(pivot.locations.resampled_variance @ [1.0, factor**2])
+            p_bootstrap = (1 + sum(side * deviation >= side * test.statistic * error)) / 1_000
+            assert p_value(x) == pytest.approx(max(test.pvalue, p_bootstrap), rel=1e-9)
+            larger["student" if test.pvalue > p_bootstrap else "bootstrap"] += 1
+    assert min(larger.values()) >= 10
+
+
+@pytest.mark.parametrize("samples", HEAVY)
+def test_p_values_of_one_group_are_never_below_students(samples: np.ndarray) -> None:
+    locations = resample([samples], rng(1), 999)
+    pivot = Pivot(locations, np.ones(1), np.ones(1))
+    below = 0
+    for x in np.linspace(-12, 12, 25):
+        for p_value, side, alternative in ((pivot.p_above, 1, "greater"), (pivot.p_below, -1, "less")):
+            test = stats.ttest_1samp(samples, x, alternative=alternative)
+            assert p_value(x) >= test.pvalue * (1 - 1e-9)
+            extreme = side * locations.deviation[:, 0] >= side * test.statistic * np.sqrt(locations.resampled_variance[:, 0])
+            below += (1 + extreme.sum()) / 1_000 < test.pvalue
+    assert below >= 5
 
 
 def _welch(pivot: Pivot) -> float:

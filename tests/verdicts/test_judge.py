@@ -61,6 +61,20 @@ def test_mean_aggregate_keeps_the_sign_of_a_bias() -> None:
     assert outcome(judge(Rate(**TEXT, exponent=-1.0, margin=0.2), summaries, rng())) == "invalid"
 
 
+@pytest.mark.parametrize("kind", [Rate, Bound])
+def test_aggregate_decides_which_location_of_positive_samples_is_judged(kind: type[Rate] | type[Bound]) -> None:
+    # Log-normal: the mean is exp(s^2 / 2) times the geometric mean, so that scatter which grows with the width flattens it.
+    draw = np.random.default_rng(4)
+    scatter = {64: 0.1, 128: 0.6, 256: 1.0}
+    summaries = {w: {"q": w**-1.0 * np.exp(s * draw.standard_normal(4_000))} for w, s in scatter.items()}
+    flatter = 0.5 * (1.0 - 0.1**2) / np.log(4)
+    geometric = judge(kind(**TEXT, exponent=-1.0, margin=0.15), summaries, rng(), resamples=199)
+    mean = judge(kind(**TEXT, exponent=-1.0, margin=0.15, aggregate="mean"), summaries, rng(), resamples=199)
+    assert geometric.estimate == pytest.approx(-1.0, abs=0.05)
+    assert mean.estimate == pytest.approx(-1.0 + flatter, abs=0.1)
+    assert (outcome(geometric), outcome(mean)) == ("supported", "contradicted")
+
+
 def test_unresolved_bias_is_inconclusive_and_says_why() -> None:
     summaries = {w: {"q": np.array([1.0, -1.2, 0.1]) * (1 if w < 128 else -1)} for w in WIDTHS}
     judgement = judge(Rate(**TEXT, exponent=-1.0, margin=0.2, aggregate="mean"), summaries, rng())

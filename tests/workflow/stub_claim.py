@@ -19,6 +19,8 @@ from ntkbench.verdicts.expectations import Rate
 class StubCase(Case):
     """Adds how long a width takes, and a number that each seed's observable is multiplied by."""
 
+    adjustable: ClassVar = Case.adjustable | {"seconds", "scale"}
+
     seconds: float = 0.0
     scale: float = 1.0
     control: Literal["flat"] | None = None

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import re
+import subprocess
 
 import pytest
 
@@ -116,3 +118,32 @@ def test_the_html_report_holds_the_results(finished: Checkout) -> None:
     report = (finished.root / "report.html").read_text(encoding="utf-8")
     for name in ("verdicts.csv", "crosscheck.csv", "convergence-stub.svg", "main.pdf"):
         assert name in report, name
+    (categories,) = re.findall(r"var categories = (.*?)\s*;\n", report)
+    assert {(name, *inner) for name, inner in json.loads(categories).items()} == {
+        (name, "Study tiny") for name in ("Verdicts", "Cross-check", "Figures", "Paper")
+    }
+    assert '"labels": {"claim": "A number falls"}' in report
+
+
+def test_a_run_gives_the_paper_back_to_its_study(finished: Checkout) -> None:
+    """As `make report` does, after another study has taken the paper's folder."""
+
+    def of() -> str:
+        return json.loads((finished.root / "paper/generated/study.json").read_text())["study"]
+
+    finished.write_study({**STUDY, "study": "other"})
+    finished.run(options="study=other")
+    assert of() == "other"
+    command = [*finished.command(), "summary=False"]
+    done = subprocess.run(command, cwd=finished.root, env=finished.environment(), capture_output=True, text=True, check=True)
+    assert of() == "tiny"
+    assert "verdicts:" not in done.stdout
+    assert finished.planned() == set()
+    assert "2 verdicts: 2 supported" in finished.run("--force", "paper")
+
+
+def test_a_summary_that_is_no_truth_value_is_refused(fresh: Checkout) -> None:
+    command = [*fresh.command("--dry-run"), "summary=false"]
+    done = subprocess.run(command, cwd=fresh.root, env=fresh.environment(), capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "--config summary=false: write summary=True or summary=False" in done.stdout + done.stderr

@@ -25,8 +25,20 @@ rule collect:
         measurements=[path for pattern in per_backend(rules.measure.output[0]) for path in everywhere(pattern)],
         code=code("collect"),
     output:
-        verdicts=report(f"{RESULTS}/verdicts.csv", category="Verdicts", caption="../report/verdicts.rst"),
-        crosscheck=report(f"{RESULTS}/crosscheck.csv", category="Cross-check", caption="../report/crosscheck.rst"),
+        verdicts=report(
+            f"{RESULTS}/verdicts.csv",
+            category="Verdicts",
+            subcategory=STUDY_TITLE,
+            labels={"table": "Every expectation, case and backend"},
+            caption="../report/verdicts.rst",
+        ),
+        crosscheck=report(
+            f"{RESULTS}/crosscheck.csv",
+            category="Cross-check",
+            subcategory=STUDY_TITLE,
+            labels={"table": "torch against jax, every observable"},
+            caption="../report/crosscheck.rst",
+        ),
         environment=f"{RESULTS}/environment.json",
     params:
         study=STUDY.name,

@@ -9,6 +9,8 @@ wildcard_constraints:
     backend="|".join(STUDY.backends),
 
 
+# Heads the results of each category of the report.
+STUDY_TITLE = f"Study {STUDY.name}"
 ON_GPU = STUDY.device == "cuda" or (STUDY.device == "auto" and studies.gpu_present())
 
 

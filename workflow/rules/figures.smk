@@ -13,7 +13,13 @@ rule figure:
         verdicts=f"{RESULTS}/judgements/{{family}}/{{name}}.csv",
         code=lambda wildcards: code("figures", "claim")({"claim": claim_of(wildcards)}),
     output:
-        svg=report("paper/figures/{family}-{name}.svg", category="Figures", caption="../report/figure.rst"),
+        svg=report(
+            "paper/figures/{family}-{name}.svg",
+            category="Figures",
+            subcategory=STUDY_TITLE,
+            labels=lambda wildcards: {"claim": claims.get(claim_of(wildcards)).title},
+            caption="../report/figure.rst",
+        ),
         png="paper/figures/{family}-{name}.png",
     params:
         claim=claim_of,

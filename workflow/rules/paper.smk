@@ -7,7 +7,13 @@ rule paper:
         source=sorted(str(file) for ending in ("typ", "bib") for file in Path("paper").rglob(f"*.{ending}")),
         code=sorted({path for claim in STUDY.cases for path in code("paper", "claim")({"claim": claim})}),
     output:
-        pdf=report("paper/main.pdf", category="Paper", caption="../report/paper.rst"),
+        pdf=report(
+            "paper/main.pdf",
+            category="Paper",
+            subcategory=STUDY_TITLE,
+            labels={"document": "The paper, as PDF"},
+            caption="../report/paper.rst",
+        ),
         numbers=[f"paper/generated/{name}.json" for name in ("study", "claims", "example")],
     params:
         cells=[STUDY.cell(claim, case) for claim, cases in STUDY.cases.items() for case in cases],

@@ -14,9 +14,6 @@ from ntkbench.backends.base import (
     BackendUnavailable,
     Progress,
     Trajectory,
-    check_hierarchy,
-    check_inputs,
-    check_parameters,
 )
 from ntkbench.backends.jax import hierarchy, linear_algebra, network, ntk, runtime, training
 from ntkbench.backends.jax.blocks import CACHE_BYTES, Block, Stretches, blocks
@@ -76,9 +73,8 @@ class JaxBackend(Backend):
 
     def forward(self, net: FullyConnected, theta: Parameters, x: np.ndarray) -> np.ndarray:
         """In blocks of seeds, and of rows where one seed does not fit the budget."""
-        x = np.asarray(x)
-        seeds = check_parameters(net, theta)
-        check_inputs(net, seeds, x)
+        seeds = checks.parameters(net, theta)
+        x = checks.inputs(net, seeds, x)
         found = np.empty((seeds, x.shape[-2], net.output_dim), self.dtype)
         for block in self._blocks(seeds, ntk.bytes_per_seed(net, x.shape[-2], 0, self.dtype.itemsize)):
             self._keep(found, block, self._outputs(net, self._parameters(theta, block), block.cut_seeds(x)))
@@ -86,13 +82,9 @@ class JaxBackend(Backend):
 
     def ntk(self, net: FullyConnected, theta: Parameters, x1: np.ndarray, x2: np.ndarray | None = None) -> np.ndarray:
         """In blocks of seeds, and in tiles where one seed does not fit the budget."""
-        x1 = np.asarray(x1)
-        seeds = check_parameters(net, theta)
-        check_inputs(net, seeds, x1, "x1")
-        if x2 is not None:
-            x2 = np.asarray(x2)
-            check_inputs(net, seeds, x2, "x2")
         checks.one_output(net)
+        seeds = checks.parameters(net, theta)
+        x1, x2 = checks.inputs(net, seeds, x1, "x1"), None if x2 is None else checks.inputs(net, seeds, x2, "x2")
         columns = x1.shape[-2] if x2 is None else x2.shape[-2]
         found = np.empty((seeds, x1.shape[-2], columns), self.dtype)
         for block in self._blocks(seeds, ntk.bytes_per_seed(net, x1.shape[-2], columns, self.dtype.itemsize)):
@@ -102,12 +94,11 @@ class JaxBackend(Backend):
 
     def hierarchy(self, net: FullyConnected, theta: Parameters, x: np.ndarray, order: int) -> dict[int, np.ndarray]:
         """In blocks of seeds; ValueError also if the temporaries of one seed exceed `memory_bytes`."""
-        check_hierarchy(net, order)
+        checks.hierarchy(net, order)
+        seeds = checks.parameters(net, theta)
+        x = checks.inputs(net, seeds, x)
         if order == 2:
             return {2: self.ntk(net, theta, x)}
-        x = np.asarray(x)
-        seeds = check_parameters(net, theta)
-        check_inputs(net, seeds, x)
         n = x.shape[-2]
         needed = hierarchy.bytes_per_seed(net, n, order, self.dtype.itemsize)
         checks.one_seed_fits(f"K{order} of {n} points at width {net.width}", needed, self.memory_bytes)
@@ -133,11 +124,9 @@ class JaxBackend(Backend):
         progress: Progress | None = None,
     ) -> Trajectory:
         """In blocks of seeds, each trained to the end before the next begins."""
-        x, y = np.asarray(x), np.asarray(y)
-        x_test = None if x_test is None else np.asarray(x_test)
-        seeds = check_parameters(net, theta)
-        check_inputs(net, seeds, x)
-        checks.training(net, seeds, x, y, observe, x_test)
+        seeds = checks.parameters(net, theta)
+        x = checks.inputs(net, seeds, x)
+        y, x_test = checks.training(net, seeds, x, y, observe, x_test)
         method, counts = tableau(integrator), steps_between(times, step)
         n = x.shape[-2]
         shapes = {"f": (n, net.output_dim), "K2": (n, n), "movement": (net.depth + 1,)}
@@ -190,8 +179,8 @@ class JaxBackend(Backend):
         integrator: str,
     ) -> Trajectory:
         """In blocks of seeds."""
-        f0, y = np.asarray(f0), np.asarray(y)
-        order = checks.truncated_hierarchy(kernels, f0, y)
+        kernels, f0, y = checks.truncated_hierarchy(kernels, f0, y)
+        order = max(kernels)
         method, counts = tableau(integrator), steps_between(times, step)
         seeds, n = f0.shape
         f = np.empty((seeds, len(counts), n, 1), self.dtype)
@@ -210,14 +199,14 @@ class JaxBackend(Backend):
         self, net: FullyConnected, x1: np.ndarray, x2: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """In blocks of rows, see `ntkbench.limits.kernels`."""
-        points = [self._put(x) for x in (x1, x2) if x is not None]
+        given = {name: x for name, x in (("x1", x1), ("x2", x2)) if x is not None}
+        points = [self._put(checks.shared_inputs(net, x, name)) for name, x in given.items()]
         nngp, tangent = limiting_kernels(net, *points, memory_bytes=self.memory_bytes)
         return self._get(nngp).copy(), self._get(tangent).copy()
 
     def solve(self, kernel: np.ndarray, rhs: np.ndarray, ridge: float = 0.0) -> np.ndarray:
         """In blocks of the batch."""
-        kernel, rhs = np.asarray(kernel), np.asarray(rhs)
-        checks.linear_system(kernel, rhs, ridge)
+        kernel, rhs = checks.linear_system(kernel, rhs, ridge)
         batch, sides = (kernel, rhs) if kernel.ndim == 3 else (kernel[None], rhs[None])
         found = np.empty(sides.shape, self.dtype)
         for block in self._blocks(len(batch), 4 * self.dtype.itemsize * (batch[0].size + sides[0].size)):
@@ -232,8 +221,7 @@ class JaxBackend(Backend):
         self, kernel: np.ndarray, residual0: np.ndarray, *, step: float, counts: Sequence[int], kernel_test: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """In blocks of the batch."""
-        kernel, residual0, kernel_test = np.asarray(kernel), np.asarray(residual0), np.asarray(kernel_test)
-        checks.kernel_descent(kernel, residual0, step, counts, kernel_test)
+        kernel, residual0, kernel_test = checks.kernel_descent(kernel, residual0, step, counts, kernel_test)
         batch, n, out = residual0.shape
         rows = kernel_test.shape[1]
         train, test = (np.empty((batch, len(counts), k, out), self.dtype) for k in (n, rows))

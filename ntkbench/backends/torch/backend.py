@@ -14,9 +14,6 @@ from ntkbench.backends.base import (
     BackendUnavailable,
     Progress,
     Trajectory,
-    check_hierarchy,
-    check_inputs,
-    check_parameters,
 )
 from ntkbench.backends.torch import hierarchy, linear_algebra, ntk, training
 from ntkbench.backends.torch.network import Tensor, Tensors, floats_per_point, outputs
@@ -73,9 +70,8 @@ class TorchBackend(Backend):
     @torch.inference_mode()
     def forward(self, net: FullyConnected, theta: Parameters, x: np.ndarray) -> np.ndarray:
         """In blocks of seeds, and of rows where one seed does not fit the budget."""
-        x = np.asarray(x)
-        seeds = check_parameters(net, theta)
-        check_inputs(net, seeds, x)
+        seeds = checks.parameters(net, theta)
+        x = checks.inputs(net, seeds, x)
         per_seed = self.dtype.itemsize * (net.parameter_count + x.shape[-2] * floats_per_point(net, arrays=2))
         blocks = [
             self._outputs(net, self._parameters(theta, block), self._points(net, x, seeds, block))
@@ -86,13 +82,9 @@ class TorchBackend(Backend):
     @torch.inference_mode()
     def ntk(self, net: FullyConnected, theta: Parameters, x1: np.ndarray, x2: np.ndarray | None = None) -> np.ndarray:
         """In blocks of seeds, and in tiles where one seed does not fit the budget."""
-        x1 = np.asarray(x1)
-        seeds = check_parameters(net, theta)
-        check_inputs(net, seeds, x1, "x1")
-        if x2 is not None:
-            x2 = np.asarray(x2)
-            check_inputs(net, seeds, x2, "x2")
         checks.one_output(net)
+        seeds = checks.parameters(net, theta)
+        x1, x2 = checks.inputs(net, seeds, x1, "x1"), None if x2 is None else checks.inputs(net, seeds, x2, "x2")
         rows1, rows2 = x1.shape[-2], x1.shape[-2] if x2 is None else x2.shape[-2]
         per_seed = ntk.bytes_per_seed(net, rows1, rows2, self.dtype.itemsize)
         found = []
@@ -105,10 +97,9 @@ class TorchBackend(Backend):
     @torch.inference_mode()
     def hierarchy(self, net: FullyConnected, theta: Parameters, x: np.ndarray, order: int) -> dict[int, np.ndarray]:
         """In blocks of seeds; ValueError also if the temporaries of one seed exceed `memory_bytes`."""
-        x = np.asarray(x)
-        seeds = check_parameters(net, theta)
-        check_inputs(net, seeds, x)
-        check_hierarchy(net, order)
+        checks.hierarchy(net, order)
+        seeds = checks.parameters(net, theta)
+        x = checks.inputs(net, seeds, x)
         per_seed = hierarchy.bytes_per_seed(net, x.shape[-2], order, self.dtype.itemsize)
         checks.one_seed_fits(f"K{order} of {x.shape[-2]} points at width {net.width}", per_seed, self.memory_bytes)
         found: dict[int, list[np.ndarray]] = {r: [] for r in range(2, order + 1)}
@@ -134,10 +125,9 @@ class TorchBackend(Backend):
         progress: Progress | None = None,
     ) -> Trajectory:
         """In blocks of seeds, each trained to the end before the next; `progress` counts the steps of all blocks."""
-        x, y, x_test = np.asarray(x), np.asarray(y), None if x_test is None else np.asarray(x_test)
-        seeds = check_parameters(net, theta)
-        check_inputs(net, seeds, x)
-        checks.training(net, seeds, x, y, observe, x_test)
+        seeds = checks.parameters(net, theta)
+        x = checks.inputs(net, seeds, x)
+        y, x_test = checks.training(net, seeds, x, y, observe, x_test)
         counts, method = steps_between(times, step), tableau(integrator)
         blocks = list(self.seed_blocks(seeds, self._training_bytes(net, x, x_test, integrator, observe)))
         steps = sum(counts)
@@ -172,10 +162,9 @@ class TorchBackend(Backend):
         step: float,
         integrator: str,
     ) -> Trajectory:
-        """By `ntkbench.hierarchy` on torch tensors, in blocks of seeds; ValueError also for entries that are not finite."""
-        f0, y = np.asarray(f0), np.asarray(y)
-        kernels = {r: np.asarray(kernel) for r, kernel in kernels.items()}
-        order = checks.truncated_hierarchy(kernels, f0, y)
+        """By `ntkbench.hierarchy` on torch tensors, in blocks of seeds."""
+        kernels, f0, y = checks.truncated_hierarchy(kernels, f0, y)
+        order = max(kernels)
         counts, method = steps_between(times, step), tableau(integrator)
         seeds, n = f0.shape
         # Besides its value every array of the state has a slope per stage, a stage point and the terms of two sums.
@@ -193,15 +182,15 @@ class TorchBackend(Backend):
         self, net: FullyConnected, x1: np.ndarray, x2: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """By `ntkbench.limits` on torch tensors."""
-        points1, points2 = self._tensor(np.asarray(x1)), None if x2 is None else self._tensor(np.asarray(x2))
-        nngp, tangent = limits.kernels(net, points1, points2, memory_bytes=self.memory_bytes)
+        given = {name: x for name, x in (("x1", x1), ("x2", x2)) if x is not None}
+        points = [self._tensor(checks.shared_inputs(net, x, name)) for name, x in given.items()]
+        nngp, tangent = limits.kernels(net, *points, memory_bytes=self.memory_bytes)
         return np.asarray(nngp.cpu()), np.asarray(tangent.cpu())
 
     @torch.inference_mode()
     def solve(self, kernel: np.ndarray, rhs: np.ndarray, ridge: float = 0.0) -> np.ndarray:
         """In blocks of matrices; reads the lower triangle."""
-        kernel, rhs = np.asarray(kernel), np.asarray(rhs)
-        checks.linear_system(kernel, rhs, ridge)
+        kernel, rhs = checks.linear_system(kernel, rhs, ridge)
         kernels, sides = (array.reshape(-1, *array.shape[-2:]) for array in (kernel, rhs))
         per_matrix = self.dtype.itemsize * (3 * kernels[0].size + 2 * sides[0].size)
         blocks = self.seed_blocks(len(kernels), per_matrix)
@@ -212,9 +201,8 @@ class TorchBackend(Backend):
     def kernel_descent(
         self, kernel: np.ndarray, residual0: np.ndarray, *, step: float, counts: Sequence[int], kernel_test: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """In blocks of matrices; ValueError for shapes or counts that do not fit and entries that are not finite."""
-        kernel, residual0, kernel_test = np.asarray(kernel), np.asarray(residual0), np.asarray(kernel_test)
-        checks.kernel_descent(kernel, residual0, step, counts, kernel_test)
+        """In blocks of matrices."""
+        kernel, residual0, kernel_test = checks.kernel_descent(kernel, residual0, step, counts, kernel_test)
         movements = len(counts) * residual0.shape[2] * (3 * kernel.shape[1] + 2 * kernel_test.shape[1])
         per_matrix = self.dtype.itemsize * (4 * kernel[0].size + kernel_test[0].size + movements)
         found = []
@@ -243,7 +231,7 @@ class TorchBackend(Backend):
         per_row = seeds * self.dtype.itemsize * floats_per_point(net, arrays=2)
         rows = max(1, (self.memory_bytes - seeds * self.dtype.itemsize * net.parameter_count) // per_row)
         parts = [outputs(net, theta, x[:, i : i + rows]).cpu().numpy() for i in range(0, x.shape[1], rows)]
-        return np.concatenate(parts, axis=1) if parts else np.empty((seeds, 0, net.output_dim))
+        return np.concatenate(parts, axis=1)
 
     def _kernel(self, net: FullyConnected, theta: Tensors, x1: Tensor, x2: Tensor | None = None) -> np.ndarray:
         """The NTK of a block of seeds, in tiles where it does not fit the budget at once."""

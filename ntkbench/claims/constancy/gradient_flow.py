@@ -15,12 +15,22 @@ from ntkbench.verdicts.expectations import Bound, Rate
 TRAINED = 0.5
 """Largest final over initial loss (geometric mean over seeds) at which a network counts as trained."""
 
+RESOLVED = 1.0
+"""Largest product of the step and the fastest rate of the flow, at which rk4 errs by 2% of that mode in one step."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GradientFlowCase(TrainingCase):
-    """Narrows the control."""
+    """Narrows the control; gradient descent (`euler`) is no gradient flow and is refused."""
+
+    one_output: ClassVar = True
 
     control: Literal["mean_field"] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.integrator == "euler":
+            raise ValueError("integrator 'euler' is gradient descent, the claim is about gradient flow: choose rk4 or dop853")
 
 
 class GradientFlow(Claim):
@@ -32,11 +42,12 @@ class GradientFlow(Claim):
         "Under gradient flow to a fixed time the NTK of a network of width m drifts by a relative amount that falls as 1/m for "
         "smooth activations and as m^(-1/2) for ReLU on the training points; the older bound m^(-1/2) holds for all."
     )
-    source: ClassVar = "jacot2018neural, Theorem 2; huang2020dynamics, Corollary 2.4"
+    source: ClassVar = "jacot2018neural, Theorem 2; huang2020dynamics, Corollary 2.4; lee2019wide, Theorem 2.1"
     reference_ids: ClassVar = ("JG-3", "HY-4", "LX-3")
     assumptions: ClassVar = (
         "NTK parametrization, square loss, full-batch gradient flow, fixed time and number of points. Smoothness of the "
-        "activation is assumed by the theorems; ReLU lies outside them. Checked: the loss has at least halved by the end."
+        "activation is assumed by the theorems; ReLU lies outside them. Checked: the loss has at least halved by the end, and "
+        f"the step resolves the fastest mode (step times the largest eigenvalue of K2 / n is at most {RESOLVED:g})."
     )
     controls: ClassVar = {
         "mean_field": (
@@ -49,12 +60,13 @@ class GradientFlow(Claim):
         "drift_offdiagonal": "the same over pairs of different points only",
         "drift_path": "drift at each recorded time",
         "loss_ratio": "training loss at the last recorded time over the initial loss",
+        "step_rate": "integrator's step times the fastest rate of the flow at t = 0, the largest eigenvalue of K2(0) / n",
     }
     expectations: ClassVar = (
         Rate(
             name="smooth_rate",
             statement="For smooth activations the drift of the NTK falls as 1/m.",
-            source="huang2020dynamics, Corollary 2.4",
+            source="huang2020dynamics, Corollary 2.4 (its bound, read as sharp)",
             quantity="drift",
             control="mean_field",
             where={"activation": SMOOTH_ACTIVATIONS},
@@ -74,7 +86,7 @@ class GradientFlow(Claim):
         Bound(
             name="older_bound",
             statement="The drift of the NTK falls at least as fast as m^(-1/2).",
-            source="lee2019wide, Theorem 2.1",
+            source="lee2019wide, Theorem 2.1 (it assumes a Lipschitz derivative: ReLU goes beyond it)",
             quantity="drift",
             control="mean_field",
             exponent=-0.5,
@@ -99,7 +111,7 @@ class GradientFlow(Claim):
             title="ReLU, between different points",
             kind="rate",
             quantities=("drift_offdiagonal",),
-            ylabel=r"off-diagonal $\|K_2(t) - K_2(0)\|_F\,/\,\|K_2(0)\|_F$",
+            ylabel=r"$\|K_2(t) - K_2(0)\|_F\,/\,\|K_2(0)\|_F$",
             where={"activation": ("relu",)},
             slope=-0.5,
         ),
@@ -107,7 +119,7 @@ class GradientFlow(Claim):
     caption: ClassVar = (
         "Relative drift of the NTK on the training points after gradient flow to a fixed time. Left: smooth activations; the "
         "line halves the drift per doubling of the width. Right: ReLU, between different training points; the line loses the "
-        "square root of two per doubling. In the mean-field parametrization (grey) the kernel moves at every width."
+        "square root of two per doubling. Grey: the negative controls, in the mean-field parametrization."
     )
     case_type: ClassVar = GradientFlowCase
     growth: ClassVar = {"K2": 1e2, "f": 1e2}
@@ -134,6 +146,7 @@ class GradientFlow(Claim):
             "drift_offdiagonal": offdiagonal[:, -1],
             "drift_path": path,
             "loss_ratio": arrays["loss"][:, -1] / arrays["loss"][:, 0],
+            "step_rate": case.step * np.linalg.eigvalsh(kernels[:, 0])[:, -1] / case.train_size,
         }
 
     def times(self, case: GradientFlowCase) -> tuple[float, ...]:
@@ -145,6 +158,11 @@ class GradientFlow(Claim):
             ratio = float(np.exp(np.log(summary["loss_ratio"]).mean()))
             if not ratio <= TRAINED:
                 problems.append(f"at width {width} the loss fell to {ratio:.3g} of its initial value only, not to {TRAINED}")
+            fastest = float(summary["step_rate"].max())
+            if not fastest <= RESOLVED:
+                problems.append(
+                    f"at width {width} step times the fastest rate is {fastest:.3g}, above {RESOLVED}: take a smaller step"
+                )
         return problems
 
 

@@ -28,6 +28,8 @@ class InitializationCase(Case):
         seeds_per_width: seeds at width m are max(seeds, seeds_per_width * m).
     """
 
+    adjustable: ClassVar = Case.adjustable | {"seeds_per_width"}
+
     statistic: Literal["fluctuation", "bias"] = "fluctuation"
     seeds_per_width: int = 0
     control: Literal["correlated_weights"] | None = None
@@ -124,8 +126,8 @@ class Initialization(Claim):
     )
     caption: ClassVar = (
         "Left: deviation of a single network's kernel from the limiting kernel, by activation, depth and data set; the line "
-        "falls as the square root of the width. Right: deviation of the mean over thousands of networks; the line falls twice "
-        "as fast in the exponent. Networks with correlated initial weights (grey) do not converge."
+        "falls as the square root of the width. Right: deviation of the mean over many networks; the line falls twice "
+        "as fast in the exponent. Grey: the negative control, networks with correlated initial weights."
     )
     case_type: ClassVar = InitializationCase
     growth: ClassVar = {"direction": 1e4}

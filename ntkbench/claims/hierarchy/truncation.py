@@ -9,7 +9,6 @@ import numpy as np
 from ntkbench import data
 from ntkbench.backends.base import Backend, Flow
 from ntkbench.claims.base import Arrays, Claim, Panel, TrainingCase
-from ntkbench.integrators import tableau
 from ntkbench.networks import SMOOTH_ACTIVATIONS
 from ntkbench.seeding import rng
 from ntkbench.verdicts.expectations import Bound, Paired, Rate
@@ -17,12 +16,15 @@ from ntkbench.verdicts.expectations import Bound, Paired, Rate
 ORDERS = (2, 3, 4)
 TOP = max(ORDERS)
 DISCRETIZATION = 0.05
-"""Largest error of the time step that is allowed, as a fraction of the truncation error (geometric mean over seeds)."""
+SHARE_OF_SEEDS = 0.9
+"""For this share of the seeds the change under a doubled step is at most that fraction of the truncation error."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TruncationCase(TrainingCase):
     """Narrows the control; every recorded time must be an even number of steps, for the run at twice the step."""
+
+    one_output: ClassVar = True
 
     control: Literal["shuffled_top", "mean_field"] | None = None
 
@@ -48,12 +50,13 @@ class Truncation(Claim):
         "network under gradient flow at a fixed time up to an error that falls as m^(-floor(p/2)) with the width m; the "
         "printed bound m^(-p/2), stated for even p, holds."
     )
-    source: ClassVar = "huang2020dynamics, Theorem 2.6"
+    source: ClassVar = "huang2020dynamics, Theorem 2.6; dyer2020asymptotics"
     reference_ids: ClassVar = ("HY-6",)
     assumptions: ClassVar = (
-        "Smooth activation, NTK parametrization without biases, all layers trained by gradient flow on the square loss, fixed "
-        "time and number of points. Checked: the error of the time step is below "
-        f"{DISCRETIZATION:.0%} of the smallest truncation error."
+        "Smooth activation, NTK parametrization (the theorem's networks have no biases), all layers trained by gradient flow "
+        "on the square loss, fixed time and number of points. Checked: doubling the time step changes f - f_4 by less than "
+        f"{DISCRETIZATION:.0%} of the smallest truncation error for {SHARE_OF_SEEDS:.0%} of the seeds, which bounds the error "
+        "of the step and excludes that the difference is rounding."
     )
     controls: ClassVar = {
         "shuffled_top": (
@@ -66,13 +69,13 @@ class Truncation(Claim):
         **{f"error_p{p}": f"rms over training points of f - f_p at the last recorded time, order {p}" for p in ORDERS},
         **{f"error_p{p}_path": f"the same at each recorded time, order {p}" for p in ORDERS},
         "gain_p3_early": "log of error_p2 over error_p3 at the first recorded time",
-        "step_error": "estimated error of the time step in f - f_4, rms, at the last recorded time",
+        "step_change": "change of f - f_4 when the time step is doubled, rms over training points, at the last recorded time",
     }
     expectations: ClassVar = (
         Rate(
             name="error_p2",
             statement="The frozen NTK (p = 2) errs by 1/m.",
-            source="huang2020dynamics, Theorem 2.6",
+            source="huang2020dynamics, Theorem 2.6 (its bound, read as sharp: power counting)",
             quantity="error_p2",
             control="mean_field",
             exponent=-1.0,
@@ -91,7 +94,7 @@ class Truncation(Claim):
         Rate(
             name="error_p4",
             statement="Order p = 4 errs by 1/m^2.",
-            source="huang2020dynamics, Theorem 2.6",
+            source="huang2020dynamics, Theorem 2.6 (its bound, read as sharp: power counting)",
             quantity="error_p4",
             control="shuffled_top",
             exponent=-2.0,
@@ -127,7 +130,7 @@ class Truncation(Claim):
         ),
         Paired(
             name="gain_p3_early",
-            statement="At a small time order p = 3 errs less than p = 2 from a plain initialization.",
+            statement="At the first recorded time order p = 3 errs less than p = 2 from a plain initialization.",
             source="huang2020dynamics, Theorem 2.6 (powers of t)",
             quantity="gain_p3_early",
             control="shuffled_top",
@@ -142,8 +145,7 @@ class Truncation(Claim):
         "fixed time. Exponents are tested, never the theorem's constants or logarithms. With antisymmetric initialization K3 "
         "vanishes at t = 0, so that p = 3 and p = 2 are one and the same there and p = 3 is judged from a plain one only. For "
         "tanh on nearly orthogonal points the coefficient of m^-2 at p = 4 is small against the scatter of order m^(-5/2) that "
-        "goes with it, so that these widths lie before the asymptote. The recorded times were moved once, from t = 2 to t = 4, "
-        "since at t = 2 order 4 erred by a few thousand roundings only at the largest widths."
+        "goes with it, so that these widths lie before the asymptote."
     )
     figure: ClassVar = (
         Panel(
@@ -163,7 +165,8 @@ class Truncation(Claim):
     )
     caption: ClassVar = (
         "Error of the outputs predicted by the truncated hierarchy at a fixed time against width. The lines come in pairs: 1/m "
-        "for p = 2 and p = 3, 1/m^2 for p = 4. Where the top tensor is shuffled (grey), orders 3 and 4 lose what they gain."
+        "for p = 2 and p = 3, 1/m^2 for p = 4. Grey: the negative controls, in the mean-field parametrization (p = 2 and 3) or "
+        "with a shuffled top tensor (p = 4)."
     )
     case_type: ClassVar = TruncationCase
     growth: ClassVar = (
@@ -203,9 +206,8 @@ class Truncation(Claim):
         summary |= {f"error_p{p}_path": path for p, path in paths.items()}
         with np.errstate(divide="ignore", invalid="ignore"):
             summary["gain_p3_early"] = np.log(paths[2][:, 0] / paths[3][:, 0])
-        # Richardson: a method of order q at twice the step errs 2^q times as much.
         change = arrays["f_coarse"] - arrays[f"f_p{TOP}_coarse"] - arrays[f"error_p{TOP}"]
-        summary["step_error"] = _rms(change)[:, -1] / (2 ** tableau(case.integrator).order - 1)
+        summary["step_change"] = _rms(change)[:, -1]
         return summary
 
     def times(self, case: TruncationCase) -> tuple[float, ...]:
@@ -215,10 +217,12 @@ class Truncation(Claim):
         problems = []
         for width, summary in summaries.items():
             smallest = np.minimum.reduce([summary[f"error_p{p}"] for p in ORDERS])
-            ratio = float(np.median(summary["step_error"] / smallest))
+            with np.errstate(divide="ignore", invalid="ignore"):
+                ratio = float(np.quantile(summary["step_change"] / smallest, SHARE_OF_SEEDS))
             if not ratio <= DISCRETIZATION:
                 problems.append(
-                    f"at width {width} the time step's error is {ratio:.2g} of the truncation error: take a smaller step"
+                    f"at width {width} doubling the time step changes f - f_{TOP} by {ratio:.2g} of the truncation error: take "
+                    "a smaller step, or, where that is rounding, a longer time or smaller widths"
                 )
         return problems
 

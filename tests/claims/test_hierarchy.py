@@ -1,0 +1,73 @@
+"""The truncated hierarchy: planted errors give the quantities, and the measurement runs what it says."""
+
+import numpy as np
+
+from ntkbench.backends import Backend
+from ntkbench.claims import get
+from tests.claims.tiny import HIERARCHY, case_of
+
+CLAIM = get(HIERARCHY)
+
+
+def test_errors_are_those_of_the_last_time() -> None:
+    case = case_of(HIERARCHY)
+    arrays = {f"error_p{p}": np.stack([np.full((2, 3), 10.0**-p), np.full((2, 3), 10.0 ** (1 - p))], axis=1) for p in (2, 3, 4)}
+    changes = np.array([5e-6, 15e-6])[:, None]  # along time
+    coarse = {"f_coarse": arrays["error_p4"] + changes, "f_p4_coarse": np.zeros((2, 2, 3))}
+    summary = CLAIM.summarize(case, arrays | coarse, 8)
+    np.testing.assert_allclose(summary["step_change"], [15e-6, 15e-6])
+    np.testing.assert_allclose(summary["error_p3"], [1e-2, 1e-2])
+    np.testing.assert_allclose(summary["error_p3_path"], [[1e-3, 1e-2]] * 2)
+    np.testing.assert_allclose(summary["gain_p3_early"], np.log([10.0, 10.0]))
+    assert CLAIM.violations(case, {8: summary}) == []
+
+
+def test_a_step_that_changes_the_smallest_error_in_more_than_a_tenth_of_the_seeds_is_a_violation() -> None:
+    errors = {"error_p2": np.full(30, 1e-1), "error_p3": np.full(30, 1e-3), "error_p4": np.full(30, 1e-2)}
+    change = np.full(30, 1e-5)
+    for share, found in ((2, False), (4, True), (30, True)):
+        worse = np.where(np.arange(30) < share, 1e-4, change)
+        summaries = {4: errors | {"step_change": change}, 8: errors | {"step_change": worse}}
+        problems = CLAIM.violations(case_of(HIERARCHY), summaries)
+        assert len(problems) == found
+        assert all("at width 8 doubling the time step changes f - f_4" in problem for problem in problems)
+    undefined = errors | {"step_change": np.full(30, np.nan)}
+    assert CLAIM.violations(case_of(HIERARCHY), {8: undefined})
+
+
+def test_the_change_is_that_of_a_run_at_twice_the_step(backend: Backend) -> None:
+    cases = [case_of(HIERARCHY, step=step, times=(1.0, 2.0)) for step in (0.25, 0.5)]
+    fine, coarse = (CLAIM.measure(backend, case, CLAIM.prepare(case, 3), 16, 3) for case in cases)
+    change = (coarse["error_p4"] - fine["error_p4"])[:, -1]
+    expected = np.sqrt((change**2).mean(axis=-1))
+    np.testing.assert_allclose(CLAIM.summarize(cases[0], fine, 16)["step_change"], expected, rtol=1e-6)
+
+
+def test_higher_orders_err_less_and_a_shuffled_top_loses_it(backend: Backend) -> None:
+    medians, gains = {}, {}
+    for control in (None, "shuffled_top"):
+        case = case_of(HIERARCHY, control=control, seeds=8)
+        summary = CLAIM.summarize(case, CLAIM.measure(backend, case, CLAIM.prepare(case, 3), 128, 3), 128)
+        medians[control] = {p: np.median(summary[f"error_p{p}"]) for p in (2, 3, 4)}
+        gains[control] = np.median(summary["gain_p3_early"])
+    assert medians[None][4] < 0.1 * medians[None][2]
+    assert medians["shuffled_top"][2] == medians[None][2]
+    for p in (3, 4):
+        assert medians["shuffled_top"][p] > 3 * medians[None][p]
+    assert gains[None] > 1
+    assert gains["shuffled_top"] < 0
+
+
+def median(backend: Backend, quantity: str, width: int, control: str | None) -> float:
+    case = case_of(HIERARCHY, seeds=8, control=control, antisymmetric=True)
+    summary = CLAIM.summarize(case, CLAIM.measure(backend, case, CLAIM.prepare(case, 2), width, 2), width)
+    return float(np.median(summary[quantity]))
+
+
+def test_in_the_mean_field_parametrization_the_width_does_not_control_the_truncation(backend: Backend) -> None:
+    wide_over_narrow = {
+        control: median(backend, "error_p2", 512, control) / median(backend, "error_p2", 32, control)
+        for control in (None, "mean_field")
+    }
+    assert wide_over_narrow[None] < 0.2
+    assert 0.5 < wide_over_narrow["mean_field"] < 2

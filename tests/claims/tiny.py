@@ -1,0 +1,39 @@
+"""Cases of every claim, as small as can be."""
+
+from typing import Any
+
+from ntkbench.claims import get
+
+CONVERGENCE, CONSTANCY = "convergence/initialization", "constancy/gradient_flow"
+HIERARCHY, GAP = "hierarchy/truncation", "gap/kernel_regression"
+
+_COMMON: dict[str, Any] = {
+    "dataset": "sphere",
+    "train_size": 3,
+    "input_dim": 4,
+    "activation": "tanh",
+    "depth": 1,
+    "widths": (8, 16),
+    "seeds": 2,
+}
+_FLOW = {"step": 0.25, "times": (0.5, 1.0), "integrator": "rk4"}
+_OWN: dict[str, dict[str, Any]] = {
+    CONVERGENCE: {},
+    CONSTANCY: _FLOW,
+    HIERARCHY: _FLOW,
+    GAP: {
+        "dataset": "digits",
+        "input_dim": 64,
+        "activation": "erf",
+        "train_size": 16,
+        "test_size": 32,
+        "step": 0.5,
+        "times": (5.0, 20.0),
+        "integrator": "euler",
+    },
+}
+
+
+def case_of(claim_id: str, **fields: Any) -> Any:
+    """A case of the claim; `fields` override the tiny values."""
+    return get(claim_id).case_type(**(_COMMON | _OWN[claim_id] | fields))
