@@ -135,21 +135,15 @@ def compare(results: Results, reference: Annotated[Path, typer.Argument(help="Th
         return comparison.compare_runs(ours, theirs)
 
     compared = _or_exit(read_and_compare)
-    table = Table(
-        "claim", "expectation", "case", "backend", "verdict", "reference", "estimate", "reference", "outcome", "reason"
-    )
-    for row in compared:
-        if row.outcome != "reproduced":
-            numbers = (f"{row.estimate:.3g}", f"{row.reference_estimate:.3g}")
-            names = (row.claim, row.expectation, row.case, row.backend, row.verdict, row.reference_verdict)
-            table.add_row(*names, *numbers, row.outcome, row.reason)
-    if table.row_count:
-        _print(table)
+    if wrong := [row for row in compared if row.outcome in ("differs", "lost")]:
+        _print(_comparison_table(wrong))
+    if reasons := _reasons(row.reason for row in compared if row.outcome == "not comparable"):
+        _print("\n".join(["\nnot comparable, because", *(f"  {count} x {escape(text)}" for text, count in reasons)]))
     counts = Counter(row.outcome for row in compared)
-    _print(f"{len(compared)} verdicts compared with {reference}: " + ", ".join(f"{n} {o}" for o, n in counts.items()))
+    _print(f"\n{len(compared)} verdicts compared with {reference}: " + ", ".join(f"{n} {o}" for o, n in counts.items()))
     if counts["lost"]:
         _print(f"{counts['lost']} verdicts are lost: valid in {reference}, invalid in {results} or missing from it")
-    if counts["differs"] or counts["lost"]:
+    if wrong:
         raise typer.Exit(1)
 
 
@@ -160,6 +154,23 @@ def claims_table() -> str:
         controls = "; ".join(f"`{name}`: {text}" for name, text in claim.controls.items())
         lines.append(f"| `{claim.id}` | {claim.statement} | {claim.source} | {controls} |")
     return "\n".join(lines)
+
+
+def _comparison_table(rows: Sequence[comparison.ComparisonRow]) -> Table:
+    """What differs and what is lost, laid out as the table of verdicts."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("claim, expectation, case", overflow="fold")
+    for name in ("", "here", "there", "why"):
+        table.add_column(name)
+    above: tuple[str, ...] = ()
+    for row in sorted(rows, key=lambda row: (row.claim, row.expectation)):
+        for depth, name in enumerate((row.claim, row.expectation)):
+            if above[: depth + 1] != (row.claim, row.expectation)[: depth + 1]:
+                table.add_row(f"{'  ' * depth}{name}")
+        above = (row.claim, row.expectation)
+        here, there = (f"{x:.3g}" if math.isfinite(x) else "none" for x in (row.estimate, row.reference_estimate))
+        table.add_row(f"    {row.case}", row.backend, here, there, f"{row.outcome}: {row.reason}")
+    return table
 
 
 def _study_file(study: Path) -> Path:

@@ -57,6 +57,9 @@ def theory(axes: Axes, expected: list[tuple[float, list[Points]]]) -> None:
             va="top",
             fontsize=style.SMALL,
             color=style.THEORY,
+            # Over the lines and on white, since steep lines of other exponents may pass below it.
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6},
+            zorder=4,
         )
         bottom = factor * float(min(ends**exponent))
         axes.set_ylim(bottom=min(axes.get_ylim()[0], bottom / 1.6))
