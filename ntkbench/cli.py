@@ -66,7 +66,8 @@ def list_claims(markdown: Annotated[bool, typer.Option(help="As a Markdown table
 def show(claim_id: Annotated[str, typer.Argument(metavar="CLAIM", help="For instance hierarchy/truncation.")]) -> None:
     """Show all that is said about one claim."""
     claim = _or_exit(lambda: claims.get(claim_id))
-    parts = {"Statement": claim.statement, "Source": claim.source, "Assumptions": claim.assumptions}
+    ids = ", ".join(claim.reference_ids)
+    parts = {"Statement": claim.statement, "Source": f"{claim.source} ({ids})", "Assumptions": claim.assumptions}
     lines = [f"{claim.id}: {claim.title}", "", *(f"{head}: {text}" for head, text in parts.items()), "", "Quantities:"]
     lines += [f"  {name}: {text}" for name, text in claim.quantities.items()]
     lines += ["", "Expectations:"]
@@ -82,7 +83,7 @@ def verdicts(results: Results) -> None:
     rows = _or_exit(lambda: _read_verdicts(results))
     _print(_verdict_table(rows))
     for verdict in ("invalid", "inconclusive"):
-        reasons = _reasons(row["reason"] for row in rows if row["verdict"] == verdict)
+        reasons = _reasons(_cause(row) for row in rows if row["verdict"] == verdict)
         _print(
             "\n".join([f"\n{verdict}, because", *(f"  {count} x {escape(text)}" for text, count in reasons)]) if reasons else ""
         )
@@ -234,6 +235,12 @@ def _estimate(row: dict[str, Any]) -> str:
     return f"{row['estimate']:.3g} " + ("unbounded" if low == high == "unbounded" else f"[{low}, {high}]")
 
 
+def _cause(row: dict[str, Any]) -> str:
+    """Why a verdict is not decided; that a slope changes along the widths is a remark and decides nothing."""
+    remarks = [text for text in row["reason"].split("; ") if text and not text.startswith("the slope changes along the widths")]
+    return "; ".join(remarks)
+
+
 def _reasons(texts: Iterable[str]) -> list[tuple[str, int]]:
     """Remarks without their numbers, and how many verdicts have each, the most frequent first."""
     counts: Counter[str] = Counter()
@@ -247,6 +254,8 @@ def _reasons(texts: Iterable[str]) -> list[tuple[str, int]]:
 def _paper_line(results: Path) -> str:
     """Where the run's paper is; the paper's folder is shared by the studies, so it may be another one's."""
     name, paper = results.resolve().name, results.resolve().parent.parent / "paper"
+    if (results / "paper.pdf").is_file():
+        return f"The paper: {results.resolve() / 'paper.pdf'}"
     generated = paper / "generated" / "study.json"
     if not (generated.is_file() and (paper / "main.pdf").is_file()):
         return ""

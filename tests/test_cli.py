@@ -136,13 +136,14 @@ def test_reasons_are_grouped_and_counted(verdicts_of: Callable[..., Path]) -> No
     control = "the negative control tanh-1-shuffled came out inconclusive, not contradicted"
     rows = [
         {"verdict": "invalid", "reason": f"{control} (curvature 2.1 [1, 3])"},
+        {"verdict": "inconclusive", "reason": "the slope changes along the widths: curvature 0.13 [0.02, 0.23]"},
         {"verdict": "invalid", "reason": f"{control}; at width 16 the loss fell to 0.61; at width 32 the loss fell to 0.7"},
         {"verdict": "inconclusive", "reason": ""},
         {"verdict": "supported", "reason": "the slope changes"},
     ]
     output = run("verdicts", str(verdicts_of(*rows))).output
     assert f"invalid, because\n  2 x {control}\n  1 x at width … the loss fell to …\n" in output
-    assert "inconclusive, because\n  1 x the interval lies neither within what is expected nor outside\n" in output
+    assert "inconclusive, because\n  2 x the interval lies neither within what is expected nor outside\n" in output
     assert "the slope changes" not in output
 
 

@@ -92,7 +92,7 @@ def test_the_example_measures_what_it_says(claim: Claim, tmp_path: Path) -> None
     assert abs(fall["mean_field"] + 0.5) < 0.25
 
 
-def test_the_example_passes_the_linters(file: Path, tmp_path: Path) -> None:
+def test_the_example_passes_the_linters(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     for command in (["check"], ["format", "--check"]):
         named = ["--stdin-filename", f"ntkbench/claims/{PLACE}.py", "-"]

@@ -87,3 +87,7 @@ def test_the_installation_echoes_no_pip_command():
     recipes = re.findall(r"^\t(.*)", MAKEFILE.partition("reproduce: $(STAMP)")[0], re.M)
     first = [line for line, before in zip(recipes[1:], recipes, strict=False) if not before.endswith("\\")]
     assert all(line.startswith("@") for line in first)
+
+
+def test_no_placeholder_is_left() -> None:
+    assert re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", README) == []

@@ -78,7 +78,7 @@ class Backend(abc.ABC):
         memory_bytes: budget for the temporaries of one call.
 
     Raises:
-        ValueError: for an unknown device, precision or a budget below 1 MiB.
+        ValueError: for an unknown device or precision, threads that are no whole number of at least 1, or a budget below 1 MiB.
         BackendUnavailable: if `cuda` is asked for and the framework sees none.
     """
 

@@ -159,7 +159,7 @@ class Claim(abc.ABC):
         title: a few words.
         statement: the claim in one or two sentences, self-contained.
         source: bib key and place of the theorem or figure.
-        reference_ids: ids of the literature review, for instance `HY-6`.
+        reference_ids: short ids of the statements that are tested, authors' initials and a number, for instance `HY-6`.
         assumptions: what the source assumes and the measurement satisfies.
         controls: kind of negative control -> what is done to break the claim.
         quantities: name -> what it is, symbols and units included.

@@ -95,7 +95,7 @@ def load(path: Path) -> Study:
     cases: dict[str, dict[str, Case]] = {}
     for id_, section in file.claims.items():
         cases[id_], found = claim_problems(id_, section)
-        problems += [*found, *_memory_problems(f"claims.{id_}.cases", cases[id_], file.memory_gib)]
+        problems += [*found, *_memory_problems(f"claims.{id_}.cases", cases[id_], file)]
     if problems:
         raise _error(path, problems)
     return Study(
@@ -142,12 +142,14 @@ def _problem(error: Any) -> Problem:
             return Problem(key, error["input"], error["msg"])
 
 
-def _memory_problems(key: str, cases: Mapping[str, Case], memory_gib: float) -> Iterator[Problem]:
+def _memory_problems(key: str, cases: Mapping[str, Case], file: StudyFile) -> Iterator[Problem]:
     """Widths at which the parameters of one network alone are larger than the memory budget."""
     for name, case in cases.items():
-        gib = 8 * case.network(max(case.widths)).parameter_count / 2**30
-        if gib > memory_gib:
-            mend = f"the largest network takes {gib:.3g} GiB, memory_gib is {memory_gib:g}; lower the one or raise the other"
+        gib = (8 if file.precision == "float64" else 4) * case.network(max(case.widths)).parameter_count / 2**30
+        if gib > file.memory_gib:
+            mend = (
+                f"the largest network takes {gib:.3g} GiB, memory_gib is {file.memory_gib:g}; lower the one or raise the other"
+            )
             yield Problem(f"{key}.{name}.widths", list(case.widths), mend)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from ntkbench.data import images, synthetic
 from ntkbench.data.dataset import Dataset
 from ntkbench.data.source import Source
+from ntkbench.scalars import is_whole
 from ntkbench.seeding import rng
 
 SOURCES: Mapping[str, Source] = {source.name: source for source in (*synthetic.SOURCES, *images.SOURCES)}
@@ -26,7 +27,7 @@ def check(name: str, train_size: int, test_size: int = 0, input_dim: int | None 
         raise ValueError(f"dataset {name!r} is unknown; choose one of {', '.join(SOURCES)}")
     source = SOURCES[name]
     for field, value, least in (("train_size", train_size, source.smallest_train_size), ("test_size", test_size, 0)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        if not is_whole(value) or value < least:
             raise ValueError(f"{field} must be a whole number of at least {least} for dataset {name!r}, got {value!r}")
     if source.size is not None and train_size + test_size > source.size:
         raise ValueError(
@@ -35,7 +36,7 @@ def check(name: str, train_size: int, test_size: int = 0, input_dim: int | None 
         )
     if input_dim is None:
         return
-    if isinstance(input_dim, bool) or not isinstance(input_dim, int):
+    if not is_whole(input_dim):
         raise ValueError(f"input_dim must be a whole number, got {input_dim!r}")
     if source.input_dim is not None and input_dim != source.input_dim:
         raise ValueError(

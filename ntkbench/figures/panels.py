@@ -196,6 +196,8 @@ def _looks(content: Content, lines: list[Line]) -> list[tuple[Line, Look]]:
     regular = [line for line in lines if not line.control]
     order = {case: k for k, case in enumerate(dict.fromkeys(line.case for line in regular))}
     several = len(content.panel.quantities) > 1
+    # Of the whole figure, so that a quantity has one colour in all of its panels.
+    shown = list(dict.fromkeys(name for panel in content.claim.figure for name in panel.quantities))
     looks, controls = [], 0
     for line in lines:
         if line.control:
@@ -203,7 +205,7 @@ def _looks(content: Content, lines: list[Line]) -> list[tuple[Line, Look]]:
             look = Look(style.CONTROL, dashes, f"{names[line]} (control)", BELOW)
             controls += 1
         elif several:
-            look = Look(style.colour(content.panel.quantities.index(line.shown)), style.line(order[line.case]), names[line])
+            look = Look(style.colour(shown.index(line.shown)), style.line(order[line.case]), names[line])
         else:
             place = content.places[line.case]
             look = Look(style.colour(place), style.line(place // len(style.PALETTE)), names[line])

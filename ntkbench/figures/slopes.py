@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 
 from ntkbench.figures import style
 from ntkbench.figures.series import Location, Points, Slope
@@ -57,8 +58,8 @@ def theory(axes: Axes, expected: list[tuple[float, list[Points]]]) -> None:
             va="top",
             fontsize=style.SMALL,
             color=style.THEORY,
-            # Over the lines and on white, since steep lines of other exponents may pass below it.
-            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6},
+            # A halo, since lines of other exponents may pass there and must not be hidden.
+            path_effects=[withStroke(linewidth=1.5, foreground="white")],
             zorder=4,
         )
         bottom = factor * float(min(ends**exponent))

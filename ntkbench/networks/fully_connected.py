@@ -68,8 +68,9 @@ class FullyConnected:
     def __post_init__(self) -> None:
         for field in ("input_dim", "width", "depth", "output_dim"):
             value = getattr(self, field)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            if not is_whole(value) or value < 1:
                 raise ValueError(f"{field} must be a whole number of at least 1, got {value!r}")
+            object.__setattr__(self, field, int(value))
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"activation {self.activation!r} is unknown; choose one of {', '.join(ACTIVATIONS)}")
         if self.parametrization not in PARAMETRIZATIONS:

@@ -1,6 +1,8 @@
 """Construction: device, precision, threads, flags, and refusals."""
 
+import inspect
 import shutil
+from collections.abc import Callable
 
 import pytest
 
@@ -54,3 +56,11 @@ def test_unknown_settings_are_refused(name: str, settings: dict[str, object], me
 def test_unknown_backends_are_refused() -> None:
     with pytest.raises(ValueError, match="tensorflow"):
         load("tensorflow")
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_load_has_the_settings_of_the_backend(name: str) -> None:
+    def settings(function: Callable[..., Backend]) -> dict[str, object]:
+        return {n: p.default for n, p in inspect.signature(function).parameters.items() if n not in ("self", "name")}
+
+    assert settings(load) == settings(type(load(name, device="cpu", threads=1)))

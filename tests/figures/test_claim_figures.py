@@ -110,6 +110,17 @@ def test_a_case_has_one_colour_in_all_panels_and_none_is_wasted() -> None:
     assert relu["relu-1-sphere|torch"][0].get_color() == smooth["tanh-1-antisymmetric|torch"][0].get_color() == style.PALETTE[0]
 
 
+def test_a_quantity_has_one_colour_in_all_panels() -> None:
+    colours: dict[str, set[str]] = {}
+    for axes in composed(get("hierarchy/truncation")).axes:
+        for label, drawn in bars(axes).items():
+            if label.endswith("|torch") and "control" not in label:
+                colours.setdefault(label.split(", ")[1], set()).add(str(drawn[0].get_color()))
+    assert len(colours) == 3
+    assert all(len(found) == 1 for found in colours.values())
+    assert len(set.union(*colours.values())) == 3
+
+
 def test_the_fitted_slope_and_its_interval_are_written_once_if_the_backends_agree() -> None:
     claim = get("constancy/gradient_flow")
     cases = synthetic.cases()[claim.id]

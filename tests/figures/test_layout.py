@@ -76,3 +76,10 @@ def test_only_a_y_label_that_is_too_long_is_made_smaller() -> None:
     assert short.get_fontsize() == matplotlib.rcParams["axes.labelsize"]
     assert long.get_fontsize() < short.get_fontsize()
     assert 0.9 * height < long.get_window_extent().height <= height
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+def test_the_label_of_a_slope_hides_nothing(claim: Claim) -> None:
+    labels = [text for axes in composed(claim).axes for text in axes.texts if text.get_text().startswith("slope")]
+    assert len(labels) >= 1
+    assert [text.get_bbox_patch() for text in labels] == [None] * len(labels)

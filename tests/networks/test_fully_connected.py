@@ -186,3 +186,9 @@ def test_integers_of_numpy_draw_what_those_of_python_draw(seeds: Any) -> None:
     expected = NET.initialize(9, [-1, 0, 1])
     for name, array in NET.initialize(np.int64(9), seeds).items():
         np.testing.assert_array_equal(array, expected[name])
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    net = FullyConnected(np.int64(3), np.int32(8), 1, "tanh")
+    assert net == FullyConnected(3, 8, 1, "tanh")
+    assert (type(net.input_dim), type(net.width)) == (int, int)

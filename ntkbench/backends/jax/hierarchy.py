@@ -126,7 +126,7 @@ def _fourth(
     net: FullyConnected, activations: Activations, signals: Signals, responses: Responses, products: list[LayerProducts]
 ) -> Array:
     w = _hessian_products(net, responses, products)
-    third = _third_derivatives(net, activations, signals, responses, products)
+    third = _third_derivatives(activations, signals, responses, products)
     return (
         third
         + jnp.einsum("bacd->abcd", third)
@@ -159,7 +159,7 @@ def _pair_gram(response: Array) -> Array:
 
 
 def _third_derivatives(
-    net: FullyConnected, activations: Activations, signals: Signals, responses: Responses, products: list[LayerProducts]
+    activations: Activations, signals: Signals, responses: Responses, products: list[LayerProducts]
 ) -> Array:
     """`T_a(b, c, d)` at [a, b, c, d]; symmetric in b, c, d.
 

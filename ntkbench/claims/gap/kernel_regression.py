@@ -133,7 +133,8 @@ class KernelRegression(Claim):
         "Left: distance of the test outputs of trained networks to those of regression with the limiting NTK, stopped at the "
         "same step; the line falls as the square root of the width. Grey: the negative controls, in the mean-field "
         "parametrization (left) and with permuted labels (right). "
-        "Right: test accuracy of the network minus that of NTK regression, paired over splits; above zero it is better."
+        "Right: test accuracy of the network minus that of NTK regression, paired over splits; above zero the network is "
+        "better; cases from a plain initialization are drawn, not judged."
     )
     case_type: ClassVar = KernelRegressionCase
     growth: ClassVar = {
