@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -132,7 +133,7 @@ def compare(results: Results, reference: Annotated[Path, typer.Argument(help="Th
     """Say which verdicts and estimates of two runs agree within their intervals; exit code 1 if any differs or is lost."""
 
     def read_and_compare() -> list[comparison.ComparisonRow]:
-        ours, theirs = (records.read_rows(folder / "verdicts.csv", "verdicts") for folder in (results, reference))
+        ours, theirs = map(_read_verdicts, (results, reference))
         return comparison.compare_runs(ours, theirs)
 
     compared = _or_exit(read_and_compare)
@@ -159,18 +160,24 @@ def claims_table() -> str:
 
 def _comparison_table(rows: Sequence[comparison.ComparisonRow]) -> Table:
     """What differs and what is lost, laid out as the table of verdicts."""
+    table = _outline("claim, expectation, case", "", "here", "there", "why")
+    ordered = sorted(rows, key=lambda row: (row.claim, row.expectation))
+    for claim, of_claim in groupby(ordered, key=lambda row: row.claim):
+        table.add_row(claim)
+        for expectation, found in groupby(of_claim, key=lambda row: row.expectation):
+            table.add_row(f"  {expectation}")
+            for row in found:
+                here, there = (f"{x:.3g}" if math.isfinite(x) else "none" for x in (row.estimate, row.reference_estimate))
+                table.add_row(f"    {row.case}", row.backend, here, there, f"{row.outcome}: {row.reason}")
+    return table
+
+
+def _outline(first: str, *others: str) -> Table:
+    """Without lines, the first column indented by whoever fills it, so that 80 columns hold it."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("claim, expectation, case", overflow="fold")
-    for name in ("", "here", "there", "why"):
-        table.add_column(name)
-    above: tuple[str, ...] = ()
-    for row in sorted(rows, key=lambda row: (row.claim, row.expectation)):
-        for depth, name in enumerate((row.claim, row.expectation)):
-            if above[: depth + 1] != (row.claim, row.expectation)[: depth + 1]:
-                table.add_row(f"{'  ' * depth}{name}")
-        above = (row.claim, row.expectation)
-        here, there = (f"{x:.3g}" if math.isfinite(x) else "none" for x in (row.estimate, row.reference_estimate))
-        table.add_row(f"    {row.case}", row.backend, here, there, f"{row.outcome}: {row.reason}")
+    table.add_column(first, overflow="fold")
+    for name in others:
+        table.add_column(name, no_wrap=name == "verdict")
     return table
 
 
@@ -180,9 +187,8 @@ def _study_file(study: Path) -> Path:
 
 
 def _seeds(case: claims.Case) -> str:
-    """How many each width takes: one number, or one per width where a claim lets them grow (`seeds_at`)."""
-    at: Callable[[int], int] = getattr(case, "seeds_at", lambda width: case.seeds)
-    counts = [at(width) for width in case.widths]
+    """How many each width takes: one number, or one per width where a claim lets them grow."""
+    counts = [case.seeds_at(width) for width in case.widths]
     return str(counts[0]) if len(set(counts)) == 1 else " ".join(map(str, counts))
 
 
@@ -202,12 +208,8 @@ def _read_verdicts(results: Path) -> Rows:
 
 
 def _verdict_table(rows: Rows) -> Table:
-    """Claims, below them expectations, below them a line per case: indented, so that 80 columns hold it."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("claim, what is expected, case", overflow="fold")
-    table.add_column("")
-    table.add_column("estimate [95% interval]")
-    table.add_column("verdict", no_wrap=True)
+    """Claims, below them expectations, below them a line per case."""
+    table = _outline("claim, what is expected, case", "", "estimate [95% interval]", "verdict")
     tree: dict[str, dict[str, dict[str, list[dict[str, Any]]]]] = {}
     for row in rows:
         question = f"{row['expectation']}: {row['expected']}"

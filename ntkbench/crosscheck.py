@@ -97,9 +97,13 @@ def compare(
         differences = [_difference(a, b) for a, b in pairs]
         max_abs, max_rel = (max(column, key=_badness) for column in zip(*differences, strict=True))
         allowed = TOLERANCES[precision, device] * growth.get(name, 1.0)
-        # The order of the comparison matters: NaN is not <= anything.
-        rows.append(CrosscheckRow(claim, case, name, max_abs, max_rel, allowed, agrees=max_rel <= allowed < math.inf))
+        rows.append(CrosscheckRow(claim, case, name, max_abs, max_rel, allowed, agrees=within(max_rel, allowed)))
     return rows
+
+
+def within(max_rel: float, allowed: float) -> bool:
+    """Whether an observable agrees: a NaN, in either place, does not."""
+    return max_rel <= allowed < math.inf
 
 
 def _faults(first: Measurement, second: Measurement, precision: str) -> list[str]:

@@ -77,6 +77,10 @@ class Case:
         fields_ = ("input_dim", "depth", "activation", "weight_variance", "bias_variance", "antisymmetric")
         return FullyConnected(width=width, **{name: getattr(self, name) for name in fields_} | changes)
 
+    def seeds_at(self, width: int) -> int:
+        """Initializations drawn at one width."""
+        return self.seeds
+
     def resembles(self, other: "Case") -> bool:
         """Whether they differ in adjustable fields only, so that a control speaks of the regular case's setting."""
         return all(getattr(self, f.name) == getattr(other, f.name) for f in fields(self) if f.name not in self.adjustable)

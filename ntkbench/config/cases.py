@@ -1,6 +1,5 @@
 """The cases of one claim, checked against the claim's own dataclass."""
 
-import difflib
 import json
 import math
 import re
@@ -35,11 +34,10 @@ def claim_problems(id_: str, section: ClaimSection) -> tuple[dict[str, Case], li
     """The cases of a claim, and what is wrong with them."""
     key = f"claims.{id_}"
     if id_ not in claims.all_claims():
-        close = difflib.get_close_matches(id_, claims.all_claims(), n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(claims.all_claims())}"
-        return {}, [Problem(key, None, f"unknown claim; {hint}")]
+        return {}, [Problem(key, None, unknown(id_, claims.all_claims(), "claim"))]
     claim = claims.get(id_)
-    problems = _field_problems(claim, section.defaults, f"{key}.defaults")
+    shared = _field_problems(claim, section.defaults, f"{key}.defaults")
+    problems = list(shared)
     cases: dict[str, Case] = {}
     for name, overrides in section.cases.items():
         where = f"{key}.cases.{name}"
@@ -47,7 +45,7 @@ def claim_problems(id_: str, section: ClaimSection) -> tuple[dict[str, Case], li
             problems.append(Problem(where, None, f"a case is named with {NAME.pattern}"))
         found = _field_problems(claim, overrides, where)
         problems += found
-        if not found and not _field_problems(claim, section.defaults, ""):
+        if not found and not shared:
             case = _build(claim, {**section.defaults, **overrides}, where)
             if isinstance(case, Problem):
                 problems.append(case)
@@ -98,7 +96,7 @@ def _build(claim: Claim, values: dict[str, Any], where: str) -> Case | Problem:
     except ValueError as error:
         return Problem(where, None, str(error))
     if case.control is not None and case.control not in claim.controls:
-        return Problem(f"{where}.control", case.control, f"unknown control; known are {', '.join(claim.controls)}")
+        return Problem(f"{where}.control", case.control, unknown(case.control, claim.controls, "control"))
     return case
 
 

@@ -24,8 +24,8 @@ class Problem:
         return f"{self.key}{shown}: {self.mend}"
 
 
-def unknown(key: str, known: Iterable[str]) -> str:
-    """The mend of a key that nobody knows: the nearest that somebody does."""
+def unknown(name: str, known: Iterable[str], what: str = "key") -> str:
+    """The mend of a name that nobody knows: the nearest that somebody does."""
     known = list(known)
-    close = difflib.get_close_matches(key, known, n=1)
-    return f"unknown key; did you mean {close[0]!r}?" if close else f"unknown key; known are {', '.join(known)}"
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"unknown {what}; " + (f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}")

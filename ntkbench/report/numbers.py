@@ -3,17 +3,16 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 
 from ntkbench.claims.base import Case, Claim
 from ntkbench.data.sources import SOURCES
-from ntkbench.verdicts.expectations import Bound, Expectation, Identity, Paired, Rate
+from ntkbench.verdicts.expectations import Bound, Expectation, Identity, Paired, Rate, Verdict
 from ntkbench.verdicts.fit import upper_half
 
-VERDICTS = ("supported", "contradicted", "inconclusive", "invalid")
 Cases = Mapping[str, Mapping[str, Case]]
 """Claim id -> case name -> case."""
 
@@ -164,7 +163,7 @@ def _verdict_row(case: str, group: pd.DataFrame) -> dict[str, Any]:
 
 def _counts(verdicts: Any) -> dict[str, int]:
     found = Counter(verdicts)
-    return {name: found[name] for name in (*VERDICTS, "split")}
+    return {name: found[name] for name in (*get_args(Verdict), "split")}
 
 
 def worst(crosscheck: pd.DataFrame) -> dict[str, Any] | None:

@@ -1,6 +1,5 @@
 """Stage 4: from the measurements of a claim to its quantities and verdicts."""
 
-import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ntkbench.crosscheck import within
 from ntkbench.records import MEND, RecordError, read_rows, write_table
 from ntkbench.seeding import rng
 from ntkbench.stages.cell import Cell
@@ -81,7 +81,7 @@ def agreement(cell: Cell, observables: Collection[str], path: Path) -> bool:
         named = ", ".join(compared) or "nothing"
         raise RecordError(f"{path} is damaged: it compares {named}, measured were {', '.join(sorted(observables))}; {MEND}")
     for row in rows:
-        if row["agrees"] != (row["max_rel"] <= row["allowed"] < math.inf):
+        if row["agrees"] != within(row["max_rel"], row["allowed"]):
             numbers = f"max_rel {row['max_rel']:.3g} and allowed {row['allowed']:.3g}"
             raise RecordError(f"{path} is damaged: {row['quantity']} has agrees {row['agrees']} with {numbers}; {MEND}")
     return all(row["agrees"] for row in rows)

@@ -5,7 +5,7 @@ import pytest
 
 from ntkbench.backends import Backend
 from ntkbench.claims import get
-from tests.claims.tiny import CONSTANCY, case_of
+from tests.claims.tiny import CONSTANCY, case_of, wide_over_narrow
 
 CLAIM = get(CONSTANCY)
 FINE = {"loss_ratio": np.array([0.2, 0.2]), "step_rate": np.array([0.5, 0.9])}
@@ -67,16 +67,7 @@ def test_the_drift_is_that_between_the_kernels_before_and_after_training(backend
     np.testing.assert_allclose(summary["drift"], expected, rtol=1e-9)
 
 
-def median(backend: Backend, quantity: str, width: int, control: str | None) -> float:
-    case = case_of(CONSTANCY, seeds=8, control=control, antisymmetric=True)
-    summary = CLAIM.summarize(case, CLAIM.measure(backend, case, CLAIM.prepare(case, 2), width, 2), width)
-    return float(np.median(summary[quantity]))
-
-
 def test_in_the_mean_field_parametrization_the_drift_does_not_fall(backend: Backend) -> None:
-    wide_over_narrow = {
-        control: median(backend, "drift", 512, control) / median(backend, "drift", 32, control)
-        for control in (None, "mean_field")
-    }
-    assert wide_over_narrow[None] < 0.2
-    assert 0.5 < wide_over_narrow["mean_field"] < 2
+    ratios = {control: wide_over_narrow(CONSTANCY, "drift", backend, control) for control in (None, "mean_field")}
+    assert ratios[None] < 0.2
+    assert 0.5 < ratios["mean_field"] < 2

@@ -4,7 +4,7 @@ import numpy as np
 
 from ntkbench.backends import Backend
 from ntkbench.claims import get
-from tests.claims.tiny import HIERARCHY, case_of
+from tests.claims.tiny import HIERARCHY, case_of, wide_over_narrow
 
 CLAIM = get(HIERARCHY)
 
@@ -58,16 +58,7 @@ def test_higher_orders_err_less_and_a_shuffled_top_loses_it(backend: Backend) ->
     assert gains["shuffled_top"] < 0
 
 
-def median(backend: Backend, quantity: str, width: int, control: str | None) -> float:
-    case = case_of(HIERARCHY, seeds=8, control=control, antisymmetric=True)
-    summary = CLAIM.summarize(case, CLAIM.measure(backend, case, CLAIM.prepare(case, 2), width, 2), width)
-    return float(np.median(summary[quantity]))
-
-
 def test_in_the_mean_field_parametrization_the_width_does_not_control_the_truncation(backend: Backend) -> None:
-    wide_over_narrow = {
-        control: median(backend, "error_p2", 512, control) / median(backend, "error_p2", 32, control)
-        for control in (None, "mean_field")
-    }
-    assert wide_over_narrow[None] < 0.2
-    assert 0.5 < wide_over_narrow["mean_field"] < 2
+    ratios = {control: wide_over_narrow(HIERARCHY, "error_p2", backend, control) for control in (None, "mean_field")}
+    assert ratios[None] < 0.2
+    assert 0.5 < ratios["mean_field"] < 2

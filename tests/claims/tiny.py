@@ -1,7 +1,10 @@
-"""Cases of every claim, as small as can be."""
+"""Cases of every claim, as small as can be, and what they give."""
 
 from typing import Any
 
+import numpy as np
+
+from ntkbench.backends import Backend
 from ntkbench.claims import get
 
 CONVERGENCE, CONSTANCY = "convergence/initialization", "constancy/gradient_flow"
@@ -37,3 +40,11 @@ _OWN: dict[str, dict[str, Any]] = {
 def case_of(claim_id: str, **fields: Any) -> Any:
     """A case of the claim; `fields` override the tiny values."""
     return get(claim_id).case_type(**(_COMMON | _OWN[claim_id] | fields))
+
+
+def wide_over_narrow(claim_id: str, quantity: str, backend: Backend, control: str | None) -> float:
+    """Median of a quantity over eight antisymmetric networks of width 512, over that at width 32."""
+    claim, case = get(claim_id), case_of(claim_id, seeds=8, control=control, antisymmetric=True)
+    data = claim.prepare(case, 2)
+    wide, narrow = (np.median(claim.summarize(case, claim.measure(backend, case, data, m, 2), m)[quantity]) for m in (512, 32))
+    return float(wide / narrow)
