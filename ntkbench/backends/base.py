@@ -19,7 +19,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from ntkbench.networks import FullyConnected, Parameters
+from ntkbench.networks import FullyConnected, Network, Parameters
 from ntkbench.scalars import is_whole
 
 Progress = Callable[[int, int], None]
@@ -28,6 +28,7 @@ Progress = Callable[[int, int], None]
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("float64", "float32")
 OBSERVABLES = ("f", "f_test", "K2", "movement")
+OUTPUTS = ("one", "trace", "full")
 
 
 class Flow(TypedDict):
@@ -107,7 +108,7 @@ class Backend(abc.ABC):
         """Wait until the device has finished everything asked of it."""
 
     @abc.abstractmethod
-    def forward(self, net: FullyConnected, theta: Parameters, x: np.ndarray) -> np.ndarray:
+    def forward(self, net: Network, theta: Parameters, x: np.ndarray) -> np.ndarray:
         """Network outputs f, shape (S, n, O).
 
         Raises:
@@ -115,32 +116,73 @@ class Backend(abc.ABC):
         """
 
     @abc.abstractmethod
-    def ntk(self, net: FullyConnected, theta: Parameters, x1: np.ndarray, x2: np.ndarray | None = None) -> np.ndarray:
-        """Empirical NTK `K2 = mobility * <grad f(x1), grad f(x2)>`, shape (S, n1, n2), computed layerwise.
+    def ntk(
+        self, net: Network, theta: Parameters, x1: np.ndarray, x2: np.ndarray | None = None, *, outputs: str = "one"
+    ) -> np.ndarray:
+        """Empirical NTK `K2 = mobility * <grad f_o(x1), grad f_o'(x2)>`, computed layerwise.
 
-        `x2` None means `x1`. Source: Jacot et al. 2018, section 4; the layerwise contraction is the rank-one structure of
-        per-example gradients of dense layers.
+        `x2` None means `x1`. Source: Jacot et al. 2018, section 4; the layerwise contraction is the structure of per-example
+        gradients: rank one for dense layers, a product over positions for convolutions (Novak et al. 2022).
+
+        Args:
+            outputs: `one`, for a network of one output; `trace`, the sum of the kernels of each output with itself; or `full`.
+
+        Returns:
+            (S, n1, n2), and (S, n1, n2, O, O) for `full`.
 
         Raises:
-            ValueError: as `forward`; also for a network of several outputs.
+            ValueError: as `forward`; also for an unknown `outputs`, and for `one` with a network of several outputs.
         """
 
     @abc.abstractmethod
-    def hierarchy(self, net: FullyConnected, theta: Parameters, x: np.ndarray, order: int) -> dict[int, np.ndarray]:
-        """NTH kernels `{2: K2, ..., order: K_order}`, K_r of shape (S,) + (n,) * r, order 2, 3 or 4.
+    def hierarchy(self, net: Network, theta: Parameters, x: np.ndarray, order: int) -> dict[int, np.ndarray]:
+        """NTH kernels `{2: K2, ..., order: K_order}`, K_r of shape (S,) + (n,) * r, order 2 to 6.
 
         `K_{r+1}(x_1..x_r, x) = mobility * <grad K_r(x_1..x_r), grad f(x)>` (Huang & Yau 2019, Theorem 2.3), from first-order
-        responses of activations and back-propagated signals (the 2n+1 rule); exact, no parameter-sized temporaries.
+        responses of activations and back-propagated signals (the 2n+1 rule); exact, and without
+        parameter-sized temporaries up to order 4.
 
         Raises:
-            ValueError: as `ntk`; also for an order outside 2..4, and for ReLU beyond order 2, whose second derivative is a
-                delta function, so that K3 and K4 do not exist in the sense of the theory.
+            ValueError: as `ntk`; also for an order outside 2..6, for a network that is not fully connected beyond order 2, and
+                for ReLU beyond order 2, whose second derivative is a delta function, so that K3 and higher do not exist in the
+                sense of the theory.
+        """
+
+    def contracted_hierarchy(
+        self,
+        net: FullyConnected,
+        theta: Parameters,
+        rows: np.ndarray,
+        x: np.ndarray,
+        basis: np.ndarray,
+        order: int,
+    ) -> dict[int, np.ndarray]:
+        """K3, and K4 for order 4, contracted with basis vectors in every slot but the first, in memory O(n^2).
+
+        With `u_i` the columns of the basis, rows a and points b, c, d:
+
+            [3][a, i, j]    = sum_bc  K3(a, b, c)    u_bi u_cj
+            [4][a, i, j, k] = sum_bcd K4(a, b, c, d) u_bi u_cj u_dk
+
+        No kernel of three slots is ever formed: the directions `v_i = sum_c u_ci grad f_c` take the place of the gradients in
+        the 2n+1 rule.
+
+        Args:
+            rows: points of the first slot, (n1, d) or (S, n1, d); x: points of the others, (n, d) or (S, n, d).
+            basis: (n, k) or (S, n, k).
+            order: 3 or 4.
+
+        Returns:
+            `{3: (S, n1, k, k), 4: (S, n1, k, k, k)}`.
+
+        Raises:
+            ValueError: as `hierarchy`; also for an order outside 3..4, or a basis that does not fit `x`.
         """
 
     @abc.abstractmethod
     def train(
         self,
-        net: FullyConnected,
+        net: Network,
         theta: Parameters,
         x: np.ndarray,
         y: np.ndarray,
@@ -194,10 +236,10 @@ class Backend(abc.ABC):
         """
 
     @abc.abstractmethod
-    def limiting_kernels(
-        self, net: FullyConnected, x1: np.ndarray, x2: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """NNGP and limiting NTK of `net` at infinite width, each (n1, n2) (Jacot et al. 2018, Prop. 1 and Theorem 1).
+    def limiting_kernels(self, net: Network, x1: np.ndarray, x2: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """NNGP and limiting NTK of `net` at infinite width, each (n1, n2).
+
+        Sources: Jacot et al. 2018, Prop. 1 and Theorem 1; for convolutional networks Arora et al. 2019, section 4.
 
         The number of outputs plays no part (kernels are the same for each, independent between them); for
         `mean_field` the NNGP is the limit of the undivided output.
@@ -234,6 +276,13 @@ class Backend(abc.ABC):
         Raises:
             ValueError: for shapes that do not fit, a kernel that is not symmetric to rounding, a step that is not positive and
                 finite, counts that are no whole numbers.
+        """
+
+    def matrix_products(self, shapes: Sequence[tuple[int, int, int, int]]) -> Callable[[], None]:
+        """The roofline of a primitive: a function that runs bare matrix products and waits for them.
+
+        Args:
+            shapes: (count, rows, inner, columns): `count` products (rows, inner) @ (inner, columns), one batched call each.
         """
 
     def seed_blocks(self, seeds: int, bytes_per_seed: int) -> Iterator[slice]:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ntkbench.backends.base import OBSERVABLES
-from ntkbench.networks import SMOOTH_ACTIVATIONS, FullyConnected
+from ntkbench.backends.base import OBSERVABLES, OUTPUTS
+from ntkbench.networks import SMOOTH_ACTIVATIONS, FullyConnected, Network
 from ntkbench.scalars import is_finite, is_whole
 
 ASYMMETRY = 1000.0
@@ -37,7 +37,7 @@ def real(name: str, values: object) -> np.ndarray:
     return array
 
 
-def parameters(net: FullyConnected, theta: object) -> int:
+def parameters(net: Network, theta: object) -> int:
     """The number of seeds in `theta`; ValueError names the first entry that is missing, no numpy array, or unfit for `net`."""
     if not isinstance(theta, Mapping):
         raise ValueError(f"theta is a {type(theta).__name__}: give a mapping of names to numpy arrays")
@@ -59,7 +59,7 @@ def parameters(net: FullyConnected, theta: object) -> int:
     return seeds[0]
 
 
-def _parameter_shapes(net: FullyConnected) -> dict[str, tuple[int, ...]]:
+def _parameter_shapes(net: Network) -> dict[str, tuple[int, ...]]:
     """By name, without the seed axis."""
     shapes: dict[str, tuple[int, ...]] = {}
     for l, layer in enumerate(net.layers, start=1):
@@ -69,7 +69,7 @@ def _parameter_shapes(net: FullyConnected) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def inputs(net: FullyConnected, seeds: int, x: object, name: str = "x") -> np.ndarray:
+def inputs(net: Network, seeds: int, x: object, name: str = "x") -> np.ndarray:
     """`x` as an array; ValueError unless it is real, finite, and of shape (n, input_dim) or (seeds, n, input_dim)."""
     points = real(name, x)
     if points.ndim not in (2, 3) or points.shape[-1] != net.input_dim or (points.ndim == 3 and points.shape[0] != seeds):
@@ -79,7 +79,7 @@ def inputs(net: FullyConnected, seeds: int, x: object, name: str = "x") -> np.nd
     return points
 
 
-def shared_inputs(net: FullyConnected, x: object, name: str) -> np.ndarray:
+def shared_inputs(net: Network, x: object, name: str) -> np.ndarray:
     """`x` as an array; ValueError unless it is real, finite, and of shape (n, input_dim)."""
     points = real(name, x)
     if points.ndim != 2 or points.shape[1] != net.input_dim:
@@ -87,23 +87,45 @@ def shared_inputs(net: FullyConnected, x: object, name: str) -> np.ndarray:
     return points
 
 
-def one_output(net: FullyConnected) -> None:
+def one_output(net: Network) -> None:
     """ValueError unless the network has one output."""
     if net.output_dim != 1:
         raise ValueError(f"the NTK asks for one output, the network has {net.output_dim}")
 
 
-def hierarchy(net: FullyConnected, order: int) -> None:
+def outputs(net: Network, choice: str) -> None:
+    """ValueError unless `choice` is one of `OUTPUTS` and fits the network."""
+    if choice not in OUTPUTS:
+        raise ValueError(f"outputs {choice!r} is unknown; choose one of {', '.join(OUTPUTS)}")
+    if choice == "one" and net.output_dim != 1:
+        raise ValueError(f"outputs 'one' asks for one output, the network has {net.output_dim}: choose 'trace' or 'full'")
+
+
+def hierarchy(net: Network, order: int) -> None:
     """ValueError unless the hierarchy of `net` exists up to `order`."""
-    if not is_whole(order) or order not in (2, 3, 4):
-        raise ValueError(f"order must be 2, 3 or 4, got {order!r}")
+    if not is_whole(order) or order not in range(2, 7):
+        raise ValueError(f"order must be 2, 3, 4, 5 or 6, got {order!r}")
     if net.output_dim != 1:
         raise ValueError(f"the hierarchy asks for one output, the network has {net.output_dim}")
+    if order > 2 and not isinstance(net, FullyConnected):
+        raise ValueError(f"K3 and higher are there for fully connected networks, not for {type(net).__name__}: take order 2")
     if order > 2 and net.activation not in SMOOTH_ACTIVATIONS:
         raise ValueError(
             f"{net.activation} has no K3 and K4 (its second derivative is a delta function); "
             f"choose one of {', '.join(SMOOTH_ACTIVATIONS)}"
         )
+
+
+def contraction(net: Network, seeds: int, x: np.ndarray, basis: object, order: int) -> np.ndarray:
+    """The basis as an array; ValueError unless it and the order are those of `Backend.contracted_hierarchy`."""
+    hierarchy(net, order)
+    if order not in (3, 4):
+        raise ValueError(f"contractions have order 3 or 4, got {order}")
+    vectors = real("basis", basis)
+    if vectors.ndim not in (2, 3) or vectors.shape[-2] != x.shape[-2] or (vectors.ndim == 3 and len(vectors) != seeds):
+        n = x.shape[-2]
+        raise ValueError(f"basis has shape {vectors.shape}; {n} points ask for ({n}, k) or ({seeds}, {n}, k)")
+    return vectors
 
 
 def one_seed_fits(what: str, needed: int, budget: int) -> None:
@@ -113,7 +135,7 @@ def one_seed_fits(what: str, needed: int, budget: int) -> None:
 
 
 def training(
-    net: FullyConnected, seeds: int, x: np.ndarray, y: object, observe: Sequence[str], x_test: object | None
+    net: Network, seeds: int, x: np.ndarray, y: object, observe: Sequence[str], x_test: object | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """`y` and `x_test` as arrays; ValueError unless targets, observables and test points fit; `x` is checked already."""
     targets = real("y", y)

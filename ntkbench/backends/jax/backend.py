@@ -20,7 +20,7 @@ from ntkbench.backends.jax.blocks import CACHE_BYTES, Block, Stretches, blocks
 from ntkbench.backends.jax.network import Theta
 from ntkbench.integrators import steps_between, tableau
 from ntkbench.limits import kernels as limiting_kernels
-from ntkbench.networks import FullyConnected, Parameters
+from ntkbench.networks import Network, Parameters
 
 
 class JaxBackend(Backend):
@@ -71,7 +71,7 @@ class JaxBackend(Backend):
         """Devices work in order, so that the last thing asked is the last thing done."""
         (self._put(np.zeros(1)) + 1).block_until_ready()
 
-    def forward(self, net: FullyConnected, theta: Parameters, x: np.ndarray) -> np.ndarray:
+    def forward(self, net: Network, theta: Parameters, x: np.ndarray) -> np.ndarray:
         """In blocks of seeds, and of rows where one seed does not fit the budget."""
         seeds = checks.parameters(net, theta)
         x = checks.inputs(net, seeds, x)
@@ -80,7 +80,7 @@ class JaxBackend(Backend):
             self._keep(found, block, self._outputs(net, self._parameters(theta, block), block.cut_seeds(x)))
         return found
 
-    def ntk(self, net: FullyConnected, theta: Parameters, x1: np.ndarray, x2: np.ndarray | None = None) -> np.ndarray:
+    def ntk(self, net: Network, theta: Parameters, x1: np.ndarray, x2: np.ndarray | None = None) -> np.ndarray:
         """In blocks of seeds, and in tiles where one seed does not fit the budget."""
         checks.one_output(net)
         seeds = checks.parameters(net, theta)
@@ -92,7 +92,7 @@ class JaxBackend(Backend):
             self._keep(found, block, self._kernel(net, self._parameters(theta, block), block.cut_seeds(x1), second))
         return found
 
-    def hierarchy(self, net: FullyConnected, theta: Parameters, x: np.ndarray, order: int) -> dict[int, np.ndarray]:
+    def hierarchy(self, net: Network, theta: Parameters, x: np.ndarray, order: int) -> dict[int, np.ndarray]:
         """In blocks of seeds; ValueError also if the temporaries of one seed exceed `memory_bytes`."""
         checks.hierarchy(net, order)
         seeds = checks.parameters(net, theta)
@@ -111,7 +111,7 @@ class JaxBackend(Backend):
 
     def train(
         self,
-        net: FullyConnected,
+        net: Network,
         theta: Parameters,
         x: np.ndarray,
         y: np.ndarray,
@@ -151,7 +151,7 @@ class JaxBackend(Backend):
     def _observe(
         self,
         names: Sequence[str],
-        net: FullyConnected,
+        net: Network,
         theta: Theta,
         theta0: Theta,
         x: np.ndarray,
@@ -196,7 +196,7 @@ class JaxBackend(Backend):
         return Trajectory(np.asarray(times, dtype=np.float64), f=f, K2=K2)
 
     def limiting_kernels(
-        self, net: FullyConnected, x1: np.ndarray, x2: np.ndarray | None = None
+        self, net: Network, x1: np.ndarray, x2: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """In blocks of rows, see `ntkbench.limits.kernels`."""
         given = {name: x for name, x in (("x1", x1), ("x2", x2)) if x is not None}
@@ -242,14 +242,14 @@ class JaxBackend(Backend):
         budget = self.memory_bytes if self.device == "cuda" else min(self.memory_bytes, CACHE_BYTES * int(self.threads or 1))
         return blocks(total, budget // max(1, bytes_each))
 
-    def _tiles(self, net: FullyConnected, theta: Theta, rows: int, columns: int) -> list[Block]:
+    def _tiles(self, net: Network, theta: Theta, rows: int, columns: int) -> list[Block]:
         """Equal blocks of points, as large as the budget allows for the kernel of one block with another."""
         size, seeds = max(rows, columns), theta["W1"].shape[0]
         while size > 1 and seeds * ntk.bytes_per_seed(net, size, min(size, columns), self.dtype.itemsize) > self.memory_bytes:
             size = -(-size // 2)
         return blocks(rows, size)
 
-    def _outputs(self, net: FullyConnected, theta: Theta, x: np.ndarray) -> np.ndarray:
+    def _outputs(self, net: Network, theta: Theta, x: np.ndarray) -> np.ndarray:
         """f, (S, n, O), in blocks of rows."""
         rows = x.shape[-2]
         found = np.empty((theta["W1"].shape[0], rows, net.output_dim), self.dtype)
@@ -257,7 +257,7 @@ class JaxBackend(Backend):
             found[:, tile.kept] = self._get(network.outputs(net, theta, self._put(tile.cut_points(x))))[:, : len(tile)]
         return found
 
-    def _kernel(self, net: FullyConnected, theta: Theta, x1: np.ndarray, x2: np.ndarray | None) -> np.ndarray:
+    def _kernel(self, net: Network, theta: Theta, x1: np.ndarray, x2: np.ndarray | None) -> np.ndarray:
         """K2, (S, n1, n2), in tiles."""
         rows, columns = x1.shape[-2], x1.shape[-2] if x2 is None else x2.shape[-2]
         tiles1, tiles2 = self._tiles(net, theta, rows, columns), self._tiles(net, theta, columns, rows)

@@ -18,7 +18,7 @@ from ntkbench.backends.base import (
 from ntkbench.backends.torch import hierarchy, linear_algebra, ntk, training
 from ntkbench.backends.torch.network import Tensor, Tensors, floats_per_point, outputs
 from ntkbench.integrators import steps_between, tableau
-from ntkbench.networks import FullyConnected, Parameters
+from ntkbench.networks import Network, Parameters
 
 
 class TorchBackend(Backend):
@@ -68,7 +68,7 @@ class TorchBackend(Backend):
             torch.cuda.synchronize()
 
     @torch.inference_mode()
-    def forward(self, net: FullyConnected, theta: Parameters, x: np.ndarray) -> np.ndarray:
+    def forward(self, net: Network, theta: Parameters, x: np.ndarray) -> np.ndarray:
         """In blocks of seeds, and of rows where one seed does not fit the budget."""
         seeds = checks.parameters(net, theta)
         x = checks.inputs(net, seeds, x)
@@ -80,7 +80,7 @@ class TorchBackend(Backend):
         return np.concatenate(blocks)
 
     @torch.inference_mode()
-    def ntk(self, net: FullyConnected, theta: Parameters, x1: np.ndarray, x2: np.ndarray | None = None) -> np.ndarray:
+    def ntk(self, net: Network, theta: Parameters, x1: np.ndarray, x2: np.ndarray | None = None) -> np.ndarray:
         """In blocks of seeds, and in tiles where one seed does not fit the budget."""
         checks.one_output(net)
         seeds = checks.parameters(net, theta)
@@ -95,7 +95,7 @@ class TorchBackend(Backend):
         return np.concatenate(found)
 
     @torch.inference_mode()
-    def hierarchy(self, net: FullyConnected, theta: Parameters, x: np.ndarray, order: int) -> dict[int, np.ndarray]:
+    def hierarchy(self, net: Network, theta: Parameters, x: np.ndarray, order: int) -> dict[int, np.ndarray]:
         """In blocks of seeds; ValueError also if the temporaries of one seed exceed `memory_bytes`."""
         checks.hierarchy(net, order)
         seeds = checks.parameters(net, theta)
@@ -112,7 +112,7 @@ class TorchBackend(Backend):
     @torch.inference_mode()
     def train(
         self,
-        net: FullyConnected,
+        net: Network,
         theta: Parameters,
         x: np.ndarray,
         y: np.ndarray,
@@ -179,7 +179,7 @@ class TorchBackend(Backend):
 
     @torch.inference_mode()
     def limiting_kernels(
-        self, net: FullyConnected, x1: np.ndarray, x2: np.ndarray | None = None
+        self, net: Network, x1: np.ndarray, x2: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """By `ntkbench.limits` on torch tensors."""
         given = {name: x for name, x in (("x1", x1), ("x2", x2)) if x is not None}
@@ -219,13 +219,13 @@ class TorchBackend(Backend):
         """The parameters of a block of seeds, seeds and copies in one axis."""
         return {name: self._tensor(array[block]).flatten(0, 1) for name, array in theta.items()}
 
-    def _points(self, net: FullyConnected, x: np.ndarray, seeds: int, block: slice) -> Tensor:
+    def _points(self, net: Network, x: np.ndarray, seeds: int, block: slice) -> Tensor:
         """Inputs of a block of seeds, (B, n, d); points that all seeds share are not copied."""
         if x.ndim == 2:
             return self._tensor(x).expand(len(range(*block.indices(seeds))) * net.copies, -1, -1)
         return self._tensor(x[block]).repeat_interleave(net.copies, dim=0)
 
-    def _outputs(self, net: FullyConnected, theta: Tensors, x: Tensor) -> np.ndarray:
+    def _outputs(self, net: Network, theta: Tensors, x: Tensor) -> np.ndarray:
         """Outputs of a block of seeds, by rows where they do not fit the budget at once."""
         seeds = x.shape[0] // net.copies
         per_row = seeds * self.dtype.itemsize * floats_per_point(net, arrays=2)
@@ -233,7 +233,7 @@ class TorchBackend(Backend):
         parts = [outputs(net, theta, x[:, i : i + rows]).cpu().numpy() for i in range(0, x.shape[1], rows)]
         return np.concatenate(parts, axis=1)
 
-    def _kernel(self, net: FullyConnected, theta: Tensors, x1: Tensor, x2: Tensor | None = None) -> np.ndarray:
+    def _kernel(self, net: Network, theta: Tensors, x1: Tensor, x2: Tensor | None = None) -> np.ndarray:
         """The NTK of a block of seeds, in tiles where it does not fit the budget at once."""
         seeds, rows1, rows2 = x1.shape[0] // net.copies, x1.shape[1], x1.shape[1] if x2 is None else x2.shape[1]
         tiles = list(ntk.tiles(net, rows1, rows2, self.dtype.itemsize, self.memory_bytes // seeds))
@@ -246,7 +246,7 @@ class TorchBackend(Backend):
         return found
 
     def _observe(
-        self, name: str, net: FullyConnected, theta: Tensors, start: Tensors, points: Tensor, test_points: Tensor | None
+        self, name: str, net: Network, theta: Tensors, start: Tensors, points: Tensor, test_points: Tensor | None
     ) -> np.ndarray:
         match name:
             case "f":
@@ -259,7 +259,7 @@ class TorchBackend(Backend):
                 return training.movement(net, theta, start).cpu().numpy()
 
     def _training_bytes(
-        self, net: FullyConnected, x: np.ndarray, x_test: np.ndarray | None, integrator: str, observe: Sequence[str]
+        self, net: Network, x: np.ndarray, x_test: np.ndarray | None, integrator: str, observe: Sequence[str]
     ) -> int:
         """Buffers of one seed, and what the largest of its observables adds."""
         rows, itemsize = x.shape[-2], self.dtype.itemsize
