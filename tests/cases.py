@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ntkbench.networks import FullyConnected, Parameters
+from ntkbench.networks import Convolutional, FullyConnected, Network, Parameters
 from ntkbench.seeding import rng
 
 ROOT = 20190918
@@ -17,7 +17,7 @@ class Case:
     """A small network with parameters for `SEEDS` seeds and `POINTS` inputs of norm about sqrt(d)."""
 
     name: str
-    net: FullyConnected
+    net: Network
     shared_inputs: bool = True
 
     @property
@@ -68,6 +68,49 @@ CASES = (
     Case(
         "relu-1-outputs-standard", FullyConnected(3, 5, 1, "relu", output_dim=3, parametrization="standard", antisymmetric=True)
     ),
+    Case(
+        "erf-3-outputs-mean-field-antisymmetric",
+        FullyConnected(
+            2,
+            4,
+            3,
+            "erf",
+            output_dim=2,
+            parametrization="mean_field",
+            feature_strength=1.3,
+            bias_variance=0.4,
+            antisymmetric=True,
+        ),
+        False,
+    ),
 )
 ONE_OUTPUT = tuple(case for case in CASES if case.net.output_dim == 1)
 SMOOTH = tuple(case for case in ONE_OUTPUT if case.net.activation != "relu")
+
+CONVOLUTIONAL = (
+    Case("conv-tanh-1", Convolutional((3, 4, 2), 3, 1, "tanh")),
+    Case(
+        "conv-relu-2-zero-average-biases", Convolutional((4, 3, 1), 3, 2, "relu", "zero", "global_average", bias_variance=0.2)
+    ),
+    Case(
+        "conv-erf-2-average-antisymmetric",
+        Convolutional((2, 3, 2), 3, 2, "erf", "circular", "global_average", antisymmetric=True),
+        False,
+    ),
+    Case(
+        "conv-gelu-2-zero-mean-field",
+        Convolutional((3, 3, 1), 4, 2, "gelu", "zero", parametrization="mean_field", feature_strength=0.7, bias_variance=0.3),
+        False,
+    ),
+    Case("conv-softplus-1-one-pixel", Convolutional((1, 1, 3), 3, 1, "softplus", parametrization="standard")),
+    Case(
+        "conv-tanh-3-outputs-standard",
+        Convolutional((3, 2, 1), 3, 3, "tanh", output_dim=2, parametrization="standard", bias_variance=0.5),
+    ),
+    Case(
+        "conv-relu-1-outputs-zero-antisymmetric",
+        Convolutional((2, 4, 2), 3, 1, "relu", "zero", output_dim=3, weight_variance=2.0, antisymmetric=True),
+    ),
+    Case("conv-identity-2-outputs-average", Convolutional((3, 3, 2), 2, 2, "identity", "zero", "global_average", 2), False),
+)
+"""Every activation, padding, readout and parametrization at least once; maps that are no squares, or smaller than a window."""

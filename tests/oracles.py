@@ -13,7 +13,7 @@ import torch
 from scipy.integrate import solve_ivp
 from scipy.special import erf
 
-from ntkbench.networks import FullyConnected, Parameters
+from ntkbench.networks import Convolutional, FullyConnected, Network, Parameters
 
 ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "relu": lambda z: np.where(z.real > 0, z, 0),
@@ -40,7 +40,7 @@ def flatten(theta: Parameters, seed: int) -> np.ndarray:
     return np.concatenate([theta[name][seed].ravel() for name in sorted(theta)])
 
 
-def unflatten(net: FullyConnected, vector: np.ndarray) -> Parameters:
+def unflatten(net: Network, vector: np.ndarray) -> Parameters:
     """The inverse of `flatten` for vectors with any leading axes, which take the place of the seed axis: (..., P)."""
     shapes = {name: array.shape[1:] for name, array in net.initialize(0, [0]).items()}
     theta, start = {}, 0
@@ -51,13 +51,15 @@ def unflatten(net: FullyConnected, vector: np.ndarray) -> Parameters:
     return theta
 
 
-def network(net: FullyConnected, vector: np.ndarray, x: np.ndarray) -> np.ndarray:
+def network(net: Network, vector: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Outputs (..., n, O) for parameters (..., P), real or complex, and points (n, d)."""
     theta = unflatten(net, vector)
     total = 0
     for copy, copy_weight in enumerate(net.copy_weights):
         h = x
         for l, layer in enumerate(net.layers, start=1):
+            if isinstance(net, Convolutional):
+                h = _window_entries(net, l, h) if l <= net.depth else _read_out(net, h)
             z = layer.weight_multiplier * np.einsum("...ji,...ni->...nj", theta[f"W{l}"][..., copy, :, :], h)
             if net.bias_variance > 0:
                 z = z + layer.bias_multiplier * theta[f"b{l}"][..., copy, None, :]
@@ -66,25 +68,49 @@ def network(net: FullyConnected, vector: np.ndarray, x: np.ndarray) -> np.ndarra
     return total
 
 
-def jacobian(net: FullyConnected, vector: np.ndarray, x: np.ndarray) -> np.ndarray:
+def _window_entries(net: Convolutional, l: int, h: np.ndarray) -> np.ndarray:
+    """The 3 x 3 surroundings of every pixel of what layer l sees: (n, H * W * C) or (..., n * H * W, C) to (..., n * H * W, 9 * C)."""
+    height, width, _ = net.image
+    channels = net.image[2] if l == 1 else net.width
+    maps = h.reshape(*h.shape[:-2], -1, height, width, channels)
+    found = np.zeros((*maps.shape[:-1], 9, channels), dtype=h.dtype)
+    for i, j, offset in np.ndindex(height, width, 9):
+        row, column = i + offset // 3 - 1, j + offset % 3 - 1
+        if net.padding == "circular" or (0 <= row < height and 0 <= column < width):
+            found[..., i, j, offset, :] = maps[..., row % height, column % width, :]
+    return found.reshape(*h.shape[:-2], -1, 9 * channels)
+
+
+def _read_out(net: Convolutional, h: np.ndarray) -> np.ndarray:
+    """What the readout sees of (..., n * H * W, C): (..., n, H * W * C), or (..., n, C)."""
+    maps = h.reshape(*h.shape[:-2], -1, net.positions, net.width)
+    return maps.mean(axis=-2) if net.readout == "global_average" else maps.reshape(*maps.shape[:-2], -1)
+
+
+def jacobian(net: Network, vector: np.ndarray, x: np.ndarray) -> np.ndarray:
     """`d f / d theta`, (P, n, O), by a complex step in every parameter."""
     tiny = 1e-30
     return network(net, vector + 1j * tiny * np.eye(vector.size), x).imag / tiny
 
 
-def ntk(net: FullyConnected, vector: np.ndarray, x1: np.ndarray, x2: np.ndarray) -> np.ndarray:
+def ntk(net: Network, vector: np.ndarray, x1: np.ndarray, x2: np.ndarray) -> np.ndarray:
     """Contraction of Jacobians, (n1, n2)."""
     one, two = jacobian(net, vector, x1)[..., 0], jacobian(net, vector, x2)[..., 0]
     return net.mobility * one.T @ two
 
 
-def loss_gradient(net: FullyConnected, vector: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def full_ntk(net: Network, vector: np.ndarray, x1: np.ndarray, x2: np.ndarray) -> np.ndarray:
+    """Contraction of Jacobians of every two outputs, (n1, n2, O, O)."""
+    return net.mobility * np.einsum("pao,pbq->aboq", jacobian(net, vector, x1), jacobian(net, vector, x2))
+
+
+def loss_gradient(net: Network, vector: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Gradient of `(1/2n) sum_a |f_a - y_a|^2`, (P,)."""
     residual = network(net, vector, x) - y
     return np.einsum("pno,no->p", jacobian(net, vector, x), residual) / len(x)
 
 
-def gradient_flow(net: FullyConnected, vector: np.ndarray, x: np.ndarray, y: np.ndarray, times: list[float]) -> np.ndarray:
+def gradient_flow(net: Network, vector: np.ndarray, x: np.ndarray, y: np.ndarray, times: list[float]) -> np.ndarray:
     """Parameters at every time, (T, P), by scipy's adaptive DOP853 on the flat vector."""
     solution = solve_ivp(
         lambda _, v: -net.mobility * loss_gradient(net, v, x, y),

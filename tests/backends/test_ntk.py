@@ -37,6 +37,30 @@ def test_ntk_is_the_contraction_of_jacobians(backend: Backend, case: Case) -> No
         assert_allclose(rectangular[seed], oracles.ntk(case.net, vector, x, x[:2] + 0.5), rtol=0, atol=1e-13 * scale)
 
 
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_kernels_of_several_outputs(backend: Backend, case: Case) -> None:
+    other = case.x[..., :2, :] + 0.5
+    for x2 in (None, other):
+        full = backend.ntk(case.net, case.theta, case.x, x2, outputs="full")
+        trace = backend.ntk(case.net, case.theta, case.x, x2, outputs="trace")
+        for seed in range(SEEDS):
+            x = case.points(seed)
+            expected = oracles.full_ntk(case.net, oracles.flatten(case.theta, seed), x, x if x2 is None else x[:2] + 0.5)
+            atol = 1e-13 * np.abs(expected).max()
+            assert_allclose(full[seed], expected, rtol=0, atol=atol)
+            assert_allclose(trace[seed], np.trace(expected, axis1=2, axis2=3), rtol=0, atol=case.net.output_dim * atol)
+        if case.net.output_dim == 1:
+            one = backend.ntk(case.net, case.theta, case.x, x2)
+            assert_allclose(full[..., 0, 0], one, rtol=0, atol=1e-14 * np.abs(one).max())
+
+
+@pytest.mark.parametrize(("outputs", "message"), [("one", "choose 'trace' or 'full'"), ("all", "one, trace, full")])
+def test_a_choice_of_outputs_that_does_not_fit_is_refused(backend: Backend, outputs: str, message: str) -> None:
+    net = FullyConnected(3, 5, 1, "tanh", output_dim=2)
+    with pytest.raises(ValueError, match=message):
+        backend.ntk(net, net.initialize(ROOT, [0]), np.ones((2, 3)), outputs=outputs)
+
+
 @pytest.mark.parametrize("case", ONE_OUTPUT, ids=str)
 def test_ntk_agrees_with_central_differences_of_the_output(backend: Backend, case: Case) -> None:
     h = 1e-5
