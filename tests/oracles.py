@@ -69,7 +69,7 @@ def network(net: Network, vector: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def _window_entries(net: Convolutional, l: int, h: np.ndarray) -> np.ndarray:
-    """The 3 x 3 surroundings of every pixel of what layer l sees: (n, H * W * C) or (..., n * H * W, C) to (..., n * H * W, 9 * C)."""
+    """The 3 x 3 surroundings of every pixel: (n, H * W * C) or (..., n * H * W, C) to (..., n * H * W, 9 * C)."""
     height, width, _ = net.image
     channels = net.image[2] if l == 1 else net.width
     maps = h.reshape(*h.shape[:-2], -1, height, width, channels)
