@@ -1,0 +1,57 @@
+"""What a prediction costs with tensors of the hierarchy and without, and which to choose. Leading terms, one seed."""
+
+from ntkbench.networks import FullyConnected
+
+FORMS = ("auto", "tensors", "tensor_free")
+
+_EVALUATIONS = 1000
+"""Right-hand sides of a typical integration."""
+
+_TYPICAL_BASIS = 12
+
+
+def by_tensors(net: FullyConnected, n: int, rows: int, order: int) -> tuple[float, float]:
+    """Operations and bytes: responses and Gram products of all rows, per direction beyond order 4; then the integration."""
+    products = 4 * rows**2 * net.width**2 + 12 * rows ** min(order, 4) * net.width
+    building = net.copies * net.depth * products * (8 * rows) ** max(0, order - 4)
+    return building + _EVALUATIONS * 2 * rows * n ** (order - 1), 8.0 * 4 * rows**order
+
+
+def tensor_free(net: FullyConnected, n: int, rows: int, order: int, k: int) -> tuple[float, float]:
+    """Operations and bytes in a basis of k vectors: `k^(order-2)` directions through all points, and their Gram products."""
+    directions = k ** (order - 2)
+    products = 16 * rows * net.width**2 + 4 * rows * n * net.width
+    floats = directions * net.parameter_count + 6 * k * n * net.width * net.depth + rows * k ** (order - 1)
+    return net.copies * net.depth * directions * products + _EVALUATIONS * 2.0 * rows * n, 8.0 * floats
+
+
+def choose(net: FullyConnected, n: int, rows: int, order: int, form: str, memory_bytes: int) -> str:
+    """The form asked for; for `auto` the one of fewer operations among those that fit the budget.
+
+    Args:
+        n: training points; rows: training and test points.
+
+    Raises:
+        ValueError: if none fits; names what each needs.
+    """
+    if form != "auto":
+        return form
+    costs = {"tensors": by_tensors(net, n, rows, order)}
+    if order <= 4:
+        costs["tensor_free"] = tensor_free(net, n, rows, order, min(n, _TYPICAL_BASIS))
+    fitting = {name: flops for name, (flops, needed) in costs.items() if needed <= memory_bytes}
+    if not fitting:
+        needs = ", ".join(f"{name} {needed / 2**20:.0f} MiB" for name, (_, needed) in costs.items())
+        raise ValueError(
+            f"order {order} with {n} training points, {rows} points in all and width {net.width} asks for {needs}; the "
+            f"backend's memory_bytes is {memory_bytes / 2**20:.0f} MiB: raise it, or take fewer points or a lower order"
+        )
+    return min(fitting, key=lambda name: fitting[name])
+
+
+def largest_basis(net: FullyConnected, n: int, rows: int, order: int, memory_bytes: int) -> int:
+    """Vectors that fit the budget: `n` at most, and those of the typical basis at least."""
+    k = min(n, _TYPICAL_BASIS)
+    while k < n and tensor_free(net, n, rows, order, k + 1)[1] <= memory_bytes:
+        k += 1
+    return k

@@ -1,0 +1,206 @@
+"""Training predicted from initialization alone, by the hierarchy truncated at an order of one's choice."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from ntkbench.backends.base import Backend
+from ntkbench.hierarchy.cost import FORMS, choose, largest_basis
+from ntkbench.hierarchy.expansion import Expansion, frozen_path, principal_vectors, snapshots
+from ntkbench.networks import FullyConnected, Parameters
+from ntkbench.scalars import is_finite
+
+_FIRST_BASIS = 6
+_GROWTH = 4
+"""Vectors of the first basis, and how many are added while its error is too large."""
+
+_DROPPED = 2
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the truncated hierarchy says of training.
+
+    Attributes:
+        times: (T,), units of gradient-flow time.
+        f: (S, T, n), outputs on the training points; f_test: (S, T, n_test), None without test points. NaN from where the
+            truncated hierarchy blew up, far outside of its horizon.
+        form: `tensors` or `tensor_free`.
+        basis: (S,), vectors in the basis of the residual's path; n for `tensors` and for order 2, which need none.
+        error: (S,), estimate of the largest error of an output that basis and integrator leave, in the outputs' units. The
+            truncation of the hierarchy itself is not in it.
+    """
+
+    times: np.ndarray
+    f: np.ndarray
+    f_test: np.ndarray | None
+    form: str
+    basis: np.ndarray
+    error: np.ndarray
+
+
+def predict_training(
+    backend: Backend,
+    net: FullyConnected,
+    theta: Parameters,
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    order: int,
+    times: Sequence[float],
+    x_test: np.ndarray | None = None,
+    form: str = "auto",
+    tolerance: float = 1e-6,
+) -> Prediction:
+    """Outputs along gradient flow from initialization alone: the hierarchy with `K_order` frozen, on train and test points.
+
+    Test points are driven by the residual on the training points (Huang & Yau 2019, Theorem 2.6). Order 2 is the frozen NTK.
+
+    Two forms, equal where both fit: `tensors` (order 2 to 6, memory n^order), and `tensor_free` (order 2 to 4, memory n^2),
+    which projects the residual's path on a basis of few vectors. The first basis is that of the frozen NTK's path, known in
+    closed form; it grows, along the path just found, until the error that it leaves is estimated below `tolerance`.
+
+    Args:
+        x: (n, d) or (S, n, d); y: (n,) or (S, n), targets of the one output; x_test: (n_test, d) or (S, n_test, d).
+        times: increasing, not negative, units of gradient-flow time.
+        form: `auto` takes the cheaper form of those that fit the backend's memory budget.
+        tolerance: of outputs, relative to the largest residual at t = 0.
+
+    Raises:
+        ValueError: as `Backend.hierarchy`; for an unknown form, or one that lacks the order; for targets, times or a tolerance
+            of another kind; and if no form fits the backend's budget.
+    """
+    _check(order, times, form, tolerance)
+    x, y = np.asarray(x), np.asarray(y, dtype=float)
+    rows = x if x_test is None else _joined(x, np.asarray(x_test))
+    n = x.shape[-2]
+    f0 = np.asarray(backend.forward(net, theta, rows)[..., 0], dtype=float)
+    seeds = len(f0)
+    if y.shape not in ((n,), (seeds, n)) or not np.isfinite(y).all():
+        raise ValueError(f"y must be finite and of shape ({n},) or ({seeds}, {n}), got shape {y.shape}")
+    form = choose(net, n, rows.shape[-2], order, form, backend.memory_bytes)
+    found = []
+    for s in range(seeds):
+        own = {name: array[s : s + 1] for name, array in theta.items()}
+        points, spots = (p[s] if p.ndim == 3 else p for p in (x, rows))
+        start = Expansion(f0[s], np.asarray(backend.ntk(net, own, spots, points)[0], dtype=float))
+        seed = _Seed(
+            backend,
+            net,
+            own,
+            points,
+            spots,
+            start,
+            y if y.ndim == 1 else y[s],
+            order,
+            np.asarray(times, dtype=float),
+            tolerance,
+        )
+        found.append(seed.by_tensors() if form == "tensors" and order > 2 else seed.tensor_free())
+    outputs, basis, error = (np.stack(values) for values in zip(*found, strict=True))
+    f_test = None if x_test is None else outputs[..., n:]
+    return Prediction(np.asarray(times, dtype=float), outputs[..., :n], f_test, form, basis, error)
+
+
+Found = tuple[np.ndarray, int, float]
+"""Outputs (T, R), vectors in the basis, error."""
+
+
+@dataclass(frozen=True)
+class _Seed:
+    """One network and what is asked of it; `theta` has a seed axis of length 1."""
+
+    backend: Backend
+    net: FullyConnected
+    theta: Parameters
+    x: np.ndarray
+    rows: np.ndarray
+    start: Expansion
+    y: np.ndarray
+    order: int
+    times: np.ndarray
+    tolerance: float
+
+    def by_tensors(self) -> Found:
+        kernels = self.backend.hierarchy(self.net, self.theta, self.rows, self.order)
+        n = len(self.x)
+        corrections = (kernels[r][0][(slice(None), *[slice(n)] * (r - 1))] for r in range(3, self.order + 1))
+        return self.integrated(replace(self.start, corrections=tuple(corrections)))
+
+    def integrated(self, expansion: Expansion) -> Found:
+        """Ten times as exactly as asked, and compared with as exactly as asked."""
+        outputs = expansion.integrate(self.y, self.times, self.tolerance / 10)
+        return outputs, len(self.y), _difference(outputs, expansion.integrate(self.y, self.times, self.tolerance))
+
+    def tensor_free(self) -> Found:
+        """Enlarges the basis until its error is below the tolerance, or it is as large as the budget allows."""
+        if self.order == 2 or self.times[-1] == 0:
+            return self.integrated(self.start)
+        n = len(self.y)
+        residual0 = self.start.f0[:n] - self.y
+        most = largest_basis(self.net, n, len(self.rows), self.order, self.backend.memory_bytes)
+        looks = snapshots(self.start.K2[:n], self.times[-1])
+        path = frozen_path(self.start.K2[:n], residual0, looks)
+        k = min(_FIRST_BASIS, most)
+        while k < n:
+            expansion = self.contracted(principal_vectors(path, k))
+            outputs = expansion.integrate(self.y, self.times, self.tolerance / 10)
+            path = self.path(expansion, looks)
+            error = self.basis_error(expansion, outputs, path)
+            if error <= self.tolerance * np.abs(residual0).max() or k == most:
+                return outputs, k, error
+            k = min(k + _GROWTH, most)
+        return self.integrated(self.contracted(np.eye(n)))
+
+    def path(self, expansion: Expansion, looks: np.ndarray) -> np.ndarray:
+        """The residual as far as it is finite, (n, T)."""
+        followed = expansion.integrate(self.y, looks, self.tolerance / 10)[:, : len(self.y)] - self.y
+        finite: np.ndarray = followed[np.isfinite(followed).all(axis=1)].T
+        return finite
+
+    def basis_error(self, expansion: Expansion, outputs: np.ndarray, path: np.ndarray) -> float:
+        """What the basis leaves out, estimated twice, and the sum of both.
+
+        A basis that is too small shows when its last vectors are dropped; one that was chosen along another path shows in the
+        share of the residual that lies outside of it, and the corrections to the frozen NTK are wrong by about that share.
+        """
+        basis = expansion.basis
+        if basis is None:
+            return 0.0
+        smaller = expansion.within(basis.shape[1] - _DROPPED).integrate(self.y, self.times, self.tolerance / 10)
+        frozen = self.start.integrate(self.y, self.times, self.tolerance / 10)
+        outside = np.linalg.norm(path - basis @ (basis.T @ path), axis=0) / np.linalg.norm(path, axis=0)
+        return _difference(outputs, smaller) + _difference(outputs, frozen) * float(outside.max())
+
+    def contracted(self, basis: np.ndarray) -> Expansion:
+        kernels = self.backend.contracted_hierarchy(self.net, self.theta, self.rows, self.x, basis, self.order)
+        corrections = (np.asarray(kernels[r][0], dtype=float) for r in range(3, self.order + 1))
+        return replace(self.start, corrections=tuple(corrections), basis=basis)
+
+
+def _difference(one: np.ndarray, other: np.ndarray) -> float:
+    """The largest where both are finite."""
+    both = np.isfinite(one) & np.isfinite(other)
+    return float(np.abs(one - other)[both].max(initial=0.0))
+
+
+def _joined(x: np.ndarray, x_test: np.ndarray) -> np.ndarray:
+    """Training points, then test points, along the axis of points."""
+    if x.ndim == x_test.ndim:
+        return np.concatenate([x, x_test], axis=-2)
+    seeds = len(x) if x.ndim == 3 else len(x_test)
+    both = (p if p.ndim == 3 else np.broadcast_to(p, (seeds, *p.shape)) for p in (x, x_test))
+    return np.concatenate(list(both), axis=1)
+
+
+def _check(order: int, times: Sequence[float], form: str, tolerance: float) -> None:
+    if form not in FORMS:
+        raise ValueError(f"form {form!r} is unknown; choose one of {', '.join(FORMS)}")
+    if form == "tensor_free" and order > 4:
+        raise ValueError(f"form 'tensor_free' has orders 2, 3 and 4, got order {order}: choose 'tensors'")
+    if not len(times) or not all(map(is_finite, times)) or times[0] < 0 or any(a >= b for a, b in pairwise(times)):
+        raise ValueError(f"times must be finite, not negative and increasing, got {list(times)}")
+    if not (is_finite(tolerance) and 0 < tolerance < 1):
+        raise ValueError(f"tolerance must lie between 0 and 1, got {tolerance!r}")
