@@ -15,10 +15,10 @@ from ntkbench.backends.base import (
     Progress,
     Trajectory,
 )
-from ntkbench.backends.torch import hierarchy, linear_algebra, ntk, training
+from ntkbench.backends.torch import contraction, hierarchy, linear_algebra, ntk, training
 from ntkbench.backends.torch.network import Tensor, Tensors, floats_per_point, outputs
 from ntkbench.integrators import steps_between, tableau
-from ntkbench.networks import Network, Parameters
+from ntkbench.networks import FullyConnected, Network, Parameters
 
 
 class TorchBackend(Backend):
@@ -100,11 +100,32 @@ class TorchBackend(Backend):
         checks.hierarchy(net, order)
         seeds = checks.parameters(net, theta)
         x = checks.inputs(net, seeds, x)
-        per_seed = hierarchy.bytes_per_seed(net, x.shape[-2], order, self.dtype.itemsize)
-        checks.one_seed_fits(f"K{order} of {x.shape[-2]} points at width {net.width}", per_seed, self.memory_bytes)
+        n = x.shape[-2]
+        least, per_seed = (hierarchy.bytes_per_seed(net, n, order, self.dtype.itemsize, block) for block in (1, n))
+        checks.one_seed_fits(f"K{order} of {n} points at width {net.width}", least, self.memory_bytes)
         found: dict[int, list[np.ndarray]] = {r: [] for r in range(2, order + 1)}
         for block in self.seed_blocks(seeds, per_seed):
-            kernels = hierarchy.kernels(net, self._parameters(theta, block), self._points(net, x, seeds, block), order)
+            parameters, points = self._parameters(theta, block), self._points(net, x, seeds, block)
+            kernels = hierarchy.kernels(net, parameters, points, order, self.memory_bytes)
+            for r, kernel in kernels.items():
+                found[r].append(kernel.cpu().numpy())
+        return {r: np.concatenate(kernels) for r, kernels in found.items()}
+
+    @torch.inference_mode()
+    def contracted_hierarchy(
+        self, net: FullyConnected, theta: Parameters, rows: np.ndarray, x: np.ndarray, basis: np.ndarray, order: int
+    ) -> dict[int, np.ndarray]:
+        """In blocks of seeds, and of rows; ValueError also if one row and all points of one seed exceed `memory_bytes`."""
+        seeds = checks.parameters(net, theta)
+        rows, x = checks.inputs(net, seeds, rows, "rows"), checks.inputs(net, seeds, x)
+        basis = checks.contraction(net, seeds, x, basis, order)
+        sizes = *basis.shape[-2:], order, self.dtype.itemsize
+        least, per_seed = (contraction.bytes_per_seed(net, block, *sizes) for block in (1, rows.shape[-2]))
+        checks.one_seed_fits(f"contractions over {x.shape[-2]} points at width {net.width}", least, self.memory_bytes)
+        found: dict[int, list[np.ndarray]] = {r: [] for r in range(3, order + 1)}
+        for block in self.seed_blocks(seeds, per_seed):
+            points = (self._points(net, array, seeds, block) for array in (rows, x, basis))
+            kernels = contraction.kernels(net, self._parameters(theta, block), *points, order, self.memory_bytes)
             for r, kernel in kernels.items():
                 found[r].append(kernel.cpu().numpy())
         return {r: np.concatenate(kernels) for r, kernels in found.items()}

@@ -1,4 +1,4 @@
-"""Kernels of the Neural Tangent Hierarchy from first-order responses.
+"""Kernels of the Neural Tangent Hierarchy from nested responses.
 
 With `g_a` the gradient of the output at point a, `H_a` its Hessian, `T_a` its third derivative and `w_ac = H_a g_c`,
 
@@ -7,82 +7,76 @@ With `g_a` the gradient of the output at point a, `H_a` its Hessian, `T_a` its t
 
 and all of it follows from how activations and back-propagated signals of point a respond to first order to a step along `g_c`
 (the 2n+1 rule of perturbation theory: first-order responses give the third derivative). Layer l of `w_ac` is
-`c_l (ddot_l^{a|c} h_{l-1}^a^T + delta_l^a hdot_{l-1}^{a|c}^T)`, of rank two, so every scalar product is one of Gram matrices.
+`c_l (delta_l^{a|c} h_{l-1}^a^T + delta_l^a h_{l-1}^{a|c}^T)`, of rank two, so every scalar product is one of Gram matrices.
+K5 and K6 are derivatives of that K4 along gradients that move with the parameters (Huang & Yau 2019, Theorem 2.3): the same
+formula on jets, from second- and third-order responses.
 
 Indices of the arrays: B seeds times copies; a, b the points of the kernel's first two slots; c, d, i, j, k directions; u units.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
 import torch
 
-from ntkbench.backends.torch.network import (
-    Tensor,
-    Tensors,
-    back_propagate,
-    combine_copies,
-    floats_per_point,
-    propagate,
-    pull_back,
-)
+from ntkbench.backends.torch.higher_orders import Jet, Responses, dots, response_jet, responses, times
+from ntkbench.backends.torch.network import Tensor, Tensors, combine_copies, floats_per_point
 from ntkbench.hierarchy import right_hand_side, runge_kutta_step
 from ntkbench.integrators import Tableau
 from ntkbench.networks import FullyConnected
 
 
 @dataclass(frozen=True)
-class Signals:
-    """What the responses are built from; lists run over the layers l = 1..L.
+class Grams:
+    """Jets of the scalar products at one layer, with own axes in brackets.
 
     Attributes:
-        hidden: `h_{l-1}`, (B, a, u).
-        slopes: `(sigma', sigma'', ...)(z_l)` of the hidden layers, each (B, a, u).
-        back: `delta_l`, (B, a, u).
-        forward_gram: `c_l^2 h_{l-1}^a . h_{l-1}^b + e_l^2`, (B, a, b).
-        backward_gram: `delta_l^a . delta_l^b`, (B, a, b).
+        forward: `c_l^2 h_{l-1}^a . h_{l-1}^b + e_l^2` (a, b); back: `delta_l^a . delta_l^b` (a, b).
+        forward_response: `c_l^2 h_{l-1}^{a|c} . h_{l-1}^b` (c, a, b); back_response: `delta_l^{a|c} . delta_l^b` (c, a, b).
     """
 
-    hidden: list[Tensor]
-    slopes: list[tuple[Tensor, ...]]
-    back: list[Tensor]
-    forward_gram: list[Tensor]
-    backward_gram: list[Tensor]
+    forward: Jet
+    back: Jet
+    forward_response: Jet
+    back_response: Jet
 
 
-@dataclass(frozen=True)
-class Response:
-    """First-order responses at layer l of every point a along every direction c, (B, a, c, u); None where they vanish.
+def kernels(net: FullyConnected, theta: Tensors, x: Tensor, order: int, budget: int) -> dict[int, Tensor]:
+    """`{2: K2, ..., order: K_order}`, each (S,) + (n,) * r, for x of shape (B, n, d) and order 2 to 6.
 
-    Attributes:
-        h_below: of `h_{l-1}`; None for l = 1.
-        z: of `z_l`; u: of `u_l`, the signal before it passes the activation; delta: of `delta_l`; None for l = L.
-        upstream: `u_l` itself, (B, a, u); None for l = L.
+    Args:
+        budget: bytes for temporaries, at least those that `bytes_per_seed` counts for blocks of one point.
     """
-
-    h_below: Tensor | None
-    z: Tensor | None = None
-    u: Tensor | None = None
-    delta: Tensor | None = None
-    upstream: Tensor | None = None
-
-
-def kernels(net: FullyConnected, theta: Tensors, x: Tensor, order: int) -> dict[int, Tensor]:
-    """`{2: K2, ..., order: K_order}`, each (S,) + (n,) * r, for x of shape (B, n, d) and order 2, 3 or 4."""
-    signals = _signals(net, theta, x, highest=max(1, order - 1))
-    found = {2: torch.stack([f * b for f, b in zip(signals.forward_gram, signals.backward_gram, strict=True)]).sum(0)}
-    if order > 2:
-        found |= _higher_kernels(net, theta, signals, order)
+    points, seeds = x.shape[1], len(x) // net.copies
+    block = points
+    while block > 1 and seeds * bytes_per_seed(net, points, order, x.element_size(), block) > budget:
+        block = (block + 1) // 2
+    blocks = [slice(i, min(points, i + block)) for i in range(0, points, block)]
+    match order:
+        case 2:
+            found = {2: _second_kernel(_grams(net, responses(net, theta, x, 0, slice(None)), 0))}
+        case 3:
+            found = _lower_kernels(net, theta, x, blocks)
+        case _:
+            found = _higher_kernels(net, theta, x, order, blocks)
     return {r: combine_copies(net, kernel, power=r).mul_(net.mobility ** (r - 1)) for r, kernel in found.items()}
 
 
-def bytes_per_seed(net: FullyConnected, points: int, order: int, itemsize: int) -> int:
-    """Temporaries of `kernels` for one seed, its parameters counted."""
-    floats = net.parameter_count + points * floats_per_point(net, arrays=order + 2) + net.copies * 6 * int(points**order)
-    if order > 2:
-        floats += net.copies * points**2 * net.width * (net.depth + 6)
-    return itemsize * floats
+def bytes_per_seed(net: FullyConnected, points: int, order: int, itemsize: int, block: int) -> int:
+    """Temporaries of `kernels` for one seed, its parameters and kernels counted, if it works in blocks of so many points."""
+    signals = points * floats_per_point(net, arrays=12)
+    kernels = (net.copies + 2) * sum(int(points**r) for r in range(2, order + 1))
+    units = net.copies * net.width
+    match order:
+        case 2:
+            blocks = 2 * net.copies * points**2
+        case 3:
+            blocks = units * block * points * (5 * net.depth + 3) + 4 * net.copies * block * points**2
+        case _:
+            resident = int(points ** (order - 2)) * (units * (5 * net.depth + 4) + 5 * net.copies * (net.depth + 1))
+            blocks = resident + block * (2 * units * int(points ** (order - 2)) + 5 * net.copies * int(points ** (order - 1)))
+    return itemsize * (net.parameter_count + signals + kernels + blocks)
 
 
 def integrate(
@@ -105,141 +99,138 @@ def integrate(
     return torch.stack(f, dim=1), torch.stack(K2, dim=1)
 
 
-def _signals(net: FullyConnected, theta: Tensors, x: Tensor, highest: int) -> Signals:
-    hidden, slopes, g = propagate(net, theta, x, highest)
-    back = back_propagate(net, theta, slopes, torch.ones_like(g))
-    forward_gram = [
-        torch.baddbmm(h.new_full((1,), layer.bias_multiplier**2), h, h.mT, alpha=layer.weight_multiplier**2)
-        for layer, h in zip(net.layers, hidden, strict=True)
-    ]
-    return Signals(hidden, slopes, back, forward_gram, [torch.bmm(d, d.mT) for d in back])
+def _lower_kernels(net: FullyConnected, theta: Tensors, x: Tensor, blocks: list[slice]) -> dict[int, Tensor]:
+    """K2 and K3 of the copies, before weights and mobility, by blocks of K3's direction c."""
+    batch, n, _ = x.shape
+    K3 = x.new_empty((batch, n, n, n))
+    for directions in blocks:
+        grams = _grams(net, responses(net, theta, x, 1, directions), 0)
+        K3[..., directions] = _third_kernel(grams)
+    return {2: _second_kernel(grams), 3: K3}
 
 
-def _higher_kernels(net: FullyConnected, theta: Tensors, signals: Signals, order: int) -> dict[int, Tensor]:
-    """K3 and, for order 4, K4 of the copies, before weights and mobility."""
-    batch, n, _ = signals.hidden[0].shape
-    hessian_gradient = signals.hidden[0].new_zeros((batch,) + (n,) * 3)
-    if order > 3:
-        hessian_hessian = signals.hidden[0].new_zeros((batch,) + (n,) * 4)
-        third = torch.zeros_like(hessian_hessian)
-    for l, response in _responses(net, theta, signals):
-        delta_gradient = _against_points(response.delta, signals.back[l - 1])
-        h_gradient = _against_points(response.h_below, signals.hidden[l - 1])
-        _add_hessian_gradient(net, signals, l, delta_gradient, h_gradient, hessian_gradient)
-        if order > 3:
-            _add_hessian_hessian(net, signals, l, response, delta_gradient, h_gradient, hessian_hessian)
-            _add_third_derivative(net, signals, l, response, delta_gradient, h_gradient, third)
-    half = hessian_gradient.transpose(2, 3)
-    found = {3: half + half.transpose(1, 2)}
-    if order > 3:
-        half = hessian_hessian + hessian_hessian.transpose(2, 3)
-        for slots in permutations((2, 3, 4)):
-            half += third.permute(0, 1, *slots)
-        found[4] = half + half.transpose(1, 2)
-    return found
+def _higher_kernels(net: FullyConnected, theta: Tensors, x: Tensor, order: int, blocks: list[slice]) -> dict[int, Tensor]:
+    """K2 to K_order, order 4 to 6, of the copies, before weights and mobility, by blocks of the first slot's points."""
+    batch, n, _ = x.shape
+    highest = order - 4
+    found = responses(net, theta, x, order - 3, slice(None))
+    grams = _grams(net, found, highest)
+    kernels = {4 + k: x.new_empty((batch,) + (n,) * (4 + k)) for k in range(highest + 1)}
+    for rows in blocks:
+        hessians, third = (
+            _hessian_hessian(net, found, grams, rows, highest),
+            _third_derivative(net, found, grams, rows, highest),
+        )
+        for k, kernel in enumerate(kernels.values()):
+            kernel[:, rows] = _half(hessians[k], third[k], k)
+    for kernel in kernels.values():
+        _symmetrize(kernel, blocks)
+    return {2: _second_kernel(grams), 3: _third_kernel(grams), **kernels}
 
 
-def _responses(net: FullyConnected, theta: Tensors, signals: Signals) -> Iterator[tuple[int, Response]]:
-    """(l, response) from the readout l = L down to l = 1."""
-    z_responses = _forward_responses(net, theta, signals)
-    yield net.depth + 1, Response(_h_response(signals, z_responses, net.depth))
-    delta: Tensor | None = None
-    for l in range(net.depth, 0, -1):
-        squared_scale = net.layers[l].weight_multiplier ** 2
-        overlap = signals.backward_gram[l].unsqueeze(-1) * squared_scale
-        u = signals.hidden[l].unsqueeze(1) * overlap
-        if delta is not None:
-            u += pull_back(net, theta, l + 1, delta.flatten(1, 2)).view_as(u)
-        z = z_responses.pop()
-        slope, curvature = signals.slopes[l - 1][:2]
-        upstream = pull_back(net, theta, l + 1, signals.back[l])
-        delta = (z * (curvature * upstream).unsqueeze(2)).addcmul_(slope.unsqueeze(2), u)
-        yield l, Response(_h_response(signals, z_responses, l - 1), z, u, delta, upstream)
+def _grams(net: FullyConnected, found: Responses, highest: int) -> list[Grams]:
+    """By layer, jets up to order `highest`."""
+    grams = []
+    for layer, hidden, back in zip(net.layers, found.hidden, found.back, strict=True):
+        forward = dots(hidden, hidden, highest, layer.weight_multiplier**2)
+        forward[0] += layer.bias_multiplier**2
+        forward_response = _response_grams(hidden, highest, layer.weight_multiplier**2)
+        grams.append(Grams(forward, dots(back, back, highest), forward_response, _response_grams(back, highest, 1.0)))
+    return grams
 
 
-def _h_response(signals: Signals, z_responses: list[Tensor], l: int) -> Tensor | None:
-    """Response of `h_l`, the last in `z_responses` being that of `z_l`; the input `h_0` has none."""
-    return signals.slopes[l - 1][0].unsqueeze(2) * z_responses[-1] if l > 0 else None
+def _response_grams(signal: Jet, highest: int, scale: float) -> Jet:
+    points = signal[0].shape[1]
+    return [g.unflatten(-2, (-1, points)) for g in dots(response_jet(signal), signal, highest, scale)]
 
 
-def _forward_responses(net: FullyConnected, theta: Tensors, signals: Signals) -> list[Tensor]:
-    """Responses of `z_1`, ..., `z_{L-1}`."""
-    responses: list[Tensor] = []
-    for l in range(1, net.depth + 1):
-        z = signals.back[l - 1].unsqueeze(1) * signals.forward_gram[l - 1].unsqueeze(-1)
-        h = _h_response(signals, responses, l - 1)
-        if h is not None:
-            z.flatten(1, 2).baddbmm_(h.flatten(1, 2), theta[f"W{l}"].mT, alpha=net.layers[l - 1].weight_multiplier)
-        responses.append(z)
-    return responses
+def _second_kernel(grams: list[Grams]) -> Tensor:
+    return torch.stack([gram.forward[0] * gram.back[0] for gram in grams]).sum(0)
 
 
-def _against_points(response: Tensor | None, signal: Tensor) -> Tensor | None:
-    """`response^{a|c} . signal^b`, (B, a, c, b)."""
-    if response is None:
-        return None
-    n = signal.shape[1]
-    return torch.bmm(response.flatten(1, 2), signal.mT).view(-1, n, n, n)
+def _third_kernel(grams: list[Grams]) -> Tensor:
+    """(B, a, b, c): `w_ac.g_b`, and with a and b exchanged."""
+    terms = [response[0] * gram[0].unsqueeze(1) for g in grams for response, gram in _partners(g) if response]
+    half = torch.stack(terms).sum(0).movedim(1, -1)
+    return half + half.transpose(1, 2)
 
 
-def _pairwise(response: Tensor) -> Tensor:
-    """`response^{a|c} . response^{b|d}`, (B, a, c, b, d)."""
-    n = response.shape[1]
-    flat = response.flatten(1, 2)
-    return torch.bmm(flat, flat.mT).view(-1, n, n, n, n)
+def _partners(grams: Grams) -> tuple[tuple[Jet, Jet], tuple[Jet, Jet]]:
+    """What multiplies what where a gradient meets one."""
+    return (grams.back_response, grams.forward), (grams.forward_response, grams.back)
 
 
-def _add_hessian_gradient(
-    net: FullyConnected, signals: Signals, l: int, delta_gradient: Tensor | None, h_gradient: Tensor | None, total: Tensor
-) -> None:
-    """Layer l of `w_ac . g_b`, added to `total` at (a, c, b)."""
-    if delta_gradient is not None:
-        total.addcmul_(delta_gradient, signals.forward_gram[l - 1].unsqueeze(2))
-    if h_gradient is not None:
-        total.addcmul_(h_gradient, signals.backward_gram[l - 1].unsqueeze(2), value=net.layers[l - 1].weight_multiplier ** 2)
+def _hessian_hessian(net: FullyConnected, found: Responses, grams: list[Grams], rows: slice, highest: int) -> Jet:
+    """`w_ac . w_bd`, own axes (c, a, d, b), for the points a in `rows`."""
+    batch, n, _ = found.hidden[0][0].shape
+    block = len(range(*rows.indices(n)))
+    total = [found.hidden[0][0].new_zeros((batch,) + (n,) * (k + 1) + (block, n, n)) for k in range(highest + 1)]
+    for layer, hidden, back, gram in zip(net.layers, found.hidden, found.back, grams, strict=True):
+        for signal, other, scale in ((back, gram.forward, 1.0), (hidden, gram.back, layer.weight_multiplier**2)):
+            along_rows = response_jet([s[..., rows, :] for s in signal])
+            pairs = dots(along_rows, response_jet(signal), highest, scale)
+            _accumulate(
+                total,
+                [p.unflatten(-1, (n, n)).unflatten(-3, (n, block)) for p in pairs],
+                [g[..., None, rows, None, :] for g in other],
+            )
+        for one, other in ((gram.back_response, gram.forward_response), (gram.forward_response, gram.back_response)):
+            _accumulate(
+                total, [g[..., rows, None, :] for g in one], [g[..., rows].movedim(-1, -3).unsqueeze(-4) for g in other]
+            )
+    return total
 
 
-def _add_hessian_hessian(
-    net: FullyConnected,
-    signals: Signals,
-    l: int,
-    response: Response,
-    delta_gradient: Tensor | None,
-    h_gradient: Tensor | None,
-    total: Tensor,
-) -> None:
-    """Layer l of `w_ac . w_bd`, added to `total` at (a, c, b, d)."""
-    squared_scale = net.layers[l - 1].weight_multiplier ** 2
-    if response.delta is not None:
-        total.addcmul_(signals.forward_gram[l - 1][:, :, None, :, None], _pairwise(response.delta))
-    if response.h_below is not None:
-        total.addcmul_(signals.backward_gram[l - 1][:, :, None, :, None], _pairwise(response.h_below), value=squared_scale)
-    if delta_gradient is not None and h_gradient is not None:
-        for one, other in ((delta_gradient, h_gradient), (h_gradient, delta_gradient)):
-            total.addcmul_(one.unsqueeze(-1), other.permute(0, 3, 1, 2).unsqueeze(2), value=squared_scale)
+def _third_derivative(net: FullyConnected, found: Responses, grams: list[Grams], rows: slice, highest: int) -> Jet:
+    """Jets, directions behind (B, a), of arrays (i, j, k) whose sum over the orders of (i, j, k) is `T_a(g_i, g_j, g_k)`."""
+    batch, n, _ = found.hidden[0][0].shape
+    block = len(range(*rows.indices(n)))
+    total = [found.hidden[0][0].new_zeros((batch, block) + (n,) * (k + 3)) for k in range(highest + 1)]
+    for gram in grams:
+        back = [g[..., rows, :].movedim(-2, 1).unsqueeze(-1) for g in gram.back_response]
+        forward = [g[..., rows, :].movedim(-2, 1).mT.unsqueeze(-3) for g in gram.forward_response]
+        _accumulate(total, back, forward, skip=1)
+    for z, slopes, upstream in zip(found.z, found.slopes, found.upstream, strict=True):
+        along, pulled = (_by_point(response_jet(s), rows, n) for s in (z, upstream))
+        curvature, third, signal = (
+            [s[..., rows, :].movedim(-2, 1).flatten(0, 1).unsqueeze(-2) for s in jet]
+            for jet in (slopes[2], slopes[3], upstream)
+        )
+        # Each unordered triple meets the six orders twice over its three distinct terms: halve; share sigma''' among the three.
+        weights = [times(third, signal, k) for k in range(highest + 1)]
+        weighted = [times(along, weights, k, times(pulled, curvature, k) * 0.5, 1 / 6) for k in range(highest + 1)]
+        one, other = [s.unsqueeze(-2) for s in along], [s.unsqueeze(-3) for s in along]
+        pairs = [times(one, other, k).flatten(-3, -2) for k in range(highest + 1)]
+        for k, triples in enumerate(dots(weighted, pairs, highest)):
+            total[k] += triples.reshape(total[k].shape)
+    return total
 
 
-def _add_third_derivative(
-    net: FullyConnected,
-    signals: Signals,
-    l: int,
-    response: Response,
-    delta_gradient: Tensor | None,
-    h_gradient: Tensor | None,
-    total: Tensor,
-) -> None:
-    """Layer l of an array at (a, i, j, k) whose sum over the orders of (i, j, k) is `T_a(g_i, g_j, g_k)`."""
-    if delta_gradient is not None and h_gradient is not None:
-        squared_scale = net.layers[l - 1].weight_multiplier ** 2
-        total.addcmul_(delta_gradient.unsqueeze(-1), h_gradient.mT.unsqueeze(2), value=squared_scale)
-    if response.z is None or response.u is None or response.upstream is None:
-        return
-    _, curvature, third = signals.slopes[l - 1]
-    # Each unordered triple meets the six orders twice over its three distinct terms: halve; and share sigma''' among the three.
-    weighted = response.u * (0.5 * curvature).unsqueeze(2)
-    weighted.addcmul_(response.z, (third * response.upstream).unsqueeze(2), value=1 / 6)
-    n = total.shape[1]
-    for a in range(n):
-        along = response.z[:, a]
-        pairs = (along.unsqueeze(2) * along.unsqueeze(1)).flatten(1, 2)
-        total[:, a] += torch.bmm(weighted[:, a], pairs.mT).view(-1, n, n, n)
+def _by_point(response: Jet, rows: slice, points: int) -> Jet:
+    """A response's jet with B and the point a, one of `rows`, as one axis, and own axes (c, u)."""
+    apart = (s.unflatten(-2, (-1, points))[..., rows, :] for s in response)
+    return [s.movedim(-2, 1).flatten(0, 1) for s in apart]
+
+
+def _accumulate(total: Jet, x: Jet, y: Jet, skip: int = 0) -> None:
+    for k in range(len(total)):
+        times(x, y, k, into=total[k], skip=skip)
+
+
+def _half(hessians: Tensor, third: Tensor, k: int) -> Tensor:
+    """The half of K_{4+k} from which exchanging a and b makes the whole: (B, a, b, c, d, k directions)."""
+    c, a, d, b = range(k + 1, k + 5)
+    directions = range(1, k + 1)
+    half = hessians.permute(0, a, b, c, d, *directions) + hessians.permute(0, a, c, b, d, *directions)
+    for slots in permutations(range(k + 2, k + 5)):
+        half += third.permute(0, 1, *slots, *range(2, k + 2))
+    return half
+
+
+def _symmetrize(kernel: Tensor, blocks: list[slice]) -> None:
+    """Adds to the kernel, in place, what it is with the first two slots exchanged."""
+    for i, first in enumerate(blocks):
+        for second in blocks[i:]:
+            both = kernel[:, first, second] + kernel[:, second, first].transpose(1, 2)
+            kernel[:, first, second] = both
+            kernel[:, second, first] = both.transpose(1, 2)

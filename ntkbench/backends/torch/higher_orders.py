@@ -1,0 +1,216 @@
+"""Nested responses of activations and back-propagated signals to steps along gradients.
+
+With `D_c` the derivative along the field `g_c = grad f_c`, which moves with the parameters itself, the responses of a signal
+`s` of point a are `s^{a|c} = D_c s^a`, `s^{a|ce} = D_e D_c s^a`, and so on: direction axes in the order of differentiation.
+Arrays of responses of orders 0, 1, ..., one more direction axis each, are a `Jet`, and products of jets follow Leibniz' rule.
+What the weights do is of rank one,
+
+    D_c (c_l W_l s) = c_l W_l s^{|c} + delta_l^c (c_l^2 h_{l-1}^c . s)
+
+and is differentiated again as the product of jets that it is, so that no array has the shape of a weight matrix. A response
+below the first along an array without responses vanishes: a jet simply ends where the rest is zero (the inputs, `delta_L`).
+
+Axes of a jet's coefficient of order k: (B, k directions, own axes).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import combinations
+
+import torch
+
+from ntkbench.backends.torch.activations import derivatives
+from ntkbench.backends.torch.network import Tensor, Tensors, affine, pull_back
+from ntkbench.networks import FullyConnected
+
+Jet = list[Tensor]
+"""`[s, s^{|c}, s^{|ce}, ...]`, as far as not zero."""
+
+
+@dataclass(frozen=True)
+class Responses:
+    """Jets of one copy's signals; lists run over the layers l = 1..L, those marked * over the hidden ones.
+
+    Attributes:
+        hidden: `h_{l-1}`; z*: `z_l`; slopes*: `[sigma(z_l), sigma'(z_l), ...]`; back: `delta_l`; upstream*: `c_{l+1} W_{l+1}^T
+            delta_{l+1}`, all with own axes (a, u).
+    """
+
+    hidden: list[Jet]
+    z: list[Jet]
+    slopes: list[list[Jet]]
+    back: list[Jet]
+    upstream: list[Jet]
+
+
+def responses(net: FullyConnected, theta: Tensors, x: Tensor, order: int, directions: slice) -> Responses:
+    """Nested responses up to `order`, 1 to 3, along the gradients at the points `directions`; beyond order 1 all points.
+
+    Args:
+        x: (B, n, d).
+    """
+    found = signals(net, theta, x, order)
+    for k in range(1, order + 1):
+        for l in range(1, net.depth + 1):
+            below, back = found.hidden[l - 1], found.back[l - 1]
+            moved = _through_weights(net, l, below, back, k, directions, net.layers[l - 1].bias_multiplier ** 2)
+            if len(below) > k:
+                moved += affine_response(net, theta, l, below[k])
+            found.z[l - 1].append(moved)
+            for j, slope in enumerate(found.slopes[l - 1]):
+                if k <= min(order - (j > 1), order + 2 - j):
+                    slope.append(_chain(found.slopes[l - 1][j + 1], found.z[l - 1], k))
+        for l in range(net.depth, 0, -1):
+            above, hidden = found.back[l], found.hidden[l]
+            moved = _through_weights(net, l + 1, above, hidden, k, directions, 0.0)
+            if len(above) > k:
+                moved += pull_back_response(net, theta, l + 1, above[k])
+            found.upstream[l - 1].append(moved)
+            found.back[l - 1].append(times(found.slopes[l - 1][1], found.upstream[l - 1], k))
+    return found
+
+
+def signals(net: FullyConnected, theta: Tensors, x: Tensor, order: int) -> Responses:
+    """Jets of order 0, of all derivatives of the activation that responses up to `order` need."""
+    found = Responses([[x]], [], [], [[torch.ones_like(x[..., :1])]], [])
+    for l in range(1, net.depth + 1):
+        z = affine(net, theta, l, found.hidden[-1][0])
+        found.z.append([z])
+        found.slopes.append([[value] for value in _derivatives(net.activation, z, order + 2)])
+        found.hidden.append(found.slopes[-1][0])
+    for l in range(net.depth, 0, -1):
+        upstream = pull_back(net, theta, l + 1, found.back[0][0])
+        found.upstream.insert(0, [upstream])
+        found.back.insert(0, [upstream * found.slopes[l - 1][1][0]])
+    return found
+
+
+def affine_response(net: FullyConnected, theta: Tensors, l: int, response: Tensor) -> Tensor:
+    """`c_l W_l response` for a response (B, ..., m_{l-1})."""
+    rows = response.flatten(1, -2)
+    pushed = torch.baddbmm(rows.new_zeros(1), rows, theta[f"W{l}"].mT, beta=0, alpha=net.layers[l - 1].weight_multiplier)
+    return pushed.view(*response.shape[:-1], -1)
+
+
+def pull_back_response(net: FullyConnected, theta: Tensors, l: int, response: Tensor) -> Tensor:
+    """`c_l W_l^T response` for a response (B, ..., m_l)."""
+    return pull_back(net, theta, l, response.flatten(1, -2)).view(*response.shape[:-1], -1)
+
+
+def _through_weights(
+    net: FullyConnected, l: int, signal: Jet, carrier: Jet, k: int, directions: slice, constant: float
+) -> Tensor:
+    """Order k of what moving weights W_l do to a signal: h_{l-1}, carried by delta_l, or backward the other way round.
+
+    Term i: the weights move first along direction i, after the signal has responded to those before it.
+
+    Args:
+        constant: the bias' part of `signal^c . signal^a`.
+    """
+    batch, points, _ = signal[0].shape
+    moved: Tensor | None = None
+    probe, carrier = ([s[..., directions, :] for s in jet] for jet in (signal, carrier))
+    count = probe[0].shape[1]
+    for i in range(min(k, len(signal))):
+        j = k - 1 - i
+        overlaps = dots(probe, response_jet(signal, i), j, net.layers[l - 1].weight_multiplier ** 2)
+        if i == 0 and constant:
+            overlaps[0] = overlaps[0] + constant
+        # Own axes of the overlaps are (s_i, (s_0 .. s_{i-1}, a)), those of the result (s_0 .. s_i, later directions, a, u).
+        term = [o.view(batch, *[count] * (o.ndim - 3 + 1 + i), points) for o in overlaps]
+        term = [t.movedim([*range(q + 2, q + 2 + i), q + 1], [*range(1, i + 2)]).unsqueeze(-1) for q, t in enumerate(term)]
+        carried = [c.movedim(-2, 1)[(slice(None), *[None] * i)].unsqueeze(-2) for c in carrier]
+        moved = times(carried, term, j, into=moved, skip=i + 1)
+    assert moved is not None
+    return moved
+
+
+def response_jet(jet: Jet, i: int = 1) -> Jet:
+    """The response to the first `i` directions as a jet of its own, with own axes (those directions and a, u)."""
+    if i == 0:
+        return jet
+    sources = [*range(1, i + 1)]
+    return [s.movedim(sources, [*range(-2 - i, -2)]).flatten(-3 - i + 1, -2) for s in jet[i:]]
+
+
+@cache
+def _splits(k: int) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
+    """All ways to deal k directions to two factors."""
+    inside = [axes for size in range(k, -1, -1) for axes in combinations(range(k), size)]
+    return tuple((axes, tuple(a for a in range(k) if a not in axes)) for axes in inside)
+
+
+def _spread(coefficient: Tensor, axes: Sequence[int], k: int, skip: int) -> Tensor:
+    """A coefficient of order `len(axes)` with axes of length 1 for the other of k directions; they follow B and `skip` axes."""
+    if len(axes) == k:
+        return coefficient
+    return coefficient[(slice(None),) * (1 + skip) + tuple(slice(None) if a in axes else None for a in range(k))]
+
+
+def times(x: Jet, y: Jet, k: int, into: Tensor | None = None, value: float = 1.0, skip: int = 0) -> Tensor:
+    """Order k of the elementwise product, own axes aligned by the caller, times `value`; added to `into` where that is given."""
+    for one, other in _splits(k):
+        if len(one) < len(x) and len(other) < len(y):
+            factors = _spread(x[len(one)], one, k, skip), _spread(y[len(other)], other, k, skip)
+            if into is None:
+                into = factors[0] * factors[1] if value == 1.0 else factors[0] * factors[1] * value
+            else:
+                into.addcmul_(*factors, value=value)
+    assert into is not None
+    return into
+
+
+def dots(x: Jet, y: Jet, highest: int, scale: float = 1.0) -> Jet:
+    """Scalar products over units of jets with own axes (rows, u) and (columns, u): own axes (rows, columns)."""
+    if not x or not y:
+        return []
+    return [_dot(x, y, k, scale) for k in range(min(highest, len(x) + len(y) - 2) + 1)]
+
+
+def _dot(x: Jet, y: Jet, k: int, scale: float) -> Tensor:
+    total: Tensor | None = None
+    for one, other in _splits(k):
+        if len(one) < len(x) and len(other) < len(y):
+            left, right = x[len(one)], y[len(other)]
+            gram = torch.baddbmm(left.new_zeros(1), left.flatten(1, -2), right.flatten(1, -2).mT, beta=0, alpha=scale)
+            gram = gram.view(*left.shape[:-1], *right.shape[1:-1])
+            places = (0, *(a + 1 for a in one), k + 1, *(a + 1 for a in other), k + 2)
+            gram = gram.permute(*(places.index(axis) for axis in range(k + 3)))
+            total = gram if total is None else total + gram
+    assert total is not None
+    return total
+
+
+def _chain(outer: Jet, z: Jet, k: int) -> Tensor:
+    """Order k >= 1 of a function of z, `outer` being the jet of its derivative: `D_c s(z) = s'(z) z^{|c}`."""
+    first = [s.unsqueeze(1) for s in outer]
+    return times(first, z[1:], k - 1, skip=1)
+
+
+def _derivatives(name: str, z: Tensor, highest: int) -> list[Tensor]:
+    """`[sigma(z), sigma'(z), ...]` up to order `highest`, at most 5."""
+    found = list(derivatives(name, z, min(highest, 3)))
+    if highest > 3:
+        found += _fourth_and_fifth(name, z, found)[: highest - 3]
+    return found
+
+
+def _fourth_and_fifth(name: str, z: Tensor, lower: list[Tensor]) -> list[Tensor]:
+    """From `z` and what is known of the orders below."""
+    value, slope, curvature, third = lower
+    square = z * z
+    match name:
+        case "tanh":
+            t = value * value
+            return [slope * value * (16 - 24 * t), slope * (16 - 120 * t * slope)]
+        case "erf":
+            return [slope * z * (12 - 8 * square), slope * (16 * square * square - 48 * square + 12)]
+        case "gelu":
+            density = torch.exp(-0.5 * square) * (2 * torch.pi) ** -0.5
+            fourth = density * (7 * square - square * square - 4)
+            return [fourth, density * z * (square * square - 11 * square + 18)]
+        case "softplus":
+            return [curvature * (1 - 6 * curvature), third * (1 - 12 * curvature)]
+        case _:
+            return [torch.zeros_like(z), torch.zeros_like(z)]
