@@ -2,8 +2,9 @@
 
 from ntkbench.backends.jax import runtime  # before all else: it sets what XLA reads only once
 from ntkbench.backends.jax.backend import JaxBackend
+from ntkbench.backends.jax.functional import empirical_ntk
 
 backend = JaxBackend
 """What `ntkbench.backends.load` makes."""
 
-__all__ = ["JaxBackend", "backend", "runtime"]
+__all__ = ["JaxBackend", "backend", "empirical_ntk", "runtime"]
