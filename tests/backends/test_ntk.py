@@ -203,3 +203,8 @@ def test_arguments_are_left_as_they_were(backend: Backend) -> None:
     for array in (*theta.values(), x):
         array.flags.writeable = False
     assert backend.ntk(PLAIN, theta, x).flags.writeable
+
+
+def test_matrix_products_run_as_often_as_asked(backend: Backend) -> None:
+    run = backend.matrix_products([(2, 3, 4, 5), (1, 1, 6, 1)])
+    assert [run() for _ in range(3)] == [None] * 3

@@ -27,14 +27,15 @@ def derivatives(name: str, z: Tensor, highest: int) -> tuple[Tensor, ...]:
 
 
 def _relu(z: Tensor) -> Iterator[Tensor]:
-    yield torch.relu(z)
-    yield (z > 0).to(z.dtype)
+    h = torch.relu(z)
+    yield h
+    yield torch.sign(h)
 
 
 def _tanh(z: Tensor) -> Iterator[Tensor]:
     t = torch.tanh(z)
     yield t
-    slope = 1 - t * t
+    slope = (t * t).neg_().add_(1)
     yield slope
     yield -2 * t * slope
     yield (6 * t * t - 2) * slope

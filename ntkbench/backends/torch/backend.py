@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,10 +15,12 @@ from ntkbench.backends.base import (
     Progress,
     Trajectory,
 )
-from ntkbench.backends.torch import contraction, hierarchy, linear_algebra, ntk, training
-from ntkbench.backends.torch.network import Tensor, Tensors, floats_per_point, outputs
+from ntkbench.backends.torch import contraction, convolutional, hierarchy, linear_algebra, network, ntk, roofline, training
+from ntkbench.backends.torch.network import Tensor, Tensors, floats_per_point
+from ntkbench.backends.torch.tiles import cache_bytes
+from ntkbench.backends.torch.tiles import tiles as cut
 from ntkbench.integrators import steps_between, tableau
-from ntkbench.networks import FullyConnected, Network, Parameters
+from ntkbench.networks import Convolutional, FullyConnected, Network, Parameters
 
 
 class TorchBackend(Backend):
@@ -77,22 +79,24 @@ class TorchBackend(Backend):
             self._outputs(net, self._parameters(theta, block), self._points(net, x, seeds, block))
             for block in self.seed_blocks(seeds, per_seed)
         ]
-        return np.concatenate(blocks)
+        return _joined(blocks)
 
     @torch.inference_mode()
-    def ntk(self, net: Network, theta: Parameters, x1: np.ndarray, x2: np.ndarray | None = None) -> np.ndarray:
+    def ntk(
+        self, net: Network, theta: Parameters, x1: np.ndarray, x2: np.ndarray | None = None, *, outputs: str = "one"
+    ) -> np.ndarray:
         """In blocks of seeds, and in tiles where one seed does not fit the budget."""
-        checks.one_output(net)
+        checks.outputs(net, outputs)
         seeds = checks.parameters(net, theta)
         x1, x2 = checks.inputs(net, seeds, x1, "x1"), None if x2 is None else checks.inputs(net, seeds, x2, "x2")
         rows1, rows2 = x1.shape[-2], x1.shape[-2] if x2 is None else x2.shape[-2]
-        per_seed = ntk.bytes_per_seed(net, rows1, rows2, self.dtype.itemsize)
+        per_seed = ntk.bytes_per_seed(net, rows1, rows2, outputs, self.dtype.itemsize)
         found = []
         for block in self.seed_blocks(seeds, per_seed):
             points1 = self._points(net, x1, seeds, block)
             points2 = None if x2 is None else self._points(net, x2, seeds, block)
-            found.append(self._kernel(net, self._parameters(theta, block), points1, points2))
-        return np.concatenate(found)
+            found.append(self._kernel(net, self._parameters(theta, block), points1, points2, outputs))
+        return _joined(found)
 
     @torch.inference_mode()
     def hierarchy(self, net: Network, theta: Parameters, x: np.ndarray, order: int) -> dict[int, np.ndarray]:
@@ -150,7 +154,10 @@ class TorchBackend(Backend):
         x = checks.inputs(net, seeds, x)
         y, x_test = checks.training(net, seeds, x, y, observe, x_test)
         counts, method = steps_between(times, step), tableau(integrator)
-        blocks = list(self.seed_blocks(seeds, self._training_bytes(net, x, x_test, integrator, observe)))
+        # Every pass is over all of a block's parameters: they had better stay in the cache from one pass to the next.
+        per_seed = self._training_bytes(net, x, x_test, integrator, observe)
+        share = max(1, self.memory_bytes // (4 * cache_bytes(torch.device(self.device))))
+        blocks = list(self.seed_blocks(seeds, share * per_seed))
         steps = sum(counts)
         records = []
         for i, block in enumerate(blocks):
@@ -233,37 +240,64 @@ class TorchBackend(Backend):
         train, test = (np.concatenate([parts[k].cpu().numpy() for parts in found]) for k in (0, 1))
         return train, test
 
+    def matrix_products(self, shapes: Sequence[tuple[int, int, int, int]]) -> Callable[[], None]:
+        """By `torch.bmm` into outputs allocated once."""
+        products = roofline.matrix_products(shapes, self.dtype, self.device)
+
+        def run() -> None:
+            products()
+            self.synchronize()
+
+        return run
+
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.tensor(np.ascontiguousarray(array, dtype=np.float64), dtype=self.dtype, device=self.device)
 
+    def _shared(self, array: np.ndarray) -> Tensor:
+        """For reading alone: where nothing has to be converted, the tensor is the array's own memory."""
+        if array.dtype not in (np.float64, np.float32) or not array.flags.writeable:
+            return self._tensor(array)
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device, self.dtype)
+
     def _parameters(self, theta: Parameters, block: slice) -> Tensors:
-        """The parameters of a block of seeds, seeds and copies in one axis."""
-        return {name: self._tensor(array[block]).flatten(0, 1) for name, array in theta.items()}
+        """The parameters of a block of seeds, seeds and copies in one axis, for reading alone."""
+        return {name: self._shared(array[block]).flatten(0, 1) for name, array in theta.items()}
 
     def _points(self, net: Network, x: np.ndarray, seeds: int, block: slice) -> Tensor:
         """Inputs of a block of seeds, (B, n, d); points that all seeds share are not copied."""
         if x.ndim == 2:
-            return self._tensor(x).expand(len(range(*block.indices(seeds))) * net.copies, -1, -1)
-        return self._tensor(x[block]).repeat_interleave(net.copies, dim=0)
+            return self._shared(x).expand(len(range(*block.indices(seeds))) * net.copies, -1, -1)
+        points = self._shared(x[block])
+        return points if net.copies == 1 else points.repeat_interleave(net.copies, dim=0)
 
     def _outputs(self, net: Network, theta: Tensors, x: Tensor) -> np.ndarray:
         """Outputs of a block of seeds, by rows where they do not fit the budget at once."""
         seeds = x.shape[0] // net.copies
         per_row = seeds * self.dtype.itemsize * floats_per_point(net, arrays=2)
         rows = max(1, (self.memory_bytes - seeds * self.dtype.itemsize * net.parameter_count) // per_row)
+        outputs: Callable[..., Tensor] = convolutional.outputs if isinstance(net, Convolutional) else network.outputs
         parts = [outputs(net, theta, x[:, i : i + rows]).cpu().numpy() for i in range(0, x.shape[1], rows)]
         return np.concatenate(parts, axis=1)
 
-    def _kernel(self, net: Network, theta: Tensors, x1: Tensor, x2: Tensor | None = None) -> np.ndarray:
-        """The NTK of a block of seeds, in tiles where it does not fit the budget at once."""
-        seeds, rows1, rows2 = x1.shape[0] // net.copies, x1.shape[1], x1.shape[1] if x2 is None else x2.shape[1]
-        tiles = list(ntk.tiles(net, rows1, rows2, self.dtype.itemsize, self.memory_bytes // seeds))
+    def _kernel(self, net: Network, theta: Tensors, x1: Tensor, x2: Tensor | None, outputs: str) -> np.ndarray:
+        """The NTK of a block of seeds, in tiles where it does not fit the budget at once; a quarter is left to inner blocks."""
+        seeds, rows1, rows2 = x1.shape[0] // net.copies, x1.shape[1], None if x2 is None else x2.shape[1]
+        workspace = self.memory_bytes // 4
+
+        def bytes_of(side1: int, side2: int) -> int:
+            return seeds * ntk.bytes_per_seed(net, side1, side2, outputs, self.dtype.itemsize)
+
+        tiles = list(cut(rows1, rows2, bytes_of, self.memory_bytes - workspace))
         if len(tiles) == 1:
-            return ntk.kernel(net, theta, x1, x2).cpu().numpy()
-        other = x1 if x2 is None else x2
-        found = np.empty((seeds, rows1, rows2), dtype=self.precision)
+            return ntk.kernel(net, theta, x1, x2, outputs, workspace).contiguous().cpu().numpy()
+        by_outputs = (net.output_dim,) * 2 if outputs == "full" else ()
+        found = np.empty((seeds, rows1, rows2 or rows1, *by_outputs), dtype=self.precision)
         for i, j in tiles:
-            found[:, i, j] = ntk.kernel(net, theta, x1[:, i], other[:, j]).cpu().numpy()
+            others = None if x2 is None and i == j else (x1 if x2 is None else x2)[:, j]
+            part = ntk.kernel(net, theta, x1[:, i], others, outputs, workspace).cpu().numpy()
+            found[:, i, j] = part
+            if x2 is None:
+                found[:, j, i] = part.transpose(0, 2, 1, *range(part.ndim)[:2:-1])
         return found
 
     def _observe(
@@ -275,7 +309,7 @@ class TorchBackend(Backend):
             case "f_test" if test_points is not None:
                 return self._outputs(net, theta, test_points)
             case "K2":
-                return self._kernel(net, theta, points)
+                return self._kernel(net, theta, points, None, "one")
             case _:
                 return training.movement(net, theta, start).cpu().numpy()
 
@@ -285,6 +319,11 @@ class TorchBackend(Backend):
         """Buffers of one seed, and what the largest of its observables adds."""
         rows, itemsize = x.shape[-2], self.dtype.itemsize
         buffers = training.bytes_per_seed(net, rows, tableau(integrator), itemsize)
-        kernel = ntk.bytes_per_seed(net, rows, rows, itemsize) if "K2" in observe else 0
+        kernel = ntk.bytes_per_seed(net, rows, rows, "one", itemsize) if "K2" in observe else 0
         test = itemsize * x_test.shape[-2] * floats_per_point(net, arrays=2) if x_test is not None else 0
         return buffers + max(kernel, test)
+
+
+def _joined(blocks: list[np.ndarray]) -> np.ndarray:
+    """Along the seeds; a single block is not copied."""
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)

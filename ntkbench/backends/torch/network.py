@@ -1,4 +1,4 @@
-"""Forward pass and back-propagated signals of a batch of networks.
+"""Forward pass and back-propagated signals of a batch of fully connected networks.
 
 One batch entry is one copy of one seed (seed-major), so that antisymmetric networks cost two entries and no special code:
 
@@ -10,32 +10,35 @@ A single copy is `z_l = c_l W_l h_{l-1} + e_l b_l`, `h_0 = x`, `h_l = sigma(z_l)
 import torch
 
 from ntkbench.backends.torch.activations import derivatives
-from ntkbench.networks import FullyConnected
+from ntkbench.networks import Convolutional, Network
 
 Tensor = torch.Tensor
 Tensors = dict[str, Tensor]
 """`W1`.. of shape (B, m_l, m_{l-1}) and, with biases, `b1`.. of shape (B, m_l)."""
 
 
-def affine(net: FullyConnected, theta: Tensors, l: int, h: Tensor) -> Tensor:
+def affine(net: Network, theta: Tensors, l: int, h: Tensor) -> Tensor:
     """`c_l W_l h + e_l b_l` for h of shape (B, n, m_{l-1}); the result is fresh and may be overwritten."""
     layer = net.layers[l - 1]
     weight = theta[f"W{l}"]
     if net.bias_variance > 0:
         bias = theta[f"b{l}"].unsqueeze(1)
         return torch.baddbmm(bias, h, weight.mT, beta=layer.bias_multiplier, alpha=layer.weight_multiplier)
-    return torch.baddbmm(h.new_zeros(1), h, weight.mT, beta=0, alpha=layer.weight_multiplier)
+    return scaled_product(h, weight.mT, layer.weight_multiplier)
 
 
-def pull_back(net: FullyConnected, theta: Tensors, l: int, signal: Tensor) -> Tensor:
+def pull_back(net: Network, theta: Tensors, l: int, signal: Tensor) -> Tensor:
     """`c_l W_l^T signal` for a signal of shape (B, n, m_l); the result is fresh and may be overwritten."""
-    alpha = net.layers[l - 1].weight_multiplier
-    return torch.baddbmm(signal.new_zeros(1), signal, theta[f"W{l}"], beta=0, alpha=alpha)
+    return scaled_product(signal, theta[f"W{l}"], net.layers[l - 1].weight_multiplier)
 
 
-def propagate(
-    net: FullyConnected, theta: Tensors, x: Tensor, highest: int
-) -> tuple[list[Tensor], list[tuple[Tensor, ...]], Tensor]:
+def scaled_product(left: Tensor, right: Tensor, scale: float) -> Tensor:
+    """`scale * left @ right` of batches of matrices; the result is fresh and may be overwritten."""
+    # Not `baddbmm` of another tensor, which would be copied over the result first, even when it counts nothing.
+    return left.new_empty(left.shape[0], left.shape[1], right.shape[2]).baddbmm_(left, right, beta=0, alpha=scale)
+
+
+def propagate(net: Network, theta: Tensors, x: Tensor, highest: int) -> tuple[list[Tensor], list[tuple[Tensor, ...]], Tensor]:
     """Activations, derivatives of the activation function, and outputs.
 
     Args:
@@ -54,7 +57,7 @@ def propagate(
     return hidden, slopes, affine(net, theta, net.depth + 1, hidden[-1])
 
 
-def back_propagate(net: FullyConnected, theta: Tensors, slopes: list[tuple[Tensor, ...]], top: Tensor) -> list[Tensor]:
+def back_propagate(net: Network, theta: Tensors, slopes: list[tuple[Tensor, ...]], top: Tensor) -> list[Tensor]:
     """`[delta_1, ..., delta_L]` with `delta_L = top` (B, n, O) and `delta_l = sigma'(z_l) * c_{l+1} W_{l+1}^T delta_{l+1}`."""
     back = [top]
     for l in range(net.depth, 0, -1):
@@ -62,13 +65,23 @@ def back_propagate(net: FullyConnected, theta: Tensors, slopes: list[tuple[Tenso
     return back[::-1]
 
 
-def outputs(net: FullyConnected, theta: Tensors, x: Tensor) -> Tensor:
+def output_signals(net: Network, theta: Tensors, slopes: list[tuple[Tensor, ...]]) -> list[Tensor]:
+    """Signals of each output alone at the hidden layers: `[delta_1, ..., delta_{L-1}]`, each (B, O, n, m_l)."""
+    top = (net.layers[-1].weight_multiplier * theta[f"W{net.depth + 1}"]).unsqueeze(2)
+    back = [top * slopes[-1][0].unsqueeze(1)]
+    for l in range(net.depth - 1, 0, -1):
+        below = pull_back(net, theta, l + 1, back[-1].flatten(1, 2))
+        back.append(below.view(*back[-1].shape[:3], -1).mul_(slopes[l - 1][0].unsqueeze(1)))
+    return back[::-1]
+
+
+def outputs(net: Network, theta: Tensors, x: Tensor) -> Tensor:
     """Outputs `f` of the seeds, (S, n, O), for x of shape (B, n, d)."""
     _, _, g = propagate(net, theta, x, highest=0)
     return combine_copies(net, g)
 
 
-def combine_copies(net: FullyConnected, values: Tensor, power: int = 1) -> Tensor:
+def combine_copies(net: Network, values: Tensor, power: int = 1) -> Tensor:
     """`sum_c copy_weights[c]^power values_c`: (B, ...) -> (S, ...)."""
     if net.copies == 1:
         return values
@@ -77,13 +90,14 @@ def combine_copies(net: FullyConnected, values: Tensor, power: int = 1) -> Tenso
     return sum(others, first)
 
 
-def split_copies(net: FullyConnected, values: Tensor) -> Tensor:
+def split_copies(net: Network, values: Tensor) -> Tensor:
     """The adjoint of `combine_copies`: (S, ...) -> (B, ...), copy c being `copy_weights[c] * values`."""
     if net.copies == 1:
         return values
     return torch.stack([values * weight for weight in net.copy_weights], dim=1).flatten(0, 1)
 
 
-def floats_per_point(net: FullyConnected, arrays: int) -> int:
+def floats_per_point(net: Network, arrays: int) -> int:
     """Numbers held per point by one seed when `arrays` arrays of each layer's size are alive at once, inputs counted."""
-    return net.copies * (net.input_dim + arrays * (net.depth * net.width + net.output_dim))
+    positions = net.positions if isinstance(net, Convolutional) else 1
+    return net.copies * (net.input_dim + arrays * (net.depth * net.width * positions + net.output_dim))

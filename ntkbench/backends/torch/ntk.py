@@ -1,55 +1,89 @@
 """The empirical NTK of a batch of networks, layer by layer.
 
 The gradient of one output with respect to `W_l` is the rank-one matrix `c_l delta_l h_{l-1}^T`, so the kernel is a sum of
-elementwise products of two Gram matrices per layer, and no Jacobian is ever formed.
+elementwise products of two Gram matrices per layer, and no Jacobian is ever formed. Several outputs share the activations:
+`full` takes the signals of all outputs as further points, `trace` strings them together as further units. Of a symmetric
+kernel one triangle is computed, in stripes of rows that stay in the processor's cache while the layers are summed.
 """
-
-from collections.abc import Iterator
 
 import torch
 
-from ntkbench.backends.torch.network import Tensor, Tensors, back_propagate, combine_copies, floats_per_point, propagate
-from ntkbench.networks import FullyConnected
+from ntkbench.backends.torch import convolutional_ntk
+from ntkbench.backends.torch.network import (
+    Tensor,
+    Tensors,
+    combine_copies,
+    floats_per_point,
+    output_signals,
+    propagate,
+    scaled_product,
+)
+from ntkbench.backends.torch.tiles import Tile, mirror, stripes
+from ntkbench.networks import Convolutional, Network
+
+Signals = tuple[list[Tensor], list[Tensor]]
+"""`[h_0, ..., h_{L-1}]`, each (B, n, m_l), and `[delta_1, ..., delta_{L-1}]`, each (B, G, n, k): G groups of outputs."""
 
 
-def kernel(net: FullyConnected, theta: Tensors, x1: Tensor, x2: Tensor | None = None) -> Tensor:
+def kernel(net: Network, theta: Tensors, x1: Tensor, x2: Tensor | None, outputs: str, workspace: int) -> Tensor:
     """`K2 = mobility * sum_c copy_weights[c]^2 sum_l (delta_l . delta_l') (c_l^2 h_{l-1} . h_{l-1}' + e_l^2)`.
 
     Args:
         x1: (B, n1, d); x2: (B, n2, d), None for `x1`.
+        outputs: `one`, `trace` or `full`.
+        workspace: bytes for what is there only to be blocked, besides activations, signals and the kernel.
 
     Returns:
-        (S, n1, n2).
+        (S, n1, n2), and (S, n1, n2, O, O) for `full`.
     """
-    hidden1, back1 = _signals(net, theta, x1)
-    hidden2, back2 = (hidden1, back1) if x2 is None else _signals(net, theta, x2)
-    total = x1.new_zeros(())
-    for layer, h1, h2, d1, d2 in zip(net.layers, hidden1, hidden2, back1, back2, strict=True):
-        squared_bias = h1.new_full((1,), layer.bias_multiplier**2)
-        forward = torch.baddbmm(squared_bias, h1, h2.mT, alpha=layer.weight_multiplier**2)
-        total = torch.addcmul(total, torch.bmm(d1, d2.mT), forward)
-    return combine_copies(net, total, power=2).mul_(net.mobility)
+    groups = net.output_dim if outputs == "full" else 1
+    rows1, rows2 = x1.shape[1], (x1 if x2 is None else x2).shape[1]
+    total = x1.new_empty(x1.shape[0], groups, rows1, groups, rows2)
+    if isinstance(net, Convolutional):
+        convolutional_ntk.add_kernels(net, theta, x1, x2, total.zero_(), workspace)
+    else:
+        signals1 = _signals(net, theta, x1, groups)
+        signals2 = signals1 if x2 is None else _signals(net, theta, x2, groups)
+        for tile in stripes(rows1, rows2, groups, x2 is None, x1.device):
+            _write_stripe(net, signals1, signals2, tile, total[:, :, tile[0], :, tile[1]])
+    if x2 is None:
+        mirror(total)
+    found = combine_copies(net, total, power=2).permute(0, 2, 4, 1, 3)
+    return found if outputs == "full" else found[..., 0, 0]
 
 
-def _signals(net: FullyConnected, theta: Tensors, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    hidden, slopes, g = propagate(net, theta, x, highest=1)
-    return hidden, back_propagate(net, theta, slopes, torch.ones_like(g))
+def _signals(net: Network, theta: Tensors, x: Tensor, groups: int) -> Signals:
+    hidden, slopes, _ = propagate(net, theta, x, highest=1)
+    back = output_signals(net, theta, slopes)
+    if groups == 1 < net.output_dim:
+        back = [signal.transpose(1, 2).flatten(2).unsqueeze(1) for signal in back]
+    return hidden, back
 
 
-def bytes_per_seed(net: FullyConnected, rows1: int, rows2: int, itemsize: int) -> int:
-    """Temporaries of `kernel` for one seed, its parameters counted."""
-    signals = (rows1 + rows2) * floats_per_point(net, arrays=4)
-    return itemsize * (net.parameter_count + signals + 4 * net.copies * rows1 * rows2)
+def _write_stripe(net: Network, signals1: Signals, signals2: Signals, tile: Tile, out: Tensor) -> None:
+    """Write rows and columns `tile` of the copies' kernels into `out`, (B, G, n1, G, n2)."""
+    (hidden1, back1), (hidden2, back2), (i, j) = signals1, signals2, tile
+    readout = _forward_gram(net, net.depth + 1, hidden1[-1][:, i], hidden2[-1][:, j])
+    groups = out.shape[1]
+    if groups == 1:
+        torch.mul(readout, net.output_dim, out=out[:, 0, :, 0])
+    else:
+        out.zero_().diagonal(dim1=1, dim2=3).copy_(readout.unsqueeze(-1))
+    for l in range(net.depth, 0, -1):
+        forward = _forward_gram(net, l, hidden1[l - 1][:, i], hidden2[l - 1][:, j])
+        rows, columns = back1[l - 1][:, :, i].flatten(1, 2), back2[l - 1][:, :, j].flatten(1, 2)
+        out.addcmul_(torch.bmm(rows, columns.mT).view(out.shape), forward[:, None, :, None])
 
 
-def tiles(net: FullyConnected, rows1: int, rows2: int, itemsize: int, budget: int) -> Iterator[tuple[slice, slice]]:
-    """Tiles of the kernel matrix of one seed whose temporaries fit the budget (one entry at least)."""
-    side1, side2 = rows1, rows2
-    while max(side1, side2) > 1 and bytes_per_seed(net, side1, side2, itemsize) > budget:
-        if side1 >= side2:
-            side1 = (side1 + 1) // 2
-        else:
-            side2 = (side2 + 1) // 2
-    for i in range(0, rows1, side1):
-        for j in range(0, rows2, side2):
-            yield slice(i, min(rows1, i + side1)), slice(j, min(rows2, j + side2))
+def _forward_gram(net: Network, l: int, h1: Tensor, h2: Tensor) -> Tensor:
+    """`mobility * (c_l^2 h_{l-1} . h_{l-1}' + e_l^2)`, (B, n1, n2)."""
+    layer = net.layers[l - 1]
+    gram = scaled_product(h1, h2.mT, net.mobility * layer.weight_multiplier**2)
+    return gram.add_(net.mobility * layer.bias_multiplier**2) if layer.bias_multiplier else gram
+
+
+def bytes_per_seed(net: Network, rows1: int, rows2: int, outputs: str, itemsize: int) -> int:
+    """Temporaries of `kernel` for one seed, its parameters counted, blocked ones not."""
+    groups = net.output_dim if outputs == "full" else 1
+    signals = (rows1 + rows2) * floats_per_point(net, arrays=3 + net.output_dim)
+    return itemsize * (net.parameter_count + signals + 3 * net.copies * rows1 * rows2 * groups**2)

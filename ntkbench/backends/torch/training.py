@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from ntkbench.backends.torch import convolutional
 from ntkbench.backends.torch.network import (
     Tensor,
     Tensors,
@@ -21,10 +22,10 @@ from ntkbench.backends.torch.network import (
     split_copies,
 )
 from ntkbench.integrators import Tableau
-from ntkbench.networks import FullyConnected
+from ntkbench.networks import Convolutional, Network
 
 
-def layer_views(net: FullyConnected, flat: Tensor, batch: int) -> Tensors:
+def layer_views(net: Network, flat: Tensor, batch: int) -> Tensors:
     """The parameters of `batch` networks as views of a flat buffer, `W1, b1, W2, ...` one after the other."""
     views: Tensors = {}
     start = 0
@@ -39,19 +40,26 @@ def layer_views(net: FullyConnected, flat: Tensor, batch: int) -> Tensors:
     return views
 
 
-def write_slope(net: FullyConnected, theta: Tensors, x: Tensor, y: Tensor, slope: Tensors) -> None:
+def write_slope(net: Network, theta: Tensors, x: Tensor, y: Tensor, slope: Tensors) -> None:
     """Write `d theta / dt = -mobility * grad L` into `slope`.
 
     Args:
-        x: (B, n, d); y: (S, n, O) or (1, n, O).
+        x: (B, n, d); y: (S, n, O).
         slope: arrays shaped as `theta`, overwritten.
     """
+    if isinstance(net, Convolutional):
+        convolutional.write_slope(net, theta, x, y, slope)
+    else:
+        _write_dense_slope(net, theta, x, y, slope)
+
+
+def _write_dense_slope(net: Network, theta: Tensors, x: Tensor, y: Tensor, slope: Tensors) -> None:
     hidden, slopes, g = propagate(net, theta, x, highest=1)
     residual = combine_copies(net, g) - y
     top = split_copies(net, residual * (-net.mobility / x.shape[1]))
     back = back_propagate(net, theta, slopes, top)
     for l, (layer, h, delta) in enumerate(zip(net.layers, hidden, back, strict=True), start=1):
-        torch.baddbmm(delta.new_zeros(1), delta.mT, h, beta=0, alpha=layer.weight_multiplier, out=slope[f"W{l}"])
+        slope[f"W{l}"].baddbmm_(delta.mT, h, beta=0, alpha=layer.weight_multiplier)
         if net.bias_variance > 0:
             torch.sum(delta, dim=1, out=slope[f"b{l}"]).mul_(layer.bias_multiplier)
 
@@ -65,13 +73,13 @@ class Stepper:
     """Steps the parameters of a block of seeds along the flow; holds every buffer it needs.
 
     Args:
-        theta: parameters at t = 0, copied. x: (B, n, d). y: (S, n, O) or (1, n, O).
+        theta: parameters at t = 0, copied. x: (B, n, d). y: (S, n, O) or (n, O).
     """
 
-    def __init__(self, net: FullyConnected, theta: Tensors, x: Tensor, y: Tensor, tableau: Tableau, step: float):
+    def __init__(self, net: Network, theta: Tensors, x: Tensor, y: Tensor, tableau: Tableau, step: float):
         self.net = net
         self.x = x.contiguous()
-        self.y = y
+        self.y = y.expand(len(x) // net.copies, -1, -1)
         size = sum(array.numel() for array in theta.values())
         self.now, self.point = (self._buffer(x.new_empty(size)) for _ in range(2))
         for name, view in self.now.views.items():
@@ -79,7 +87,7 @@ class Stepper:
         self.slots = slope_slots(tableau)
         slopes = x.new_empty((max(self.slots) + 1, size))
         self.slopes = [self._buffer(row).views for row in slopes]
-        self.sums = [(slopes[: len(row)].T, x.new_tensor(row)) for row in _coefficients(tableau, self.slots, step)]
+        self.sums = [_Sum(slopes, row) for row in _coefficients(tableau, self.slots, step)]
 
     def _buffer(self, flat: Tensor) -> _Buffer:
         return _Buffer(flat, layer_views(self.net, flat, self.x.shape[0]))
@@ -98,9 +106,25 @@ class Stepper:
         self._move_point(self.sums[-1])
         self.now, self.point = self.point, self.now
 
-    def _move_point(self, terms: tuple[Tensor, Tensor]) -> None:
-        slopes, coefficients = terms
-        torch.addmv(self.now.flat, slopes, coefficients, out=self.point.flat)
+    def _move_point(self, terms: "_Sum") -> None:
+        terms.add_to(self.now.flat, self.point.flat)
+
+
+class _Sum:
+    """A combination of slopes: `slopes` (slots, P), one coefficient per slot."""
+
+    def __init__(self, slopes: Tensor, coefficients: Sequence[float]):
+        used = [slot for slot, coefficient in enumerate(coefficients) if coefficient != 0]
+        self.only = coefficients[used[0]] if len(used) == 1 else None
+        self.slopes = slopes[used[0] : used[-1] + 1]
+        self.coefficients = slopes.new_tensor(coefficients[used[0] : used[-1] + 1])
+
+    def add_to(self, start: Tensor, out: Tensor) -> None:
+        """Write `start` and the combination into `out`."""
+        if self.only is not None:
+            torch.add(start, self.slopes[0], alpha=self.only, out=out)
+        else:
+            torch.addmv(start, self.slopes.T, self.coefficients, out=out)
 
 
 def slope_slots(tableau: Tableau) -> list[int]:
@@ -144,7 +168,7 @@ def record(
     return {name: np.stack([values[name] for values in found], axis=1) for name in found[0]}
 
 
-def movement(net: FullyConnected, theta: Tensors, start: Tensors) -> Tensor:
+def movement(net: Network, theta: Tensors, start: Tensors) -> Tensor:
     """`|W_l - W_l(0)| / |W_l(0)|` over all copies, (S, L)."""
     moved = []
     for l in range(1, net.depth + 2):
@@ -153,7 +177,7 @@ def movement(net: FullyConnected, theta: Tensors, start: Tensors) -> Tensor:
     return torch.stack(moved, dim=1)
 
 
-def bytes_per_seed(net: FullyConnected, points: int, tableau: Tableau, itemsize: int) -> int:
+def bytes_per_seed(net: Network, points: int, tableau: Tableau, itemsize: int) -> int:
     """Buffers and temporaries of training one seed, its parameters and their initial values counted."""
     buffers = 4 + max(slope_slots(tableau)) + 1
     return itemsize * (buffers * net.parameter_count + points * floats_per_point(net, arrays=5))
