@@ -12,6 +12,16 @@ SHELL := /bin/sh
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(ACCELERATOR)
 SCRATCH := build/smoke
+# Benchmarks: the sizes (usual or large), where a run is stored, and what is compared.
+SIZE ?= usual
+RUN_FILE ?= .benchmarks/$(SIZE)-$(shell date +%Y%m%d-%H%M%S).json
+BASE ?= results/reference/benchmark.json
+NEW ?= $(shell ls -t .benchmarks/$(SIZE)-*.json 2>/dev/null | head -n 1)
+NTKBENCH_BENCHMARK_THREADS ?= 1
+TIMED = OMP_NUM_THREADS=$(NTKBENCH_BENCHMARK_THREADS) OPENBLAS_NUM_THREADS=$(NTKBENCH_BENCHMARK_THREADS) \
+	PJRT_NPROC=$(NTKBENCH_BENCHMARK_THREADS) NTKBENCH_BENCHMARK_THREADS=$(NTKBENCH_BENCHMARK_THREADS) \
+	NTKBENCH_BENCHMARK_SIZE=$(SIZE)
+PEERS_PYTHON ?= python3.11
 SIZE_cpu := about 2 GB into $(VENV), one to three minutes
 SIZE_cuda := several GB into $(VENV), a few minutes
 # Snakemake reads True and False; "false" would be a text.
@@ -23,10 +33,10 @@ COMPILE := build/uv/bin/uv pip compile pyproject.toml --universal --python-versi
 
 export PYTHONNOUSERSITE := 1
 
-.PHONY: help environment reproduce report plan test lint dry-run smoke benchmark lock schema clean
+.PHONY: help environment reproduce report plan test lint dry-run smoke benchmark benchmark-compare benchmark-peers lock schema clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
 	@echo "  variables: STUDY=$(STUDY) CORES=$(CORES) PYTHON=$(PYTHON) VENV=$(VENV) ACCELERATOR=$(ACCELERATOR)"
 
 environment: $(STAMP) ## an isolated environment in .venv, from the pinned lock
@@ -91,8 +101,23 @@ smoke: $(STAMP) ## the smoke study end to end, in a copy, so that nobody's resul
 	cd $(SCRATCH) && $(abspath $(BIN))/python -m snakemake --cores 2 --config study=smoke
 	test -s $(SCRATCH)/paper/main.pdf
 
-benchmark: $(STAMP) ## speed, alone on the machine
-	$(BIN)/python -m pytest -m performance --benchmark-enable -p no:xdist tests/performance
+benchmark: $(STAMP) ## speed, alone on the machine: ratios to peers and to the roofline, stored in RUN_FILE
+	@mkdir -p $(dir $(RUN_FILE))
+	$(TIMED) $(BIN)/python -m pytest -m "performance and not slow" --benchmark-enable --benchmark-quiet \
+		--benchmark-json=$(RUN_FILE) -p no:xdist -p no:cacheprovider -q tests/performance
+	@$(BIN)/python -m tests.performance.ratios $(RUN_FILE)
+
+benchmark-compare: $(STAMP) ## what became slower: BASE=stored run, NEW=another (the newest run of make benchmark)
+	@$(BIN)/python -m tests.performance.compare $(BASE) $(NEW)
+
+benchmark-peers: $(STAMP) build/peers/.installed ## against neural-tangents, in an environment of its own
+	$(TIMED) $(BIN)/python -m tests.performance.neural_tangents
+
+# neural-tangents needs a jax that the suite cannot use, and a Python that this jax knows.
+build/peers/.installed: requirements/peers.txt
+	@$(PEERS_PYTHON) -m venv build/peers
+	@PIP_CONSTRAINT=/dev/null PIP_USER=0 build/peers/bin/python -m pip install --quiet --no-deps -r requirements/peers.txt
+	@touch $@
 
 lock: $(STAMP) ## resolve requirements/*.txt and environment.yml anew
 	$(PIP) install --quiet --upgrade --target build/uv uv

@@ -2,58 +2,112 @@
 
 import importlib
 import os
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 
 from ntkbench.backends import BACKENDS, Backend, load
-from tests.performance.workloads import Product
-
-Timed = Callable[..., None]
+from ntkbench.backends.base import PRECISIONS
+from tests.performance import products
+from tests.performance.clock import Clock
+from tests.performance.memory import Meter
+from tests.performance.primitives import PRIMITIVES
 
 THREADS = int(os.environ.get("NTKBENCH_BENCHMARK_THREADS", "1"))
 """One thread by default: ratios of single-threaded runs survive a machine that is not quite idle, where OpenMP's waiting
 threads would multiply torch's times."""
+WORK = float(os.environ.get("NTKBENCH_BENCHMARK_WORK", "1"))
+"""How often the work of ours is done: 1.5 makes everything of ours half as slow again, to prove that the rule sees it."""
+
+ROUNDS = (8, 40)
+SECONDS = 1.6
+"""Rounds of ours and of the roofline together take about this long, if the bounds on their number allow it."""
+PEER = 2.5
+"""A peer's rounds together take this long at most; one that takes longer at its first call is not called again."""
+AGREEMENT = {"float64": 1e-10, "float32": 2e-3}
 
 
 @pytest.fixture(scope="session", params=BACKENDS)
-def backend(request: pytest.FixtureRequest) -> Backend:
-    """Each backend in turn, float64, on a GPU where there is one, with `THREADS` CPU threads."""
-    return load(request.param, threads=THREADS)
+def name(request: pytest.FixtureRequest) -> str:
+    """Each framework in turn."""
+    return request.param
 
 
-@pytest.fixture
-def peers(backend: Backend) -> ModuleType:
+@pytest.fixture(scope="session", params=PRECISIONS)
+def backend(name: str, request: pytest.FixtureRequest) -> Backend:
+    """Each precision of it, on a GPU where there is one, with `THREADS` CPU threads."""
+    return load(name, precision=request.param, threads=THREADS)
+
+
+@pytest.fixture(scope="session")
+def peers(name: str) -> ModuleType:
     """The usual way in the backend's own framework."""
-    return importlib.import_module(f"tests.performance.peers_{backend.name}")
+    return importlib.import_module(f"tests.performance.peers_{name}")
+
+
+@pytest.fixture(scope="session")
+def meter(backend: Backend) -> Iterator[Meter]:
+    """A process of its own that measures memory; it waits while anything is timed."""
+    meter = Meter(backend.name, backend.precision, THREADS)
+    yield meter
+    meter.close()
 
 
 @pytest.fixture
-def timed(backend: Backend, benchmark: Any) -> Timed:
-    """`timed(run, quantity=.., size=.., variant=.., products=..)`: the first call, which compiles, apart; then rounds.
+def timed(backend: Backend, peers: ModuleType, meter: Meter, benchmark: Any) -> Callable[[int], None]:
+    """Times a primitive: its rounds take turns with the roofline's and the peer's, so that all see the same machine."""
 
-    `run` waits for its own results. Rounds are as many as fit a second, between 3 and 20.
-    """
+    def measure(number: int) -> None:
+        primitive = PRIMITIVES[number]
+        ours = Clock(primitive.ours(backend))
+        roofline = Clock(backend.matrix_products(primitive.products))
+        seconds = ours.calibrate() + roofline.calibrate()
+        peer = None if primitive.peer is None else Clock(primitive.peer(peers, backend))
+        peer_rounds = 0
+        if peer is not None:
+            _same(peer.value, ours.value, backend.precision)
+            if peer.first > PEER:
+                peer.rounds.append(peer.first)
+            else:
+                peer_rounds = max(1, int(PEER / peer.calibrate()))
 
-    def measure(run: Callable[[], object], *, quantity: str, size: str, variant: str, products: list[Product]) -> None:
-        start = time.perf_counter()
-        run()
-        first = time.perf_counter() - start
-        start = time.perf_counter()
-        run()
-        again = time.perf_counter() - start
-        benchmark.group = f"{quantity}, {size}"
+        def others() -> None:
+            if peer is not None and len(peer.rounds) < peer_rounds:
+                peer.round()
+            roofline.round()
+
+        rounds = int(min(max(SECONDS / seconds, ROUNDS[0]), ROUNDS[1]))
+        benchmark.pedantic(lambda: ours.repeat(WORK), setup=others, rounds=rounds, iterations=1)
+        benchmark.group = str(primitive)
         benchmark.extra_info.update(
             backend.facts(),
-            quantity=quantity,
-            size=size,
-            variant=variant,
-            flops=sum(p.flops for p in products),
-            first_call_seconds=first,
+            quantity=primitive.quantity,
+            size=primitive.size,
+            products=primitive.products,
+            flops=products.flops(primitive.products),
+            calls=ours.calls,
+            first_call_seconds=ours.first,
+            roofline_rounds=roofline.rounds,
+            peer_rounds=peer.rounds if peer else [],
+            peak_mib=meter.peak_mib(number, "ours"),
+            peer_peak_mib=meter.peak_mib(number, "peer") if peer else None,
         )
-        benchmark.pedantic(run, rounds=int(min(20, max(3, 1 / again))), iterations=1)
 
     return measure
+
+
+def _same(peer: np.ndarray, ours: np.ndarray, precision: str) -> None:
+    """A peer that computed something else would be no peer."""
+    assert_allclose(peer, ours, rtol=0, atol=AGREEMENT[precision] * np.abs(ours).max())
+
+
+def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
+    """What is compared and nothing that names somebody's machine."""
+    kept = {"processor": machine_info["cpu"].get("brand_raw", machine_info["machine"]), "cores": os.cpu_count()}
+    system = {key: machine_info[key] for key in ("python_version", "system")}
+    machine_info.clear()
+    machine_info.update(kept | system)

@@ -1,110 +1,144 @@
-"""The usual way in jax (grad, jvp), and bare matrix products. Every function prepares, and returns what is to be timed."""
+"""The usual way in jax (grad, jvp) at its best, compiled ahead. Every function prepares, and returns what is to be timed.
 
-from collections.abc import Callable, Sequence
-from functools import partial
+Parameters and points come in the precision that is timed; networks have no biases.
+"""
+
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ntkbench.networks import FullyConnected, Parameters
-from tests.performance.workloads import Product
+from ntkbench.networks import KERNEL, Convolutional, Network, Parameters
 
 Run = Callable[[], object]
 Theta = list[jax.Array]
-Triple = tuple[jax.Array, jax.Array, jax.Array]
+Function = Callable[[Theta, jax.Array], jax.Array]
 
 
-def _setting(
-    net: FullyConnected, theta: Parameters, x: np.ndarray, device: str
-) -> tuple[Callable[[Theta, jax.Array], jax.Array], Theta, jax.Array]:
-    """The network as a function, parameters of all seeds, inputs."""
+def _activation(name: str) -> Callable[[jax.Array], jax.Array]:
+    return {"tanh": jnp.tanh, "relu": jax.nn.relu, "erf": jax.lax.erf}[name]
+
+
+def _network(net: Network) -> Function:
+    """Outputs (n, O) at points (n, d)."""
     multipliers = [layer.weight_multiplier for layer in net.layers]
+    activation = _activation(net.activation)
 
-    def f(weights: Theta, points: jax.Array) -> jax.Array:
-        for i, (multiplier, weight) in enumerate(zip(multipliers, weights, strict=True)):
-            points = multiplier * (jnp.tanh(points) if i else points) @ weight.T
-        return points
+    def dense(theta: Theta, h: jax.Array) -> jax.Array:
+        for l, (multiplier, weight) in enumerate(zip(multipliers, theta, strict=True)):
+            h = multiplier * (activation(h) if l else h) @ weight.T
+        return h
 
+    def convolutional(theta: Theta, x: jax.Array) -> jax.Array:
+        h = x.reshape(-1, *net.image)
+        for multiplier, weight in zip(multipliers, theta[:-1], strict=False):
+            padded = jnp.pad(h, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="wrap" if net.padding == "circular" else "constant")
+            h = activation(multiplier * _convolve(padded, weight))
+        h = h.reshape(len(h), -1) if net.readout == "flatten" else h.mean((1, 2))
+        return multipliers[-1] * h @ theta[-1].T
+
+    return convolutional if isinstance(net, Convolutional) else dense
+
+
+def _convolve(padded: jax.Array, weight: jax.Array) -> jax.Array:
+    """XLA's own convolution in float32; from patches in float64, whose gradients XLA computes very slowly on CPUs."""
+    height, width, channels = padded.shape[1:]
+    if padded.dtype == jnp.float32:
+        window = weight.T.reshape(KERNEL, KERNEL, channels, -1)
+        return jax.lax.conv_general_dilated(padded, window, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    rows, columns = height - KERNEL + 1, width - KERNEL + 1
+    shifts = [(i, j) for i in range(KERNEL) for j in range(KERNEL)]
+    patches = jnp.concatenate([padded[:, i : i + rows, j : j + columns] for i, j in shifts], axis=-1)
+    return patches @ weight.T
+
+
+def _arrays(net: Network, theta: Parameters, device: str, *more: np.ndarray) -> list[Any]:
+    """Weights of all seeds, (S, fan_out, fan_in), and whatever else goes to the device."""
     place = jax.devices(device)[0]
-    batched = [jax.device_put(theta[f"W{l}"][:, 0], place) for l in range(1, net.depth + 2)]
-    return f, batched, jax.device_put(x, place)
+    weights = [jax.device_put(theta[f"W{l}"][:, 0], place) for l in range(1, net.depth + 2)]
+    return [weights, *(jax.device_put(array, place) for array in more)]
 
 
-def ntk(net: FullyConnected, theta: Parameters, x: np.ndarray, device: str) -> Run:
-    """Jacobian contraction: per-example gradients of every parameter, then one inner product each."""
-    f, batched, points = _setting(net, theta, x, device)
+def _run(function: Callable[..., jax.Array], *arguments: Any) -> Run:
+    compiled = jax.jit(function).lower(*arguments).compile()
+    return lambda: compiled(*arguments).block_until_ready()
+
+
+def ntk(net: Network, theta: Parameters, x: np.ndarray, device: str, outputs: str = "one") -> Run:
+    """Jacobian contraction: per-example gradients of every parameter, then inner products."""
+    f = _network(net)
+    form = {"one": "nop,mop->nm", "trace": "nop,mop->nm", "full": "nop,mqp->nmoq"}[outputs]
 
     def one_network(p: Theta, x: jax.Array) -> jax.Array:
-        jacobian = jax.vmap(jax.grad(lambda q, point: f(q, point[None])[0, 0]), (None, 0))(p, x)
-        return sum(jnp.einsum("npq,mpq->nm", j, j) for j in jacobian)
+        jacobian = jax.vmap(jax.jacrev(lambda q, point: f(q, point[None])[0]), (None, 0))(p, x)
+        flat = [j.reshape(*j.shape[:2], -1) for j in jacobian]
+        return sum((jnp.einsum(form, j, j) for j in flat), start=jnp.zeros((), x.dtype))
 
-    compiled = jax.jit(jax.vmap(one_network, (0, None)))
-    return lambda: compiled(batched, points).block_until_ready()
+    return _run(jax.vmap(one_network, (0, None)), *_arrays(net, theta, device, x))
 
 
-def hierarchy(net: FullyConnected, theta: Parameters, x: np.ndarray, order: int, device: str) -> Run:
-    """Nested forward mode along per-example gradients, straight from the definition."""
-    f, batched, points = _setting(net, theta, x, device)
-    Kernel = Callable[[Theta, jax.Array], jax.Array]
+def _first(weights: Theta) -> Theta:
+    return [value[0] for value in weights]
+
+
+def hierarchy(net: Network, theta: Parameters, x: np.ndarray, order: int, device: str) -> Run:
+    """Nested forward mode along per-example gradients, straight from the definition; the first seed."""
+    f = _network(net)
 
     def outputs(p: Theta, x: jax.Array) -> jax.Array:
         return f(p, x)[:, 0]
 
-    def next_kernel(kernel: Kernel) -> Kernel:
+    def next_kernel(kernel: Function) -> Function:
         def along_gradients(p: Theta, x: jax.Array) -> jax.Array:
             along = jax.vmap(lambda direction: jax.jvp(lambda q: kernel(q, x), (p,), (direction,))[1], out_axes=-1)
             return along(jax.jacrev(outputs)(p, x))
 
         return along_gradients
 
-    kernel = outputs
+    kernel: Function = outputs
     for _ in range(order - 1):
         kernel = next_kernel(kernel)
-    compiled = jax.jit(kernel)
-    single = [value[0] for value in batched]
-    return lambda: compiled(single, points).block_until_ready()
+    weights, points = _arrays(net, theta, device, x)
+    return _run(kernel, _first(weights), points)
 
 
-def training(net: FullyConnected, theta: Parameters, x: np.ndarray, y: np.ndarray, gradients: int, device: str) -> Run:
-    """That many steps of gradient descent by automatic differentiation, each one call of a compiled step."""
-    f, batched, points = _setting(net, theta, x, device)
-    targets = jax.device_put(y, jax.devices(device)[0])
+def contracted(
+    net: Network, theta: Parameters, rows: np.ndarray, x: np.ndarray, basis: np.ndarray, order: int, device: str
+) -> Run:
+    """Nested forward mode of the rows' outputs along the directions `sum_c u_ci grad f_c`; the first seed."""
+    f = _network(net)
 
-    @jax.jit
-    def step(p: Theta, x: jax.Array, y: jax.Array) -> Theta:
-        slopes = jax.vmap(jax.grad(lambda q: ((f(q, x) - y) ** 2).sum() / (2 * len(y))))(p)
-        return [value - 0.01 * slope for value, slope in zip(p, slopes, strict=True)]
+    def kernel(order: int, p: Theta, rows: jax.Array, x: jax.Array, along: jax.Array) -> jax.Array:
+        if order == 1:
+            return f(p, rows)[:, 0]
+        pull = jax.vjp(lambda q: f(q, x)[:, 0], p)[1]
+        lower = lambda q: kernel(order - 1, q, rows, x, along)  # noqa: E731
+        return jax.vmap(lambda u: jax.jvp(lower, (p,), pull(u))[1], out_axes=-1)(along)
 
-    def run() -> Theta:
-        now = batched
-        for _ in range(gradients):
-            now = step(now, points, targets)
-        return jax.block_until_ready(now)
-
-    return run
+    weights, *arrays = _arrays(net, theta, device, rows, x, np.ascontiguousarray(basis.T))
+    return _run(lambda *given: kernel(order, *given), _first(weights), *arrays)
 
 
-def matrix_products(products: Sequence[Product], device: str, repeats: int = 1) -> Run:
-    """The products alone, float64, into memory that is there already."""
-    draw, place = np.random.default_rng(0), jax.devices(device)[0]
-    state = []
-    for p in products:
-        shapes = (p.rows, p.inner), (p.inner, p.columns)
-        left, right = (jax.device_put(draw.standard_normal((p.count, *shape)), place) for shape in shapes)
-        state.append((left, right, jax.device_put(np.zeros((p.count, p.rows, p.columns)), place)))
+def training(net: Network, theta: Parameters, x: np.ndarray, y: np.ndarray, steps: int, step: float, device: str) -> Run:
+    """Gradient descent by automatic differentiation, all steps in one compiled loop; returns the last outputs."""
+    f = _network(net)
 
-    @partial(jax.jit, donate_argnums=0)
-    def compiled(triples: list[Triple]) -> list[Triple]:
-        def once(i: jax.Array, now: list[Triple]) -> list[Triple]:
-            # One entry changes every time, or the compiler would compute the products once for all repeats.
-            changed = [(left.at[0, 0, 0].set(i), right) for left, right, _ in now]
-            return [(left, right, left @ right) for left, right in changed]
+    def loss(p: Theta, x: jax.Array, y: jax.Array) -> jax.Array:
+        return ((f(p, x) - y) ** 2).sum() / (2 * len(y))
 
-        return jax.lax.fori_loop(0, repeats, once, triples)
+    def one_network(p: Theta, x: jax.Array, y: jax.Array) -> jax.Array:
+        def descend(_: int, now: Theta) -> Theta:
+            return [value - step * slope for value, slope in zip(now, jax.grad(loss)(now, x, y), strict=True)]
 
-    def run() -> None:
-        nonlocal state
-        state = jax.block_until_ready(compiled(state))
+        return f(jax.lax.fori_loop(0, steps, descend, p), x)
 
-    return run
+    return _run(jax.vmap(one_network, (0, None, None)), *_arrays(net, theta, device, x, y))
+
+
+def solve(kernel: np.ndarray, rhs: np.ndarray, device: str) -> Run:
+    """The framework's own Cholesky."""
+    place = jax.devices(device)[0]
+    matrix, sides = jax.device_put(kernel, place), jax.device_put(rhs, place)
+    return _run(lambda a, b: jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(a), b), matrix, sides)

@@ -1,123 +1,158 @@
-"""The usual way in torch (torch.func), and bare matrix products. Every function prepares, and returns what is to be timed."""
+"""The usual way in torch (torch.func, autograd) at its best. Every function prepares, and returns what is to be timed.
+
+Parameters and points come in the precision that is timed; networks have no biases.
+"""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch.func import functional_call, grad, jacrev, jvp, vmap
+from torch.func import jacrev, jvp, vjp, vmap
+from torch.nn.functional import conv2d, linear, pad
 
-from ntkbench.networks import FullyConnected, Parameters
-from tests.performance.workloads import Product
+from ntkbench.networks import KERNEL, Convolutional, Network, Parameters
 
 Run = Callable[[], object]
-Theta = dict[str, torch.Tensor]
+Theta = tuple[torch.Tensor, ...]
+Kernel = Callable[[Theta], torch.Tensor]
 
 
-class _Network(torch.nn.Module):
-    def __init__(self, net: FullyConnected, theta: Parameters, device: str):
-        super().__init__()
-        self.multipliers = [layer.weight_multiplier for layer in net.layers]
-        self.weights = torch.nn.ParameterList(
-            torch.tensor(theta[f"W{l}"][0, 0], device=device) for l in range(1, net.depth + 2)
-        )
+def _network(net: Network) -> Callable[[Theta, torch.Tensor], torch.Tensor]:
+    """Outputs (n, O) at points (n, d); weights of convolutions as torch has them."""
+    multipliers = [layer.weight_multiplier for layer in net.layers]
+    activation = getattr(torch, net.activation)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        for i, (multiplier, weight) in enumerate(zip(self.multipliers, self.weights, strict=True)):
-            x = multiplier * torch.nn.functional.linear(torch.tanh(x) if i else x, weight)
-        return x
+    def dense(theta: Theta, h: torch.Tensor) -> torch.Tensor:
+        for l, (multiplier, weight) in enumerate(zip(multipliers, theta, strict=True)):
+            h = multiplier * linear(activation(h) if l else h, weight)
+        return h
 
+    def convolutional(theta: Theta, x: torch.Tensor) -> torch.Tensor:
+        height, width, channels = net.image
+        h = x.reshape(-1, height, width, channels).permute(0, 3, 1, 2)
+        for multiplier, weight in zip(multipliers, theta[:-1], strict=False):
+            if net.padding == "circular":
+                h = conv2d(pad(h, (1, 1, 1, 1), mode="circular"), weight)
+            else:
+                h = conv2d(h, weight, padding=1)
+            h = activation(multiplier * h)
+        h = h.permute(0, 2, 3, 1).flatten(1) if net.readout == "flatten" else h.mean((2, 3))
+        return multipliers[-1] * linear(h, theta[-1])
 
-def _setting(
-    net: FullyConnected, theta: Parameters, x: np.ndarray, device: str
-) -> tuple[Callable[[Theta, torch.Tensor], torch.Tensor], Theta, torch.Tensor]:
-    """The network as a function, parameters of all seeds, inputs."""
-    module = _Network(net, theta, device)
-    batched = {f"weights.{l}": torch.tensor(theta[f"W{l + 1}"][:, 0], device=device) for l in range(net.depth + 1)}
-    return lambda p, points: functional_call(module, p, (points,)), batched, torch.tensor(x, device=device)
-
-
-def _synchronize(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
+    return convolutional if isinstance(net, Convolutional) else dense
 
 
-def ntk(net: FullyConnected, theta: Parameters, x: np.ndarray, device: str) -> Run:
-    """Jacobian contraction: per-example gradients of every parameter, then one inner product each."""
-    f, batched, points = _setting(net, theta, x, device)
+def _weights(net: Network, theta: Parameters, device: str) -> Theta:
+    """Weights of all seeds, (S, fan_out, ...)."""
+    found = [torch.tensor(theta[f"W{l}"][:, 0], device=device) for l in range(1, net.depth + 2)]
+    if isinstance(net, Convolutional):
+        windows = [w.unflatten(2, (KERNEL, KERNEL, -1)).permute(0, 1, 4, 2, 3).contiguous() for w in found[:-1]]
+        found = [*windows, found[-1]]
+    return tuple(found)
 
-    def one_network(p: Theta) -> torch.Tensor:
-        jacobian = vmap(jacrev(lambda q, point: f(q, point[None])[0, 0]), (None, 0))(p, points)
-        return sum(torch.einsum("npq,mpq->nm", j, j) for j in jacobian.values())
 
+def _run(compute: Callable[[], torch.Tensor], device: str) -> Run:
     def run() -> torch.Tensor:
-        with torch.no_grad():
-            found = vmap(one_network)(batched)
-        _synchronize(device)
-        return found
+        found = compute()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return found.detach()
 
     return run
 
 
-def hierarchy(net: FullyConnected, theta: Parameters, x: np.ndarray, order: int, device: str) -> Run:
-    """Nested forward mode along per-example gradients, straight from the definition."""
-    f, batched, points = _setting(net, theta, x, device)
-    single = {name: value[0] for name, value in batched.items()}
+def _forward_mode(compute: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
+    def quietly() -> torch.Tensor:
+        with warnings.catch_warnings():
+            # torch's forward mode warns of its own use of a deprecated compiler when first called.
+            warnings.filterwarnings("ignore", message="`torch.jit", category=DeprecationWarning)
+            return compute()
+
+    return quietly
+
+
+def ntk(net: Network, theta: Parameters, x: np.ndarray, device: str, outputs: str = "one") -> Run:
+    """Jacobian contraction: per-example gradients of every parameter, then inner products."""
+    f, weights, points = _network(net), _weights(net, theta, device), torch.tensor(x, device=device)
+    form = {"one": "nop,mop->nm", "trace": "nop,mop->nm", "full": "nop,mqp->nmoq"}[outputs]
+
+    def one_network(p: Theta) -> torch.Tensor:
+        jacobian = vmap(jacrev(lambda q, point: f(q, point[None])[0]), (None, 0))(p, points)
+        return sum(torch.einsum(form, j.flatten(2), j.flatten(2)) for j in jacobian)
+
+    @torch.no_grad()
+    def compute() -> torch.Tensor:
+        return vmap(one_network)(weights) if len(weights[0]) > 1 else one_network(tuple(w[0] for w in weights))[None]
+
+    return _run(compute, device)
+
+
+def hierarchy(net: Network, theta: Parameters, x: np.ndarray, order: int, device: str) -> Run:
+    """Nested forward mode along per-example gradients, straight from the definition; the first seed."""
+    f, points = _network(net), torch.tensor(x, device=device)
+    weights = tuple(w[0] for w in _weights(net, theta, device))
 
     def outputs(p: Theta) -> torch.Tensor:
         return f(p, points)[:, 0]
 
-    def next_kernel(kernel: Callable[[Theta], torch.Tensor]) -> Callable[[Theta], torch.Tensor]:
+    def next_kernel(kernel: Kernel) -> Kernel:
         def along_gradients(p: Theta) -> torch.Tensor:
             return vmap(lambda direction: jvp(kernel, (p,), (direction,))[1], out_dims=-1)(jacrev(outputs)(p))
 
         return along_gradients
 
-    kernel = outputs
+    kernel: Kernel = outputs
     for _ in range(order - 1):
         kernel = next_kernel(kernel)
-
-    def run() -> torch.Tensor:
-        with warnings.catch_warnings():
-            # torch's forward mode warns of its own use of a deprecated compiler when first called.
-            warnings.filterwarnings("ignore", message="`torch.jit", category=DeprecationWarning)
-            found = kernel(single)
-        _synchronize(device)
-        return found
-
-    return run
+    return _run(_forward_mode(lambda: kernel(weights)), device)
 
 
-def training(net: FullyConnected, theta: Parameters, x: np.ndarray, y: np.ndarray, gradients: int, device: str) -> Run:
-    """That many steps of gradient descent by automatic differentiation."""
-    f, batched, points = _setting(net, theta, x, device)
-    targets = torch.tensor(y, device=device)
-    slope = vmap(grad(lambda p: ((f(p, points) - targets) ** 2).sum() / (2 * len(targets))))
+def contracted(
+    net: Network, theta: Parameters, rows: np.ndarray, x: np.ndarray, basis: np.ndarray, order: int, device: str
+) -> Run:
+    """Nested forward mode of the rows' outputs along the directions `sum_c u_ci grad f_c`; the first seed."""
+    f, weights = _network(net), tuple(w[0] for w in _weights(net, theta, device))
+    first, points, along = (torch.tensor(array, device=device) for array in (rows, x, basis.T))
 
-    def run() -> Theta:
-        now = batched
-        for _ in range(gradients):
-            slopes = slope(now)
-            now = {name: value - 0.01 * slopes[name] for name, value in now.items()}
-        _synchronize(device)
-        return now
+    def next_kernel(kernel: Kernel) -> Kernel:
+        def along_directions(p: Theta) -> torch.Tensor:
+            pull = vjp(lambda q: f(q, points)[:, 0], p)[1]
+            return vmap(lambda u: jvp(kernel, (p,), pull(u))[1], out_dims=-1)(along)
 
-    return run
+        return along_directions
+
+    kernel: Kernel = lambda p: f(p, first)[:, 0]  # noqa: E731
+    for _ in range(order - 1):
+        kernel = next_kernel(kernel)
+    return _run(_forward_mode(lambda: kernel(weights)), device)
 
 
-def matrix_products(products: Sequence[Product], device: str, repeats: int = 1) -> Run:
-    """The products alone, float64, into memory that is there already."""
-    draw = np.random.default_rng(0)
-    triples = []
-    for p in products:
-        left, right = draw.standard_normal((p.count, p.rows, p.inner)), draw.standard_normal((p.count, p.inner, p.columns))
-        out = torch.empty((p.count, p.rows, p.columns), dtype=torch.float64, device=device)
-        triples.append((torch.tensor(left, device=device), torch.tensor(right, device=device), out))
+def training(net: Network, theta: Parameters, x: np.ndarray, y: np.ndarray, steps: int, step: float, device: str) -> Run:
+    """Gradient descent by autograd, all seeds as one batch; returns the last outputs."""
+    start, points, targets = _weights(net, theta, device), torch.tensor(x, device=device), torch.tensor(y, device=device)
+    multipliers = [layer.weight_multiplier for layer in net.layers]
+    activation = getattr(torch, net.activation)
 
-    def run() -> None:
-        for _ in range(repeats):
-            for left, right, out in triples:
-                torch.matmul(left, right, out=out)
-        _synchronize(device)
+    def f(weights: Theta) -> torch.Tensor:
+        h = points.expand(len(weights[0]), -1, -1)
+        for l, (multiplier, weight) in enumerate(zip(multipliers, weights, strict=True)):
+            h = multiplier * torch.bmm(activation(h) if l else h, weight.mT)
+        return h
 
-    return run
+    def compute() -> torch.Tensor:
+        now = tuple(w.requires_grad_() for w in start)
+        for _ in range(steps):
+            slopes = torch.autograd.grad(((f(now) - targets) ** 2).sum() / (2 * len(targets)), now)
+            with torch.no_grad():
+                now = tuple((w - step * slope).requires_grad_() for w, slope in zip(now, slopes, strict=True))
+        with torch.no_grad():
+            return f(now)
+
+    return _run(compute, device)
+
+
+def solve(kernel: np.ndarray, rhs: np.ndarray, device: str) -> Run:
+    """The framework's own Cholesky."""
+    matrix, sides = torch.tensor(kernel, device=device), torch.tensor(rhs, device=device)
+    return _run(lambda: torch.cholesky_solve(sides, torch.linalg.cholesky(matrix)), device)

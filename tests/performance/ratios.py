@@ -1,80 +1,84 @@
-"""Ratios within one run, from pytest-benchmark's file: `python tests/performance/ratios.py benchmark.json`.
+"""Ratios within one run: `python -m tests.performance.ratios benchmark.json`.
 
-Fastest rounds are compared: on a machine that others use too, minima are steadier than medians.
+Every ratio is one of medians over rounds, with a 95% percentile bootstrap interval for which the rounds of both sides are drawn
+anew independently. Where one side has a single round, no interval is given.
 """
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-Key = tuple[str, str, str, str]
-"""Quantity, size, framework, variant."""
+import numpy as np
 
-COLUMNS = ("quantity", "size", "backend", "ours [ms]", "GFLOP/s", "peer/ours", "ours/roofline", "torch/jax", "first call [s]")
+from tests.performance.rounds import Key, Measured, read
 
-
-def read(path: Path) -> dict[Key, dict[str, Any]]:
-    """Every benchmark of a run; ValueError where the file holds something else, or the run mixed devices or threads."""
-    benchmarks = json.loads(path.read_text())["benchmarks"]
-    found = {}
-    for benchmark in benchmarks:
-        info = benchmark["extra_info"]
-        key = (info["quantity"], info["size"], info["framework"], info["variant"])
-        if key in found:
-            raise ValueError(f"{path} has {key} twice: give one run's file")
-        found[key] = info | {"seconds": benchmark["stats"]["min"]}
-    if not found:
-        raise ValueError(f"{path} holds no benchmarks: run pytest with --benchmark-enable")
-    settings = {(info["device_name"], info["threads"], info["precision"]) for info in found.values()}
-    if len(settings) > 1:
-        raise ValueError(f"{path} mixes {sorted(settings)}: ratios are meant within one device and number of threads")
-    return found
+RESAMPLES = 2000
+COLUMNS = (
+    "quantity",
+    "size",
+    "framework",
+    "precision",
+    "ours [ms]",
+    "GFLOP/s",
+    "peer/ours",
+    "ours/roofline",
+    "torch/jax",
+    "first call [s]",
+    "peak [MiB]",
+    "peer's",
+)
 
 
-def rows(found: dict[Key, dict[str, Any]]) -> Iterator[tuple[str, ...]]:
-    """One row per quantity, size and framework; a dash where there is nothing to compare with."""
-    for quantity, size, framework, variant in found:
-        if variant != "ours":
-            continue
-        ours = found[quantity, size, framework, "ours"]
-        times = {v: found.get((quantity, size, framework, v), {}).get("seconds") for v in ("peer", "roofline")}
-        other = {f: found.get((quantity, size, f, "ours"), {}).get("seconds") for f in ("torch", "jax")}
+def rows(measured: dict[Key, Measured]) -> Iterator[tuple[str, ...]]:
+    """One row per quantity, size, framework and precision; a dash where there is nothing to compare with."""
+    for key in sorted(measured):
+        found = measured[key]
+        torch, jax = (measured.get((*key[:2], name, key[3])) for name in ("torch", "jax"))
+        milliseconds = 1e3 * float(np.median(found.ours))
         yield (
-            quantity,
-            size,
-            framework,
-            f"{1e3 * ours['seconds']:.3g}",
-            f"{ours['flops'] / ours['seconds'] / 1e9:.3g}",
-            _ratio(times["peer"], ours["seconds"]),
-            _ratio(ours["seconds"], times["roofline"]),
-            _ratio(other["torch"], other["jax"]),
-            f"{ours['first_call_seconds']:.2g}",
+            *key,
+            f"{milliseconds:.3g}",
+            f"{found.flops / milliseconds / 1e6:.3g}",
+            ratio(found.peer, found.ours),
+            ratio(found.ours, found.roofline),
+            ratio(torch.ours, jax.ours) if torch and jax else "-",
+            f"{found.first_call:.2g}",
+            _mib(found.peak_mib),
+            _mib(found.peer_peak_mib),
         )
 
 
-def _ratio(above: float | None, below: float | None) -> str:
-    return "-" if above is None or below is None else f"{above / below:.3g}"
+def ratio(above: np.ndarray, below: np.ndarray) -> str:
+    """`median(above) / median(below)`, with its interval where both have rounds to draw from."""
+    if not (len(above) and len(below)):
+        return "-"
+    center = f"{np.median(above) / np.median(below):.3g}"
+    if min(len(above), len(below)) == 1:
+        return center
+    draw = np.random.default_rng(0)
+    medians = [np.median(draw.choice(side, (RESAMPLES, len(side))), axis=1) for side in (above, below)]
+    low, high = np.quantile(medians[0] / medians[1], [0.025, 0.975])
+    return f"{center} ({low:.3g}..{high:.3g})"
 
 
-def table(lines: list[tuple[str, ...]]) -> str:
+def _mib(peak: float | None) -> str:
+    return "-" if peak is None else f"{peak:.3g}"
+
+
+def table(columns: tuple[str, ...], lines: list[tuple[str, ...]]) -> str:
     """Columns aligned with spaces."""
-    everything = [COLUMNS, *lines]
-    widths = [max(len(line[i]) for line in everything) for i in range(len(COLUMNS))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in everything
-    )
+    widths = [max(map(len, column)) for column in zip(columns, *lines, strict=True)]
+    padded = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in (columns, *lines))
+    return "\n".join(padded)
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path", type=Path, help="file written by pytest --benchmark-json")
-    found = read(parser.parse_args().path)
-    any_run = next(iter(found.values()))
-    print(f"{any_run['device_name']} ({any_run['device']}), threads {any_run['threads']}, {any_run['precision']}")
-    print(table(sorted(rows(found))))
+    run = read(parser.parse_args().path)
+    print(f"{run}\nratios of medians over rounds, 95% bootstrap intervals")
+    print(table(COLUMNS, list(rows(run.measured))))
 
 
 if __name__ == "__main__":

@@ -1,52 +1,52 @@
-"""The table of ratios, from a made-up run; part of the ordinary tests."""
+"""The table of ratios, from made-up runs; part of the ordinary tests."""
 
-import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tests.performance import ratios
-
-FACTS = {"device": "cpu", "device_name": "abacus", "threads": 1, "precision": "float64", "first_call_seconds": 1.5}
-
-
-def entry(framework: str, variant: str, seconds: float, **changes: Any) -> dict[str, Any]:
-    info = {**FACTS, "quantity": "ntk", "size": "n=2", "framework": framework, "variant": variant, "flops": 4e6, **changes}
-    return {"extra_info": info, "stats": {"min": seconds, "median": 99.0}}
+from tests.performance import ratios, rounds
+from tests.performance.synthetic import entry, written
 
 
-def written(folder: Path, *benchmarks: dict[str, Any]) -> Path:
-    path = folder / "benchmark.json"
-    path.write_text(json.dumps({"benchmarks": benchmarks}))
-    return path
-
-
-def test_ratios_compare_the_fastest_rounds(tmp_path: Path) -> None:
+def test_ratios_compare_the_medians_of_rounds(tmp_path: Path) -> None:
     path = written(
-        tmp_path,
-        entry("torch", "ours", 0.002),
-        entry("torch", "peer", 0.02),
-        entry("torch", "roofline", 0.001),
-        entry("jax", "ours", 0.004),
+        tmp_path / "run.json",
+        entry([0.002, 0.002, 9.0], [0.001, 0.001, 0.5], [0.02], calls=5, peer_peak_mib=1234.0),
+        entry([0.004], [0.002], framework="jax"),
+        entry([0.003], [0.003], framework="jax", precision="float32", peak_mib=None),
     )
-    torch, jax = ratios.rows(ratios.read(path))
-    assert torch == ("ntk", "n=2", "torch", "2", "2", "10", "2", "0.5", "1.5")
-    assert jax == ("ntk", "n=2", "jax", "4", "1", "-", "-", "0.5", "1.5")
-    header, *lines = ratios.table([torch, jax]).splitlines()
+    single, jax, torch = ratios.rows(rounds.read(path).measured)
+    assert torch[:7] == ("ntk", "n=2", "torch", "float64", "2", "2", "10")
+    assert torch[7].startswith("2 (")
+    assert torch[8:] == ("0.5", "1.5", "3", "1.23e+03")
+    assert jax[6:9] == ("-", "2", "0.5")
+    assert single[7:] == ("1", "-", "1.5", "-", "-")
+    header, *lines = ratios.table(ratios.COLUMNS, [single, jax, torch]).splitlines()
     assert header.split("  ")[0] == "quantity"
-    assert len(lines) == 2
+    assert len(lines) == 3
+
+
+def test_intervals_cover_the_true_ratio() -> None:
+    draw = np.random.default_rng(0)
+    covered = 0
+    for _ in range(200):
+        above, below = 3 * draw.lognormal(sigma=0.1, size=15), draw.lognormal(sigma=0.1, size=15)
+        low, high = ratios.ratio(above, below).split("(")[1].rstrip(")").split("..")
+        covered += float(low) <= 3 <= float(high)
+    assert 180 <= covered < 200
 
 
 @pytest.mark.parametrize(
     ("benchmarks", "message"),
     [
         ([], "no benchmarks"),
-        ([entry("torch", "ours", 1.0)] * 2, "twice"),
-        ([entry("torch", "ours", 1.0), entry("jax", "ours", 1.0, threads=2)], "mixes"),
-        ([entry("torch", "ours", 1.0), entry("jax", "ours", 1.0, device_name="quipu")], "mixes"),
+        ([entry([1.0], [1.0])] * 2, "twice"),
+        ([entry([1.0], [1.0]), entry([1.0], [1.0], framework="jax", threads=2)], "mixes"),
+        ([entry([1.0], [1.0]), entry([1.0], [1.0], framework="jax", device="cuda")], "mixes"),
     ],
 )
 def test_files_that_would_mislead_are_refused(tmp_path: Path, benchmarks: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        ratios.read(written(tmp_path, *benchmarks))
+        rounds.read(written(tmp_path / "run.json", *benchmarks))

@@ -1,0 +1,37 @@
+"""Rounds of calls."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+ROUND = 0.02
+"""A round repeats a shorter call until it takes about this long."""
+
+
+class Clock:
+    """Something to be timed: the first call, which compiles, apart; then rounds of `calls` calls each."""
+
+    def __init__(self, run: Callable[[], object]):
+        self.run = run
+        start = time.perf_counter()
+        self.value = np.asarray(run())
+        self.first = time.perf_counter() - start
+        self.calls = 1
+        self.rounds: list[float] = []
+
+    def calibrate(self) -> float:
+        """Choose `calls`; the seconds of a round."""
+        self.round()
+        self.calls = max(1, round(ROUND / self.rounds.pop()))
+        self.round()
+        return self.rounds.pop() * self.calls
+
+    def repeat(self, work: float = 1.0) -> None:
+        for _ in range(round(work * self.calls)):
+            self.run()
+
+    def round(self) -> None:
+        start = time.perf_counter()
+        self.repeat()
+        self.rounds.append((time.perf_counter() - start) / self.calls)

@@ -1,0 +1,90 @@
+"""Peak memory of primitives, in a process of its own: `python -m tests.performance.memory BACKEND PRECISION THREADS`.
+
+One line in, the number of a primitive and `ours` or `peer`; one line out, the MiB by which a call, after a first one,
+raises the process's resident memory at its worst: temporaries and result. `unknown` on a GPU, whose memory this does not
+see, and where the system does not say.
+"""
+
+import gc
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from ntkbench.backends import load
+from tests.performance.primitives import PRIMITIVES
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PROCESS = Path("/proc/self")
+# Freed memory goes back to the system at once, or what the first call left would hide what the second one needs.
+RETURNED = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_TOP_PAD_": "0"}
+
+
+class Meter:
+    """A process for one backend and precision that measures whatever it is asked to."""
+
+    def __init__(self, backend: str, precision: str, threads: int):
+        command = [sys.executable, "-m", "tests.performance.memory", backend, precision, str(threads)]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ | RETURNED
+        )
+
+    def peak_mib(self, primitive: int, variant: str) -> float | None:
+        """MiB; None where they cannot be known.
+
+        Raises:
+            RuntimeError: if the process died.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{primitive} {variant}\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline().strip()
+        if not answer:
+            raise RuntimeError(f"the process that measures memory died at {PRIMITIVES[primitive]}, {variant}")
+        return None if answer == "unknown" else float(answer)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
+
+
+def raised_by(run: Callable[[], object]) -> int | None:
+    """Bytes by which the second call raises the peak of resident memory; None where the system does not say."""
+    run()
+    gc.collect()
+    try:
+        (PROCESS / "clear_refs").write_text("5")  # the peak starts anew from what is resident now
+        before = _status("VmRSS")
+        kept = run()
+        raised = _status("VmHWM") - before
+    except OSError:
+        return None
+    del kept
+    return raised
+
+
+def _status(name: str) -> int:
+    (line,) = [line for line in (PROCESS / "status").read_text().splitlines() if line.startswith(f"{name}:")]
+    return 1024 * int(line.split()[1])
+
+
+def main(name: str, precision: str, threads: str) -> None:
+    """Answer until the input ends."""
+    backend, peers = (
+        load(name, precision=precision, threads=int(threads)),
+        importlib.import_module(f"tests.performance.peers_{name}"),
+    )
+    for request in sys.stdin:
+        number, variant = request.split()
+        primitive = PRIMITIVES[int(number)]
+        run = primitive.ours(backend) if variant == "ours" else primitive.peer(peers, backend)
+        raised = raised_by(run) if backend.device == "cpu" else None
+        print("unknown" if raised is None else raised / 2**20, flush=True)
+        del run
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,111 @@
+"""The matrix products that each primitive cannot do without: its roofline, as `Backend.matrix_products` takes them.
+
+A shape is (count, rows, inner, columns). They are counted from the algorithm on paper, without the savings of symmetry, and
+change only when the algorithm on paper does: a stored run is compared by them. Elementwise work is in none of them.
+"""
+
+from collections.abc import Sequence
+
+from ntkbench.networks import Convolutional, Network
+from tests.performance.workloads import Workload
+
+Shape = tuple[int, int, int, int]
+Shapes = list[Shape]
+
+
+def flops(shapes: Sequence[Shape]) -> int:
+    """Floating-point operations, a multiply-add counted as two."""
+    return sum(2 * count * rows * inner * columns for count, rows, inner, columns in shapes)
+
+
+def times(count: int, shapes: Sequence[Shape]) -> Shapes:
+    """Everything that many times."""
+    return [(count * c, *rest) for c, *rest in shapes]  # type: ignore[misc]
+
+
+def _rows(net: Network, n: int, layer: int) -> int:
+    """Rows that pass through a layer: one per point, and per position in a convolution."""
+    return n * net.positions if isinstance(net, Convolutional) and layer < net.depth else n
+
+
+def passes(w: Workload) -> Shapes:
+    """Forward, and backward from every output; nothing is needed below the first layer on the way back."""
+    net = w.net
+    forward = [(w.seeds, _rows(net, w.n, l), *fans) for l, fans in enumerate(net.fans)]
+    hidden = [(l, fans) for l, fans in enumerate(net.fans) if 0 < l < net.depth]
+    backward = [(w.seeds, net.output_dim * _rows(net, w.n, l), fan_out, fan_in) for l, (fan_in, fan_out) in hidden]
+    return [*forward, *backward]
+
+
+def ntk(w: Workload, outputs: str = "one") -> Shapes:
+    """The passes, and per layer the two Gram matrices of its signals, or for a convolution the cheaper of two routes."""
+    net, n, last = w.net, w.n, w.net.depth
+    signals = net.output_dim * n
+    # The trace needs no products between different outputs; at the readout the signals are the unit vectors.
+    pairs = (net.output_dim, n, n) if outputs == "trace" else (1, signals, signals)
+    found = [(w.seeds, n, net.fans[last][0], n)]
+    for fan_in, fan_out in net.fans[:last]:
+        if isinstance(net, Convolutional):
+            found += times(w.seeds, _convolution(net, n, fan_in, fan_out))
+        else:
+            found += [(w.seeds, n, fan_in, n), (w.seeds * pairs[0], pairs[1], fan_out, pairs[2])]
+    return passes(w) + found
+
+
+def _convolution(net: Convolutional, n: int, fan_in: int, fan_out: int) -> Shapes:
+    """Per-example gradients and their Gram matrix, or Gram matrices over all pairs of positions."""
+    positions = net.positions
+    gradients = [(n, fan_out, positions, fan_in), (1, n, fan_out * fan_in, n)]
+    gram = [(1, n * positions, fan, n * positions) for fan in (fan_in, fan_out)]
+    return min(gradients, gram, key=flops)
+
+
+def hierarchy(w: Workload, order: int) -> Shapes:
+    """First-order responses of every point along every gradient, and Gram products of responses; 5 and 6: second-order ones.
+
+    Per hidden layer: a forward and a backward tangent pass for each pair of points, contracted with the first-order signals
+    (K3) and with one another (K4), and the curvature term point by point. The second-order responses along pairs of
+    gradients give K5, contracted with first-order ones, and K6, contracted with one another.
+    """
+    m, hidden, pairs, triples = w.net.width, w.net.depth, w.n**2, w.n**3
+    found = [*ntk(w), (2 * (hidden - 1), pairs, m, m), (2 * hidden, pairs, m, w.n)]
+    if order >= 4:
+        found += [(2 * hidden, pairs, m, pairs), (hidden * w.n, pairs, m, w.n)]
+    if order >= 5:
+        found += [(2 * (hidden - 1), triples, m, m), (2 * hidden, triples, m, pairs)]
+    if order >= 6:
+        found += [(2 * hidden, triples, m, triples)]
+    return times(w.seeds, found)
+
+
+def contracted(w: Workload, k: int, order: int) -> Shapes:
+    """The directions' weight matrices, the responses of every point along them, and their inner products.
+
+    Order 4 adds the directions' own change along one another, which is again of the size of the weights.
+    """
+    found = ntk(w)
+    for fan_in, fan_out in w.net.fans[: w.net.depth]:
+        found += [(k, fan_out, w.n, fan_in), (4 * k, w.n, fan_in, fan_out), (2 * w.n, k, fan_out, k)]
+        if order == 4:
+            found += [(2 * k**2, fan_out, w.n, fan_in), (k**2, w.n, fan_in, fan_out)]
+    return found
+
+
+def training(w: Workload, gradients: int) -> Shapes:
+    """The passes, and one gradient per weight matrix."""
+    return times(gradients, passes(w) + [(w.seeds, fan_out, w.n, fan_in) for fan_in, fan_out in w.net.fans])
+
+
+def limiting(w: Workload) -> Shapes:
+    """Inner products of the inputs; for images those of positions, all pairs of them where the readout averages."""
+    net = w.net
+    if not isinstance(net, Convolutional):
+        return [(1, w.n, net.input_dim, w.n)]
+    if net.readout == "flatten":
+        return [(net.positions, w.n, net.image[2], w.n)]
+    return [(1, w.n * net.positions, net.image[2], w.n * net.positions)]
+
+
+def solve(n: int, columns: int) -> Shapes:
+    """A Cholesky factor costs as much as a product with an inner dimension of n / 6; two triangular solves."""
+    return [(1, n, n // 6, n), (1, n, n, columns)]

@@ -1,0 +1,91 @@
+"""What a run of the benchmarks stored: pytest-benchmark's file, read into raw rounds."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Key = tuple[str, str, str, str]
+"""Quantity, size, framework, precision."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One primitive in one framework and precision; seconds per call of each round.
+
+    Attributes:
+        ours, roofline: rounds that took turns, equally many.
+        peer: fewer, one at least where there is a peer.
+        products: the matrix products of the roofline, (count, rows, inner, columns) each.
+        peak_mib, peer_peak_mib: memory of one call; None where unknown.
+    """
+
+    ours: np.ndarray
+    roofline: np.ndarray
+    peer: np.ndarray
+    products: tuple[tuple[int, ...], ...]
+    flops: float
+    first_call: float
+    peak_mib: float | None
+    peer_peak_mib: float | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """All of one run; `processor` and `versions` are for people, `device` and `threads` must agree for a comparison."""
+
+    processor: str
+    versions: str
+    device: str
+    threads: int
+    measured: dict[Key, Measured]
+
+    def __str__(self) -> str:
+        return f"{self.processor} ({self.device}), {self.threads} threads; {self.versions}"
+
+
+def read(path: Path) -> Run:
+    """Every benchmark of a run.
+
+    Raises:
+        ValueError: where the file holds something else, or the run mixed devices or threads.
+    """
+    stored = json.loads(path.read_text())
+    measured: dict[Key, Measured] = {}
+    settings, versions = set(), set()
+    for benchmark in stored.get("benchmarks", ()):
+        info = benchmark["extra_info"]
+        key = (info["quantity"], info["size"], info["framework"], info["precision"])
+        if key in measured:
+            raise ValueError(f"{path} has {key} twice: give one run's file")
+        measured[key] = _measured(benchmark["stats"]["data"], info)
+        settings.add((info["device"], info["device_name"], info["threads"]))
+        versions.add(f"{info['framework']} {info['version']}")
+    if not measured:
+        raise ValueError(f"{path} holds no benchmarks: run `make benchmark`")
+    if len(settings) > 1:
+        raise ValueError(f"{path} mixes {sorted(settings)}: ratios are meant within one device and number of threads")
+    ((device, device_name, threads),) = settings
+    processor = device_name if device == "cuda" else stored["machine_info"]["processor"]
+    return Run(processor, ", ".join(sorted(versions)), device, threads, measured)
+
+
+def _measured(seconds: list[float], info: dict[str, Any]) -> Measured:
+    return Measured(
+        ours=np.array(seconds) / info["calls"],
+        roofline=np.array(info["roofline_rounds"]),
+        peer=np.array(info["peer_rounds"]),
+        products=tuple(tuple(shape) for shape in info["products"]),
+        flops=info["flops"],
+        first_call=info["first_call_seconds"],
+        peak_mib=info["peak_mib"],
+        peer_peak_mib=info["peer_peak_mib"],
+    )
+
+
+def label(key: Key) -> str:
+    """A key in words."""
+    quantity, size, framework, precision = key
+    return f"{quantity}, {size}, {framework}, {precision}"

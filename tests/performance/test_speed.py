@@ -1,0 +1,17 @@
+"""Every primitive at every size, in both frameworks and precisions: `make benchmark`."""
+
+import os
+from collections.abc import Callable
+
+import pytest
+
+from tests.performance.primitives import PRIMITIVES
+
+LARGE = os.environ.get("NTKBENCH_BENCHMARK_SIZE") == "large"
+CHOSEN = [number for number, primitive in enumerate(PRIMITIVES) if primitive.large == LARGE]
+
+
+@pytest.mark.performance
+@pytest.mark.parametrize("number", CHOSEN, ids=lambda number: str(PRIMITIVES[number]))
+def test_speed(timed: Callable[[int], None], number: int) -> None:
+    timed(number)
