@@ -104,6 +104,8 @@ class TorchBackend(Backend):
         checks.hierarchy(net, order)
         seeds = checks.parameters(net, theta)
         x = checks.inputs(net, seeds, x)
+        if order == 2 or not isinstance(net, FullyConnected):
+            return {2: self.ntk(net, theta, x)}
         n = x.shape[-2]
         least, per_seed = (hierarchy.bytes_per_seed(net, n, order, self.dtype.itemsize, block) for block in (1, n))
         checks.one_seed_fits(f"K{order} of {n} points at width {net.width}", least, self.memory_bytes)
@@ -128,8 +130,9 @@ class TorchBackend(Backend):
         checks.one_seed_fits(f"contractions over {x.shape[-2]} points at width {net.width}", least, self.memory_bytes)
         found: dict[int, list[np.ndarray]] = {r: [] for r in range(3, order + 1)}
         for block in self.seed_blocks(seeds, per_seed):
-            points = (self._points(net, array, seeds, block) for array in (rows, x, basis))
-            kernels = contraction.kernels(net, self._parameters(theta, block), *points, order, self.memory_bytes)
+            at_rows, points, vectors = (self._points(net, array, seeds, block) for array in (rows, x, basis))
+            parameters = self._parameters(theta, block)
+            kernels = contraction.kernels(net, parameters, at_rows, points, vectors, order, self.memory_bytes)
             for r, kernel in kernels.items():
                 found[r].append(kernel.cpu().numpy())
         return {r: np.concatenate(kernels) for r, kernels in found.items()}

@@ -8,8 +8,8 @@ The directions `v_i = sum_c u_ci grad f_c` move with the parameters. With `H_a`,
     y_lij          = T_l(v_i, v_j) + H_l z_ij = D_j D_i v_l
 
 with l, i, j in the slots b, c, d. Rows a respond to first order only (the 2n+1 rule), and `z . (H_a v)` takes one product of
-the matrices z with the signals of a. The last term is `sum_b u_bl g_a . (D_j D_i g_b)`: gradients at a point are of rank one per
-layer, so that responses of the points b meet the signals of the rows in Gram matrices. There are O(k^2) matrix products.
+the matrices z with the signals of a. The last term is `sum_b u_bl g_a . (D_j D_i g_b)`: gradients at a point are of rank one
+per layer, so that responses of the points b meet the signals of the rows in Gram matrices. There are O(k^2) matrix products.
 
 Indices: B seeds times copies; i, j, l, p directions; a rows; b points; u units. Responses are jets, (B, direction, point, u).
 """
@@ -139,12 +139,12 @@ def _steps_again(net: FullyConnected, points: Responses, basis: Tensor, i: int) 
 def _respond(net: FullyConnected, theta: Tensors, found: Responses, steps: Steps) -> None:
     """Appends first-order responses along `steps` to the jets of `found`."""
     for l in range(1, net.depth + 1):
-        hidden, z, slope = found.hidden[l - 1], found.z[l - 1], found.slopes[l - 1][1][0]
+        hidden = found.hidden[l - 1]
         moved = steps.push(l, hidden[0])
         if len(hidden) > 1:
             moved += affine_response(net, theta, l, hidden[1])
-        z.append(moved)
-        found.hidden[l].append(slope.unsqueeze(1) * moved)
+        found.z[l - 1].append(moved)
+        found.hidden[l].append(found.slopes[l - 1][1][0].unsqueeze(1) * moved)
     for l in range(net.depth, 0, -1):
         back, upstream, (_, slope, curvature, *_) = found.back[l], found.upstream[l - 1], found.slopes[l - 1]
         moved = steps.pull(l + 1, back[0])
@@ -228,14 +228,15 @@ def _gradient_products(
     """
     parts = []
     for rows in _gram_blocks(found, points, hidden[0].shape[1]):
-        total = None
         for l in range(1, net.depth + 1):
             h, delta = found.hidden[l - 1][0][:, rows], found.back[l - 1][0][:, rows]
             layer = net.layers[l - 1]
             forward = torch.bmm(h, points.hidden[l - 1][0].mT).mul_(layer.weight_multiplier**2).add_(layer.bias_multiplier**2)
             products = _against(delta, back[l - 1]).mul_(forward.unsqueeze(2))
-            total = products if total is None else total.add_(products)
-            if l > 1:
+            if l == 1:
+                total = products
+            else:
+                total += products
                 backward = torch.bmm(delta, points.back[l - 1][0].mT).mul_(layer.weight_multiplier**2)
                 total.addcmul_(_against(h, hidden[l - 2]), backward.unsqueeze(2))
         parts.append(torch.matmul(total, basis.unsqueeze(1)).mT)

@@ -15,35 +15,22 @@ Indices of the arrays: B seeds times copies; a, b the points of the kernel's fir
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import permutations
 
 import torch
 
-from ntkbench.backends.torch.higher_orders import Jet, Responses, dots, response_jet, responses, times
+from ntkbench.backends.torch.higher_orders import Jet, Overlaps, Responses, dots, response_jet, responses, times
 from ntkbench.backends.torch.network import Tensor, Tensors, combine_copies, floats_per_point
 from ntkbench.hierarchy import right_hand_side, runge_kutta_step
 from ntkbench.integrators import Tableau
 from ntkbench.networks import FullyConnected
 
-
-@dataclass(frozen=True)
-class Grams:
-    """Jets of the scalar products at one layer, with own axes in brackets.
-
-    Attributes:
-        forward: `c_l^2 h_{l-1}^a . h_{l-1}^b + e_l^2` (a, b); back: `delta_l^a . delta_l^b` (a, b).
-        forward_response: `c_l^2 h_{l-1}^{a|c} . h_{l-1}^b` (c, a, b); back_response: `delta_l^{a|c} . delta_l^b` (c, a, b).
-    """
-
-    forward: Jet
-    back: Jet
-    forward_response: Jet
-    back_response: Jet
+CACHE_BYTES = 2**19
+"""Size of temporaries that are made and used again at once: they should not leave the processor's cache."""
 
 
 def kernels(net: FullyConnected, theta: Tensors, x: Tensor, order: int, budget: int) -> dict[int, Tensor]:
-    """`{2: K2, ..., order: K_order}`, each (S,) + (n,) * r, for x of shape (B, n, d) and order 2 to 6.
+    """`{2: K2, ..., order: K_order}`, each (S,) + (n,) * r, for x of shape (B, n, d) and order 3 to 6.
 
     Args:
         budget: bytes for temporaries, at least those that `bytes_per_seed` counts for blocks of one point.
@@ -53,13 +40,7 @@ def kernels(net: FullyConnected, theta: Tensors, x: Tensor, order: int, budget: 
     while block > 1 and seeds * bytes_per_seed(net, points, order, x.element_size(), block) > budget:
         block = (block + 1) // 2
     blocks = [slice(i, min(points, i + block)) for i in range(0, points, block)]
-    match order:
-        case 2:
-            found = {2: _second_kernel(_grams(net, responses(net, theta, x, 0, slice(None)), 0))}
-        case 3:
-            found = _lower_kernels(net, theta, x, blocks)
-        case _:
-            found = _higher_kernels(net, theta, x, order, blocks)
+    found = _third(net, theta, x, blocks) if order == 3 else _higher(net, theta, x, order, blocks)
     return {r: combine_copies(net, kernel, power=r).mul_(net.mobility ** (r - 1)) for r, kernel in found.items()}
 
 
@@ -68,14 +49,11 @@ def bytes_per_seed(net: FullyConnected, points: int, order: int, itemsize: int, 
     signals = points * floats_per_point(net, arrays=12)
     kernels = (net.copies + 2) * sum(int(points**r) for r in range(2, order + 1))
     units = net.copies * net.width
-    match order:
-        case 2:
-            blocks = 2 * net.copies * points**2
-        case 3:
-            blocks = units * block * points * (5 * net.depth + 3) + 4 * net.copies * block * points**2
-        case _:
-            resident = int(points ** (order - 2)) * (units * (5 * net.depth + 4) + 5 * net.copies * (net.depth + 1))
-            blocks = resident + block * (2 * units * int(points ** (order - 2)) + 5 * net.copies * int(points ** (order - 1)))
+    if order == 3:
+        blocks = units * block * points * (5 * net.depth + 3) + 4 * net.copies * block * points**2
+    else:
+        resident = int(points ** (order - 2)) * (units * (5 * net.depth + 4) + 5 * net.copies * (net.depth + 1))
+        blocks = resident + block * (2 * units * int(points ** (order - 2)) + 5 * net.copies * int(points ** (order - 1)))
     return itemsize * (net.parameter_count + signals + kernels + blocks)
 
 
@@ -99,117 +77,110 @@ def integrate(
     return torch.stack(f, dim=1), torch.stack(K2, dim=1)
 
 
-def _lower_kernels(net: FullyConnected, theta: Tensors, x: Tensor, blocks: list[slice]) -> dict[int, Tensor]:
+def _third(net: FullyConnected, theta: Tensors, x: Tensor, blocks: list[slice]) -> dict[int, Tensor]:
     """K2 and K3 of the copies, before weights and mobility, by blocks of K3's direction c."""
     batch, n, _ = x.shape
     K3 = x.new_empty((batch, n, n, n))
     for directions in blocks:
-        grams = _grams(net, responses(net, theta, x, 1, directions), 0)
-        K3[..., directions] = _third_kernel(grams)
-    return {2: _second_kernel(grams), 3: K3}
+        found = responses(net, theta, x, 1, directions)
+        K3[..., directions] = _third_kernel(found)
+    return {2: _second_kernel(found), 3: K3}
 
 
-def _higher_kernels(net: FullyConnected, theta: Tensors, x: Tensor, order: int, blocks: list[slice]) -> dict[int, Tensor]:
+def _higher(net: FullyConnected, theta: Tensors, x: Tensor, order: int, blocks: list[slice]) -> dict[int, Tensor]:
     """K2 to K_order, order 4 to 6, of the copies, before weights and mobility, by blocks of the first slot's points."""
     batch, n, _ = x.shape
     highest = order - 4
     found = responses(net, theta, x, order - 3, slice(None))
-    grams = _grams(net, found, highest)
+    overlaps = _response_overlaps(found, highest)
     kernels = {4 + k: x.new_empty((batch,) + (n,) * (4 + k)) for k in range(highest + 1)}
     for rows in blocks:
         hessians, third = (
-            _hessian_hessian(net, found, grams, rows, highest),
-            _third_derivative(net, found, grams, rows, highest),
+            _hessian_hessian(net, found, overlaps, rows, highest),
+            _third_derivative(found, overlaps, rows, highest),
         )
         for k, kernel in enumerate(kernels.values()):
             kernel[:, rows] = _half(hessians[k], third[k], k)
     for kernel in kernels.values():
         _symmetrize(kernel, blocks)
-    return {2: _second_kernel(grams), 3: _third_kernel(grams), **kernels}
+    return {2: _second_kernel(found), 3: _third_kernel(found), **kernels}
 
 
-def _grams(net: FullyConnected, found: Responses, highest: int) -> list[Grams]:
-    """By layer, jets up to order `highest`."""
-    grams = []
-    for layer, hidden, back in zip(net.layers, found.hidden, found.back, strict=True):
-        forward = dots(hidden, hidden, highest, layer.weight_multiplier**2)
-        forward[0] += layer.bias_multiplier**2
-        forward_response = _response_grams(hidden, highest, layer.weight_multiplier**2)
-        grams.append(Grams(forward, dots(back, back, highest), forward_response, _response_grams(back, highest, 1.0)))
-    return grams
+def _second_kernel(found: Responses) -> Tensor:
+    terms = [f.up_to(0, 0)[0] * b.up_to(0, 0)[0] for f, b in zip(found.forward, found.backward, strict=True)]
+    return torch.stack(terms).sum(0)
 
 
-def _response_grams(signal: Jet, highest: int, scale: float) -> Jet:
-    points = signal[0].shape[1]
-    return [g.unflatten(-2, (-1, points)) for g in dots(response_jet(signal), signal, highest, scale)]
-
-
-def _second_kernel(grams: list[Grams]) -> Tensor:
-    return torch.stack([gram.forward[0] * gram.back[0] for gram in grams]).sum(0)
-
-
-def _third_kernel(grams: list[Grams]) -> Tensor:
+def _third_kernel(found: Responses) -> Tensor:
     """(B, a, b, c): `w_ac.g_b`, and with a and b exchanged."""
-    terms = [response[0] * gram[0].unsqueeze(1) for g in grams for response, gram in _partners(g) if response]
+    terms = []
+    for forward, backward, (one, other) in zip(found.forward, found.backward, _response_overlaps(found, 0), strict=True):
+        terms += [response * backward.up_to(0, 0)[0].unsqueeze(1) for response in one]
+        terms += [response * forward.up_to(0, 0)[0].unsqueeze(1) for response in other]
     half = torch.stack(terms).sum(0).movedim(1, -1)
     return half + half.transpose(1, 2)
 
 
-def _partners(grams: Grams) -> tuple[tuple[Jet, Jet], tuple[Jet, Jet]]:
-    """What multiplies what where a gradient meets one."""
-    return (grams.back_response, grams.forward), (grams.forward_response, grams.back)
+def _response_overlaps(found: Responses, highest: int) -> list[tuple[Jet, Jet]]:
+    """By layer `c_l^2 h_{l-1}^{a|c} . h_{l-1}^b` and `delta_l^{a|c} . delta_l^b`, own axes (c, a, b), up to order `highest`."""
+
+    def apart(overlaps: Overlaps) -> Jet:
+        return [o.view(*o.shape[:-1], -1, o.shape[-2]).movedim(-3, -1) for o in overlaps.up_to(highest, 1)]
+
+    return [(apart(forward), apart(backward)) for forward, backward in zip(found.forward, found.backward, strict=True)]
 
 
-def _hessian_hessian(net: FullyConnected, found: Responses, grams: list[Grams], rows: slice, highest: int) -> Jet:
+def _hessian_hessian(net: FullyConnected, found: Responses, overlaps: list[tuple[Jet, Jet]], rows: slice, highest: int) -> Jet:
     """`w_ac . w_bd`, own axes (c, a, d, b), for the points a in `rows`."""
     batch, n, _ = found.hidden[0][0].shape
     block = len(range(*rows.indices(n)))
     total = [found.hidden[0][0].new_zeros((batch,) + (n,) * (k + 1) + (block, n, n)) for k in range(highest + 1)]
-    for layer, hidden, back, gram in zip(net.layers, found.hidden, found.back, grams, strict=True):
-        for signal, other, scale in ((back, gram.forward, 1.0), (hidden, gram.back, layer.weight_multiplier**2)):
-            along_rows = response_jet([s[..., rows, :] for s in signal])
-            pairs = dots(along_rows, response_jet(signal), highest, scale)
-            _accumulate(
-                total,
-                [p.unflatten(-1, (n, n)).unflatten(-3, (n, block)) for p in pairs],
-                [g[..., None, rows, None, :] for g in other],
-            )
-        for one, other in ((gram.back_response, gram.forward_response), (gram.forward_response, gram.back_response)):
-            _accumulate(
-                total, [g[..., rows, None, :] for g in one], [g[..., rows].movedim(-1, -3).unsqueeze(-4) for g in other]
-            )
+    for layer, forward, backward, meet in zip(net.layers, found.forward, found.backward, overlaps, strict=True):
+        for one, other, scale in ((backward, forward, 1.0), (forward, backward, layer.weight_multiplier**2)):
+            along_rows = response_jet([s[..., rows, :] for s in one.signal])
+            pairs = dots(along_rows, response_jet(one.signal), highest, scale)
+            between = [o[..., None, rows, None, :] for o in other.up_to(highest, 0)]
+            _accumulate(total, [p.view(*p.shape[:-2], n, block, n, n) for p in pairs], between)
+        for one_response, other_response in (meet, meet[::-1]):
+            at_b = [o[..., rows].movedim(-1, -3).unsqueeze(-4) for o in other_response]
+            _accumulate(total, [o[..., rows, None, :] for o in one_response], at_b)
     return total
 
 
-def _third_derivative(net: FullyConnected, found: Responses, grams: list[Grams], rows: slice, highest: int) -> Jet:
+def _third_derivative(found: Responses, overlaps: list[tuple[Jet, Jet]], rows: slice, highest: int) -> Jet:
     """Jets, directions behind (B, a), of arrays (i, j, k) whose sum over the orders of (i, j, k) is `T_a(g_i, g_j, g_k)`."""
-    batch, n, _ = found.hidden[0][0].shape
+    batch, n, width = found.z[0][0].shape
     block = len(range(*rows.indices(n)))
     total = [found.hidden[0][0].new_zeros((batch, block) + (n,) * (k + 3)) for k in range(highest + 1)]
-    for gram in grams:
-        back = [g[..., rows, :].movedim(-2, 1).unsqueeze(-1) for g in gram.back_response]
-        forward = [g[..., rows, :].movedim(-2, 1).mT.unsqueeze(-3) for g in gram.forward_response]
-        _accumulate(total, back, forward, skip=1)
-    for z, slopes, upstream in zip(found.z, found.slopes, found.upstream, strict=True):
-        along, pulled = (_by_point(response_jet(s), rows, n) for s in (z, upstream))
-        curvature, third, signal = (
-            [s[..., rows, :].movedim(-2, 1).flatten(0, 1).unsqueeze(-2) for s in jet]
-            for jet in (slopes[2], slopes[3], upstream)
-        )
-        # Each unordered triple meets the six orders twice over its three distinct terms: halve; share sigma''' among the three.
-        weights = [times(third, signal, k) for k in range(highest + 1)]
-        weighted = [times(along, weights, k, times(pulled, curvature, k) * 0.5, 1 / 6) for k in range(highest + 1)]
-        one, other = [s.unsqueeze(-2) for s in along], [s.unsqueeze(-3) for s in along]
-        pairs = [times(one, other, k).flatten(-3, -2) for k in range(highest + 1)]
-        for k, triples in enumerate(dots(weighted, pairs, highest)):
-            total[k] += triples.reshape(total[k].shape)
+    for forward, backward in overlaps:
+        back = [o[..., rows, :].movedim(-2, 1).unsqueeze(-1) for o in backward]
+        hidden = [o[..., rows, :].movedim(-2, 1).mT.unsqueeze(-3) for o in forward]
+        _accumulate(total, back, hidden, skip=1)
+    chunk = max(1, CACHE_BYTES // (batch * width * int(n ** (highest + 2)) * total[0].element_size()))
+    for start in range(0, block, chunk):
+        some = slice(start, min(block, start + chunk))
+        points = slice(rows.start + some.start, rows.start + some.stop)
+        for layer in zip(found.z, found.slopes, found.upstream, strict=True):
+            for k, triples in enumerate(_unit_triples(*layer, points, highest)):
+                total[k][:, some] += triples.view(total[k][:, some].shape)
     return total
 
 
-def _by_point(response: Jet, rows: slice, points: int) -> Jet:
-    """A response's jet with B and the point a, one of `rows`, as one axis, and own axes (c, u)."""
-    apart = (s.unflatten(-2, (-1, points))[..., rows, :] for s in response)
-    return [s.movedim(-2, 1).flatten(0, 1) for s in apart]
+def _unit_triples(z: Jet, slopes: list[Jet], upstream: Jet, points: slice, highest: int) -> Jet:
+    """What the activations of a hidden layer add to `_third_derivative`, B and a as one axis, and j and k."""
+    along, pulled = (_by_point(s[1:], points) for s in (z, upstream))
+    curvature, third, signal = (_by_point([s.unsqueeze(1) for s in jet], points) for jet in (slopes[2], slopes[3], upstream))
+    # Each unordered triple meets the six orders twice over its three distinct terms: halve; share sigma''' among the three.
+    weights = [times(third, signal, k) for k in range(highest + 1)]
+    weighted = [times(along, weights, k, times(pulled, curvature, k) * 0.5, 1 / 6) for k in range(highest + 1)]
+    one, other = [s.unsqueeze(-2) for s in along], [s.unsqueeze(-3) for s in along]
+    pairs = [times(one, other, k).flatten(-3, -2) for k in range(highest + 1)]
+    return dots(weighted, pairs, highest)
+
+
+def _by_point(response: Jet, points: slice) -> Jet:
+    """Coefficients (B, c, directions, a, u) with the own axes (c, u), and B and a as one axis, for a in `points`."""
+    return [s[..., points, :].movedim((-2, 1), (1, -2)).flatten(0, 1) for s in response]
 
 
 def _accumulate(total: Jet, x: Jet, y: Jet, skip: int = 0) -> None:
