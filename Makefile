@@ -12,15 +12,17 @@ SHELL := /bin/sh
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(ACCELERATOR)
 SCRATCH := build/smoke
-# Benchmarks: the sizes (usual or large), where a run is stored, and what is compared.
+# Benchmarks: the sizes (usual or large), QUICK=1 without peers and memory, where a run is stored, what is compared.
 SIZE ?= usual
+QUICK ?= 0
 RUN_FILE ?= .benchmarks/$(SIZE)-$(shell date +%Y%m%d-%H%M%S).json
+RUN_FILE := $(RUN_FILE)
 BASE ?= results/reference/benchmark.json
 NEW ?= $(shell ls -t .benchmarks/$(SIZE)-*.json 2>/dev/null | head -n 1)
 NTKBENCH_BENCHMARK_THREADS ?= 1
 TIMED = OMP_NUM_THREADS=$(NTKBENCH_BENCHMARK_THREADS) OPENBLAS_NUM_THREADS=$(NTKBENCH_BENCHMARK_THREADS) \
 	PJRT_NPROC=$(NTKBENCH_BENCHMARK_THREADS) NTKBENCH_BENCHMARK_THREADS=$(NTKBENCH_BENCHMARK_THREADS) \
-	NTKBENCH_BENCHMARK_SIZE=$(SIZE)
+	NTKBENCH_BENCHMARK_SIZE=$(SIZE) NTKBENCH_BENCHMARK_QUICK=$(QUICK)
 PEERS_PYTHON ?= python3.11
 SIZE_cpu := about 2 GB into $(VENV), one to three minutes
 SIZE_cuda := several GB into $(VENV), a few minutes
@@ -33,7 +35,7 @@ COMPILE := build/uv/bin/uv pip compile pyproject.toml --universal --python-versi
 
 export PYTHONNOUSERSITE := 1
 
-.PHONY: help environment reproduce report plan test lint dry-run smoke benchmark benchmark-compare benchmark-peers lock schema clean
+.PHONY: help environment reproduce report plan test lint dry-run smoke benchmark benchmark-compare benchmark-rule benchmark-peers lock schema clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -109,6 +111,9 @@ benchmark: $(STAMP) ## speed, alone on the machine: ratios to peers and to the r
 
 benchmark-compare: $(STAMP) ## what became slower: BASE=stored run, NEW=another (the newest run of make benchmark)
 	@$(BIN)/python -m tests.performance.compare $(BASE) $(NEW)
+
+benchmark-rule: $(STAMP) ## that the rule of benchmark-compare holds on this machine: equal runs, and a planted slowdown
+	$(TIMED) $(BIN)/python -m pytest -s -q -m "performance and slow" -p no:xdist -p no:cacheprovider tests/performance
 
 benchmark-peers: $(STAMP) build/peers/.installed ## against neural-tangents, in an environment of its own
 	$(TIMED) $(BIN)/python -m tests.performance.neural_tangents

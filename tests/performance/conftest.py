@@ -22,6 +22,8 @@ THREADS = int(os.environ.get("NTKBENCH_BENCHMARK_THREADS", "1"))
 threads would multiply torch's times."""
 WORK = float(os.environ.get("NTKBENCH_BENCHMARK_WORK", "1"))
 """How often the work of ours is done: 1.5 makes everything of ours half as slow again, to prove that the rule sees it."""
+QUICK = os.environ.get("NTKBENCH_BENCHMARK_QUICK") == "1"
+"""Ours and the roofline alone, which is all that a comparison of runs needs: no peers, no memory."""
 
 ROUNDS = (8, 40)
 SECONDS = 1.6
@@ -50,15 +52,16 @@ def peers(name: str) -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def meter(backend: Backend) -> Iterator[Meter]:
+def meter(backend: Backend) -> Iterator[Meter | None]:
     """A process of its own that measures memory; it waits while anything is timed."""
-    meter = Meter(backend.name, backend.precision, THREADS)
+    meter = None if QUICK else Meter(backend.name, backend.precision, THREADS)
     yield meter
-    meter.close()
+    if meter:
+        meter.close()
 
 
 @pytest.fixture
-def timed(backend: Backend, peers: ModuleType, meter: Meter, benchmark: Any) -> Callable[[int], None]:
+def timed(backend: Backend, peers: ModuleType, meter: Meter | None, benchmark: Any) -> Callable[[int], None]:
     """Times a primitive: its rounds take turns with the roofline's and the peer's, so that all see the same machine."""
 
     def measure(number: int) -> None:
@@ -66,7 +69,7 @@ def timed(backend: Backend, peers: ModuleType, meter: Meter, benchmark: Any) -> 
         ours = Clock(primitive.ours(backend))
         roofline = Clock(backend.matrix_products(primitive.products))
         seconds = ours.calibrate() + roofline.calibrate()
-        peer = None if primitive.peer is None else Clock(primitive.peer(peers, backend))
+        peer = None if QUICK or primitive.peer is None else Clock(primitive.peer(peers, backend))
         peer_rounds = 0
         if peer is not None:
             _same(peer.value, ours.value, backend.precision)
@@ -93,8 +96,8 @@ def timed(backend: Backend, peers: ModuleType, meter: Meter, benchmark: Any) -> 
             first_call_seconds=ours.first,
             roofline_rounds=roofline.rounds,
             peer_rounds=peer.rounds if peer else [],
-            peak_mib=meter.peak_mib(number, "ours"),
-            peer_peak_mib=meter.peak_mib(number, "peer") if peer else None,
+            peak_mib=meter.peak_mib(number, "ours") if meter else None,
+            peer_peak_mib=meter.peak_mib(number, "peer") if meter and peer else None,
         )
 
     return measure
