@@ -8,8 +8,7 @@ from pathlib import Path
 sys.path.insert(0, workflow.basedir)
 os.environ["PYTHONPATH"] = os.pathsep.join([workflow.basedir, *filter(None, [os.environ.get("PYTHONPATH")])])
 
-from ntkbench import cli, provenance
-from ntkbench import config as studies
+from ntkbench import cli, provenance, config as studies
 from ntkbench.stages import session
 from ntkbench.stages.dependencies import stage_code
 
@@ -26,6 +25,7 @@ include: "workflow/rules/measure.smk"
 include: "workflow/rules/crosscheck.smk"
 include: "workflow/rules/analyse.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/performance.smk"
 include: "workflow/rules/paper.smk"
 
 

@@ -18,6 +18,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from ntkbench import __version__, claims, comparison, config, records
+from ntkbench.performance import planning
+from ntkbench.performance.calibration import calibrate
 
 app = typer.Typer(
     name="ntkbench",
@@ -106,20 +108,33 @@ def validate(studies: Annotated[list[Path], typer.Argument(metavar="STUDY...", h
 
 
 @app.command()
-def plan(study: StudyPath) -> None:
-    """Show what a study runs: cases, sizes and the number of measurements."""
+def plan(
+    study: StudyPath,
+    cores: Annotated[int | None, typer.Option(min=1, help="Of the run, as for snakemake; all by default.")] = None,
+) -> None:
+    """Show what a study runs and about what it takes on this machine; exit code 2 if its memory does not suffice.
+
+    Seconds are those of one job after another, from counts of the work and a few seconds of measuring this machine; within a
+    factor of two where the machine is not shared.
+    """
     found = _or_exit(lambda: config.load(_study_file(study)))
-    table = Table("claim", "case", "network", "points", "widths", "seeds", "control")
-    table.columns[1].overflow = "fold"
-    for claim_id, cases in found.cases.items():
-        for name, case in cases.items():
-            points = f"{case.train_size} + {case.test_size}" if case.test_size else str(case.train_size)
-            network = f"{case.activation}, depth {case.depth}"
-            widths = " ".join(map(str, case.widths))
-            table.add_row(claim_id, name, network, f"{points} ({case.dataset})", widths, _seeds(case), case.control or "")
-    _print(table)
+    available, used = planning.available_bytes(), cores or os.cpu_count() or 1
+    planned = planning.jobs(found, calibrate(found.precision), used)
+    _print(_plan_table(found, planned))
     cases_in_all = sum(map(len, found.cases.values()))
-    typer.echo(f"{cases_in_all} cases, {cases_in_all * len(found.backends)} measurements ({' and '.join(found.backends)})")
+    backends = " and ".join(found.backends)
+    typer.echo(f"{cases_in_all} cases, {cases_in_all * len(found.backends)} measurements ({backends})")
+    elsewhere = found.device != "cpu" and (config.gpu_present() or found.device == "cuda")
+    _print(_stage_table(planned))
+    typer.echo(
+        f"about {_duration(planning.wall_seconds(planned, used))} with {used} cores; {_gib(available)} GiB are available"
+    )
+    if elsewhere:
+        typer.echo(
+            "The study runs on a GPU, whose speed and memory were not measured: these are the numbers of a run on the CPU."
+        )
+        return
+    _or_exit(lambda: planning.check_memory(planned, used, available))
 
 
 @app.command()
@@ -156,6 +171,43 @@ def claims_table() -> str:
         controls = "; ".join(f"`{name}`: {text}" for name, text in claim.controls.items())
         lines.append(f"| `{claim.id}` | {claim.statement} | {claim.source} | {controls} |")
     return "\n".join(lines)
+
+
+def _plan_table(study: config.Study, planned: Sequence[planning.Job]) -> Table:
+    """The cases with their sizes, seconds of each backend, and the most that a measurement holds."""
+    costs = {(job.claim, job.case, job.backend): job for job in planned if job.stage == "measure"}
+    heads = ("claim", "case", "network", "points", "widths", "seeds", "control", *study.backends, "GiB")
+    table = Table(*heads)
+    table.columns[1].overflow = "fold"
+    for claim_id, cases in study.cases.items():
+        for name, case in cases.items():
+            points = f"{case.train_size} + {case.test_size}" if case.test_size else str(case.train_size)
+            network = f"{case.activation}, depth {case.depth}"
+            widths = " ".join(map(str, case.widths))
+            sizes = (f"{points} ({case.dataset})", widths, _seeds(case), case.control or "")
+            jobs = [costs[claim_id, name, backend] for backend in study.backends]
+            memory = [job.memory for job in jobs if job.memory is not None]
+            taken = (_duration(job.seconds) for job in jobs)
+            table.add_row(claim_id, name, network, *sizes, *taken, _gib(max(memory)) if memory else "not known")
+    return table
+
+
+def _stage_table(planned: Sequence[planning.Job]) -> Table:
+    """Seconds of each stage, one job after another, and the most that one of its jobs holds."""
+    table = Table("stage", "jobs", "in all", "GiB each, at most")
+    for stage, count, seconds, memory in planning.totals(planned):
+        table.add_row(stage, str(count), _duration(seconds), _gib(memory))
+    return table
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "not known"
+    return f"{seconds:.2g} s" if seconds < 100 else f"{seconds / 60:.2g} min" if seconds < 6000 else f"{seconds / 3600:.2g} h"
+
+
+def _gib(memory: int) -> str:
+    return f"{memory / 2**30:.2g}"
 
 
 def _comparison_table(rows: Sequence[comparison.ComparisonRow]) -> Table:

@@ -110,7 +110,7 @@ def test_nothing_flows_back_up() -> None:
 
 def test_the_snakemake_object_is_in_scripts_alone() -> None:
     scripts = sorted((ROOT / "workflow" / "scripts").glob("*.py"))
-    assert len(scripts) == 7
+    assert len(scripts) == 9
     for file in scripts:
         assert "snakemake." in file.read_text(encoding="utf-8")
         assert len(file.read_text(encoding="utf-8").splitlines()) <= 24

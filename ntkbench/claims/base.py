@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from ntkbench.backends.base import Backend, Flow
+from ntkbench.claims.calls import Call
 from ntkbench.data import SOURCES, Dataset
 from ntkbench.integrators import steps_between, tableau
 from ntkbench.networks import FullyConnected
@@ -205,6 +206,10 @@ class Claim(abc.ABC):
     @abc.abstractmethod
     def summarize(self, case: Any, arrays: Arrays, width: int) -> dict[str, np.ndarray]:
         """From the observables of one width to quantities: (S,), one scalar per seed, or (S, T) along `times(case)`."""
+
+    def calls(self, case: Any, width: int) -> tuple[Call, ...] | None:
+        """What `measure` asks of the backend at one width, to foretell a study's cost; None, by default, says nothing."""
+        return None
 
     def times(self, case: Any) -> tuple[float, ...]:
         """The recorded times of quantities of shape (S, T); none by default."""

@@ -35,7 +35,7 @@ def json_schema() -> dict[str, Any]:
                 },
             },
         }
-    schema.pop("$defs")
+    definitions |= {name: found for name, found in schema.pop("$defs").items() if name != "ClaimSection"}
     schema["properties"]["claims"] = {
         "type": "object",
         "minProperties": 1,

@@ -1,7 +1,7 @@
 """A study: its file, and what the file says once all of it is checked."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 
 from ntkbench.claims import Case
 from ntkbench.config.cases import ClaimSection, Section, claim_problems
+from ntkbench.config.performance import CurveSection, Performance, PerformanceSection, performance
 from ntkbench.config.problems import ConfigError, Problem, unknown
 from ntkbench.config.reading import read_yaml
 
@@ -27,6 +28,15 @@ class StudyFile(Section):
     threads: int = Field(default=1, ge=1, description="CPU threads of one measurement.")
     memory_gib: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2.0
     claims: dict[str, ClaimSection] = Field(min_length=1, description="Claim id to its cases.")
+    performance: PerformanceSection | None = Field(default=None, description="Scaling curves, timed at the end of a run.")
+
+
+SECTIONS: tuple[tuple[tuple[str | None, ...], type[Section]], ...] = (
+    ((None,), StudyFile),
+    (("performance", None), PerformanceSection),
+    (("performance", "curves", None, None), CurveSection),
+)
+"""Where unknown keys are found, None being any, and whose keys are known there."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,7 @@ class Study:
         name, seed, backends, device, precision, threads: as in the file.
         memory_bytes: budget for the temporaries of one backend call.
         cases: claim id -> case name -> case.
+        performance: the scaling curves; None for a study that times nothing.
     """
 
     name: str
@@ -47,6 +58,7 @@ class Study:
     threads: int
     memory_bytes: int
     cases: Mapping[str, Mapping[str, Case]]
+    performance: Performance | None = None
 
     def cell(self, claim: str, case: str) -> dict[str, Any]:
         """One case as plain values, the arguments of `ntkbench.stages.cell.Cell.make`."""
@@ -96,6 +108,8 @@ def load(path: Path) -> Study:
     for id_, section in file.claims.items():
         cases[id_], found = claim_problems(id_, section)
         problems += [*found, *_memory_problems(f"claims.{id_}.cases", cases[id_], file)]
+    timed, found = (None, []) if file.performance is None else performance(file.performance)
+    problems += found
     if problems:
         raise _error(path, problems)
     return Study(
@@ -107,6 +121,7 @@ def load(path: Path) -> Study:
         threads=file.threads,
         memory_bytes=int(file.memory_gib * 2**30),
         cases=cases,
+        performance=timed,
     )
 
 
@@ -132,7 +147,7 @@ def _problem(error: Any) -> Problem:
     key = ".".join(location)
     match error["type"]:
         case "extra_forbidden":
-            model = StudyFile if len(location) == 1 else ClaimSection
+            model = next((known for place, known in SECTIONS if _within(location, place)), ClaimSection)
             return Problem(key, error["input"], unknown(location[-1], model.model_fields))
         case "missing":
             return Problem(key, None, "is missing; add it")
@@ -140,6 +155,10 @@ def _problem(error: Any) -> Problem:
             return Problem(key, error["input"], "a cross-check needs two; write [torch, jax]")
         case _:
             return Problem(key, error["input"], error["msg"])
+
+
+def _within(location: Sequence[str], place: Sequence[str | None]) -> bool:
+    return len(location) == len(place) and all(known in (None, part) for part, known in zip(location, place, strict=True))
 
 
 def _memory_problems(key: str, cases: Mapping[str, Case], file: StudyFile) -> Iterator[Problem]:

@@ -9,13 +9,14 @@ import typst
 from ntkbench import claims, records
 from ntkbench.claims import Case
 from ntkbench.report import numbers
+from ntkbench.report.costs import scaling_entries
 
 
 class PaperError(Exception):
     """The paper does not compile, or compiles with warnings; the message is typst's."""
 
 
-def build(study_dir: Path, output: Path, *, cases: Mapping[str, Mapping[str, Case]]) -> None:
+def build(study_dir: Path, output: Path, *, cases: Mapping[str, Mapping[str, Case]], timed: bool = False) -> None:
     """Writes `generated/*.json` and the PDF into the paper's folder; equal tables and figures give equal bytes.
 
     Args:
@@ -23,20 +24,21 @@ def build(study_dir: Path, output: Path, *, cases: Mapping[str, Mapping[str, Cas
         output: the PDF; its folder holds a .typ of the same name, references.bib, claims/<family>.typ (an introduction to the
             claims of a family, where there is one) and figures/<family>-<name>.svg of each claim.
         cases: the study's cases, claim id -> case name -> case.
+        timed: whether the study has scaling curves: performance.csv and scaling.csv, and figures/scaling.svg.
 
     Raises:
         RecordError: if a table is missing or damaged, or the output cannot be written.
         PaperError: if typst reports an error or a warning.
     """
-    generated = collect(study_dir, cases)
+    generated = collect(study_dir, cases, timed)
     generated["study"]["prose"] = sorted(file.stem for file in (output.parent / "claims").glob("*.typ"))
     for name, content in generated.items():
         records.write_json(output.parent / "generated" / f"{name}.json", content)
     records.write_bytes(output, render(output.with_suffix(".typ")))
 
 
-def collect(study_dir: Path, cases: Mapping[str, Mapping[str, Case]]) -> dict[str, Any]:
-    """`study`, `claims` and `example`: everything that the paper prints and that somebody measured.
+def collect(study_dir: Path, cases: Mapping[str, Mapping[str, Case]], timed: bool = False) -> dict[str, Any]:
+    """`study`, `claims`, `example` and `scaling` (None if not `timed`): all that the paper prints and that somebody measured.
 
     Raises:
         RecordError: if a table is missing or damaged.
@@ -55,6 +57,7 @@ def collect(study_dir: Path, cases: Mapping[str, Mapping[str, Case]]) -> dict[st
         "study": numbers.study_entry(entries, crosscheck, facts),
         "claims": entries,
         "example": numbers.example(first, cases[first.id], quantities, verdicts),
+        "scaling": scaling_entries(study_dir) if timed else None,
     }
 
 

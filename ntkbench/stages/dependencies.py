@@ -10,6 +10,8 @@ ENTRY = {
     "crosscheck": "ntkbench.stages.crosscheck",
     "analyse": "ntkbench.stages.analyse",
     "collect": "ntkbench.stages.collect",
+    "performance": "ntkbench.stages.performance",
+    "scaling": "ntkbench.stages.scaling",
     "figures": "ntkbench.figures",
     "paper": "ntkbench.report.paper",
 }

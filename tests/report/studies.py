@@ -9,7 +9,8 @@ import pandas as pd
 from ntkbench import records
 from ntkbench.claims import all_claims
 from ntkbench.claims.base import Case
-from tests.figures import synthetic
+from ntkbench.performance import scaling
+from tests.figures import synthetic, timings
 
 PAPER = Path(__file__).parents[2] / "paper"
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="300" height="100"><rect width="300" height="100" fill="gray"/></svg>'
@@ -40,4 +41,8 @@ def write(root: Path, cases: Mapping[str, Mapping[str, Case]], edit: Edit = lamb
     records.write_table(study / "verdicts.csv", "verdicts", edit(pd.concat(verdicts)).to_dict("records"))
     records.write_table(study / "crosscheck.csv", "crosscheck", checks)
     records.write_json(study / "environment.json", synthetic.FACTS)
+    rows = timings.rows()
+    records.write_table(study / "performance.csv", "performance", rows)
+    records.write_table(study / "scaling.csv", "scaling", scaling.table(rows))
+    records.write_bytes(root / "paper" / "figures" / "scaling.svg", SVG)
     return study

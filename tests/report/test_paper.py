@@ -41,11 +41,27 @@ def test_the_paper_is_built_and_rebuilt_to_the_same_bytes(tmp_path: Path) -> Non
     first = output.read_bytes()
     assert first.startswith(b"%PDF")
     assert len(first) > 50_000
-    assert {file.name for file in (tmp_path / "paper" / "generated").iterdir()} == {"study.json", "claims.json", "example.json"}
+    assert {file.name for file in (tmp_path / "paper" / "generated").iterdir()} == {
+        f"{name}.json" for name in ("study", "claims", "example", "scaling")
+    }
     paper.build(study, output, cases=cases)
     assert output.read_bytes() == first
     titles = [claim.title for claim in all_claims().values()]
     assert [title for title in headings(tmp_path / "paper") if title in titles] == titles
+
+
+def test_scaling_curves_have_a_section_where_a_study_has_them(tmp_path: Path) -> None:
+    cases = synthetic.cases()
+    study, output = studies.write(tmp_path, cases), tmp_path / "paper" / "main.pdf"
+    paper.build(study, output, cases=cases)
+    assert "Cost" not in headings(tmp_path / "paper")
+    paper.build(study, output, cases=cases, timed=True)
+    assert "Cost" in headings(tmp_path / "paper")
+    curves = json.loads((tmp_path / "paper" / "generated" / "scaling.json").read_text())["curves"]
+    (ntk,) = [curve for curve in curves if curve["name"] == "ntk-points"]
+    assert (ntk["theory"], ntk["fixed"]) == ("1 to 2", "m 128, depth 3, tanh")
+    assert [backend["backend"] for backend in ntk["backends"]] == ["torch", "jax"]
+    assert ntk["backends"][0]["ratio"] == 2.0
 
 
 def test_another_number_is_another_paper(tmp_path: Path) -> None:

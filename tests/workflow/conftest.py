@@ -21,6 +21,7 @@ import numpy as np
 
 class Stub:
     name = "{name}"
+    device = "cpu"
     factor = 1.0
 
     def __init__(self, device, precision, threads, memory_bytes):
@@ -31,6 +32,12 @@ class Stub:
 
     def synchronize(self):
         pass
+
+    def ntk(self, net, theta, x1, x2=None, *, outputs="one"):
+        return np.zeros((1, len(x1), len(x1)))
+
+    def matrix_products(self, shapes):
+        return lambda: None
 
 
 backend = Stub
@@ -54,6 +61,7 @@ STUDY: dict[str, Any] = {
             "cases": {"plain": {}, "flat": {"control": "flat"}},
         }
     },
+    "performance": {"rounds": 1, "curves": {"ntk": {"quantity": "ntk", "axis": "points", "sizes": [2, 3, 4]}}},
 }
 
 

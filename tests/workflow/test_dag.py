@@ -11,13 +11,23 @@ from ntkbench import records
 from tests.workflow.conftest import STUDY, Checkout
 
 AFTER = {"crosscheck plain", "crosscheck flat", "analyse", "collect", "figure", "paper", "all"}
+TIMED = {"performance torch", "performance jax", "scaling"}
 INPUTS = {"inputs plain", "inputs flat"}
 TORCH = {"measure plain torch", "measure flat torch"}
 JAX = {"measure plain jax", "measure flat jax"}
 
 
 def test_from_nothing_everything_is_planned(fresh: Checkout) -> None:
-    assert fresh.planned() == INPUTS | TORCH | JAX | AFTER
+    assert fresh.planned() == INPUTS | TORCH | JAX | AFTER | TIMED
+
+
+def test_timings_come_after_all_measurements_with_all_cores(fresh: Checkout) -> None:
+    output = fresh.run("--dry-run", "--quiet", "host")
+    order = re.findall(r"\n(?:local)?rule (\w+):", output)
+    last = max(k for k, rule in enumerate(order) if rule in ("measure", "crosscheck", "analyse", "collect"))
+    assert min(k for k, rule in enumerate(order) if rule == "performance") > last
+    blocks = [block for block in re.split(r"\n(?=(?:local)?rule )", output) if block.startswith("rule performance:")]
+    assert [re.findall(r"threads: (\d+)", block) for block in blocks] == [["2"], ["2"]]
 
 
 def test_a_finished_study_has_nothing_to_do(finished: Checkout) -> None:
@@ -37,6 +47,10 @@ def test_a_finished_study_has_its_tables(finished: Checkout) -> None:
     assert facts["backends"]["jax"][0]["device"] == "cpu"
     quantities = records.read_table(results / "quantities" / "convergence" / "stub.csv", "quantities")
     assert len(quantities) == 2 * 2 * 4 * 4 * 3  # cases, backends, widths, seeds, one scalar and two times
+    timings = records.read_table(results / "performance.csv", "performance")
+    assert list(timings["size"]) == [2, 3, 4] * 2
+    assert (timings["seconds"] > 0).all()
+    assert set(records.read_table(results / "scaling.csv", "scaling")["measure"]) >= {"flops", "seconds"}
     assert (finished.root / "paper" / "main.pdf").read_bytes().startswith(b"%PDF")
     assert not list(results.rglob("*.parts"))
     assert not list(results.rglob("*.tmp"))
@@ -45,12 +59,16 @@ def test_a_finished_study_has_its_tables(finished: Checkout) -> None:
 @pytest.mark.parametrize(
     ("file", "planned"),
     [
-        ("ntkbench/backends/jax/__init__.py", JAX | AFTER),
-        ("ntkbench/backends/torch/__init__.py", TORCH | AFTER),
+        ("ntkbench/backends/jax/__init__.py", JAX | AFTER | {"performance jax", "scaling"}),
+        ("ntkbench/backends/torch/__init__.py", TORCH | AFTER | {"performance torch", "scaling"}),
         ("ntkbench/claims/hierarchy/truncation.py", set()),
         ("ntkbench/verdicts/fit.py", AFTER - {"crosscheck plain", "crosscheck flat"}),
         ("ntkbench/stages/measure.py", TORCH | JAX | AFTER),
-        ("ntkbench/seeding.py", INPUTS | TORCH | JAX | AFTER),
+        ("ntkbench/seeding.py", INPUTS | TORCH | JAX | AFTER | TIMED),
+        ("ntkbench/performance/timing.py", TIMED | {"paper", "all"}),
+        ("ntkbench/performance/costs.py", set()),
+        ("ntkbench/figures/scaling.py", {"scaling", "paper", "all"}),
+        ("workflow/report/scaling.rst", set()),
         ("ntkbench/figures/claim.py", {"figure", "paper", "all"}),
         ("ntkbench/report/paper.py", {"paper", "all"}),
         ("ntkbench/config/study.py", set()),
@@ -79,11 +97,23 @@ def test_a_new_case_leaves_the_others(finished: Checkout) -> None:
     assert finished.planned() == new | {"analyse", "collect", "figure", "paper", "all"}
 
 
+def test_changed_sizes_are_timed_again_and_nothing_is_measured(finished: Checkout) -> None:
+    study = copy.deepcopy(STUDY)
+    study["performance"]["rounds"] = 2
+    finished.write_study(study)
+    assert finished.planned() == TIMED | {"paper", "all"}
+
+
+def test_a_study_without_curves_times_nothing(fresh: Checkout) -> None:
+    fresh.write_study({name: value for name, value in STUDY.items() if name != "performance"})
+    assert fresh.planned() == INPUTS | TORCH | JAX | AFTER
+
+
 def test_another_study_makes_the_paper_its_own(finished: Checkout) -> None:
     """Figures and paper are shared by the studies: those of one must never pass for those of another."""
     finished.write_study({**STUDY, "study": "other"})
     finished.run(options="study=other")
-    assert {"figure", "paper"} <= finished.planned()
+    assert {"figure", "scaling", "paper"} <= finished.planned()
 
 
 @pytest.mark.parametrize(
@@ -116,11 +146,19 @@ def test_an_unknown_study_and_an_unknown_option_are_named(fresh: Checkout) -> No
 def test_the_html_report_holds_the_results(finished: Checkout) -> None:
     finished.run("--report", "report.html")
     report = (finished.root / "report.html").read_text(encoding="utf-8")
-    for name in ("verdicts.csv", "crosscheck.csv", "convergence-stub.svg", "main.pdf"):
+    for name in (
+        "verdicts.csv",
+        "crosscheck.csv",
+        "convergence-stub.svg",
+        "scaling.svg",
+        "scaling.csv",
+        "performance.csv",
+        "main.pdf",
+    ):
         assert name in report, name
     (categories,) = re.findall(r"var categories = (.*?)\s*;\n", report)
     assert {(name, *inner) for name, inner in json.loads(categories).items()} == {
-        (name, "Study tiny") for name in ("Verdicts", "Cross-check", "Figures", "Paper")
+        (name, "Study tiny") for name in ("Verdicts", "Cross-check", "Figures", "Performance", "Paper")
     }
     assert '"labels": {"claim": "A number falls"}' in report
 

@@ -11,6 +11,7 @@ wildcard_constraints:
 
 # Heads the results of each category of the report.
 STUDY_TITLE = f"Study {STUDY.name}"
+CURVES = STUDY.performance.curves if STUDY.performance else ()
 ON_GPU = STUDY.device == "cuda" or (STUDY.device == "auto" and studies.gpu_present())
 
 

@@ -3,6 +3,7 @@ rule paper:
     input:
         tables=rules.collect.output,
         figures=[f"paper/figures/{claim.replace('/', '-')}.svg" for claim in STUDY.cases],
+        scaling=list(rules.scaling.output) if CURVES else [],
         quantities=expand(rules.analyse.output.quantities, claim=STUDY.cases),
         source=sorted(str(file) for ending in ("typ", "bib") for file in Path("paper").rglob(f"*.{ending}")),
         code=sorted({path for claim in STUDY.cases for path in code("paper", "claim")({"claim": claim})}),
@@ -14,7 +15,7 @@ rule paper:
             labels={"document": "The paper, as PDF"},
             caption="../report/paper.rst",
         ),
-        numbers=[f"paper/generated/{name}.json" for name in ("study", "claims", "example")],
+        numbers=[f"paper/generated/{name}.json" for name in ("study", "claims", "example", "scaling")],
     params:
         cells=[STUDY.cell(claim, case) for claim, cases in STUDY.cases.items() for case in cases],
     script:

@@ -7,4 +7,5 @@ with job(snakemake.threads):
     from ntkbench.stages.cell import Cell, by_claim
 
     cells = [Cell.make(**cell) for cell in snakemake.params.cells]
-    build(Path(snakemake.input.tables[0]).parent, Path(snakemake.output.pdf), cases=by_claim(cells))
+    study, timed = Path(snakemake.input.tables[0]).parent, len(snakemake.input.scaling) > 0
+    build(study, Path(snakemake.output.pdf), cases=by_claim(cells), timed=timed)

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel, TrainingCase
+from ntkbench.claims.calls import Call, Draw, Train, steps
 from ntkbench.networks import SMOOTH_ACTIVATIONS
 from ntkbench.verdicts.expectations import Bound, Rate
 
@@ -135,6 +136,18 @@ class GradientFlow(Claim):
         f = trajectory.observed("f")
         loss = 0.5 * ((f - data.y) ** 2).sum(axis=-1).mean(axis=-1)
         return {"K2": trajectory.observed("K2"), "f": f, "loss": loss}
+
+    def calls(self, case: GradientFlowCase, width: int) -> tuple[Call, ...]:
+        networks: dict[str, Any] = {"net": case.network(width), "seeds": case.seeds}
+        trained = Train(
+            **networks,
+            points=case.train_size,
+            integrator=case.integrator,
+            steps=steps(case.times, case.step),
+            records=1 + len(case.times),
+            observe=("f", "K2"),
+        )
+        return (Draw(**networks), trained)
 
     def summarize(self, case: GradientFlowCase, arrays: Arrays, width: int) -> dict[str, np.ndarray]:
         kernels = arrays["K2"]

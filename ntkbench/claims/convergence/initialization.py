@@ -8,6 +8,7 @@ import numpy as np
 from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Case, Claim, Panel
+from ntkbench.claims.calls import Call, Draw, LimitingKernels, Ntk
 from ntkbench.verdicts.expectations import Rate
 
 CORRELATION = 0.5
@@ -143,6 +144,16 @@ class Initialization(Claim):
             pilot = _kernels(backend, case, PILOT_WIDTH, range(-PILOT_SEEDS, 0), data.x, root)
             arrays["direction"] = _discriminant(pilot - limit)
         return arrays
+
+    def calls(self, case: InitializationCase, width: int) -> tuple[Call, ...]:
+        n = case.train_size
+        sampled = [(case.network(width), case.seeds_at(width))]
+        if case.statistic == "bias":
+            sampled.append((case.network(PILOT_WIDTH), PILOT_SEEDS))
+        drawn: list[Call] = []
+        for net, seeds in sampled:
+            drawn += [Draw(net=net, seeds=seeds, in_blocks=True), Ntk(net=net, seeds=seeds, rows=n)]
+        return (LimitingKernels(net=case.network(width), rows=n), *drawn)
 
     def summarize(self, case: InitializationCase, arrays: Arrays, width: int) -> dict[str, np.ndarray]:
         difference = (arrays["K2"] - arrays["K2_limit"]) / np.linalg.norm(arrays["K2_limit"])

@@ -9,6 +9,7 @@ import numpy as np
 from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel, TrainingCase
+from ntkbench.claims.calls import Call, Draw, Forward, KernelDescent, LimitingKernels, Solve, Train, steps
 from ntkbench.integrators import steps_between
 from ntkbench.verdicts.expectations import Paired, Rate
 
@@ -179,6 +180,30 @@ class KernelRegression(Claim):
             "critical_step": 2 * case.train_size / np.linalg.eigvalsh(kernel)[:, -1],
             "y_test": data.y_test,
         }
+
+    def calls(self, case: KernelRegressionCase, width: int) -> tuple[Call, ...]:
+        n, n_test, seeds, records = case.train_size, case.test_size, case.seeds, len(case.times)
+        net = case.network(width, output_dim=data.SOURCES[case.dataset].output_dim)
+        trained = Train(
+            net=net,
+            seeds=seeds,
+            points=n,
+            integrator=case.integrator,
+            steps=steps(case.times, case.step),
+            records=records,
+            observe=("f_test",),
+            test_points=n_test,
+        )
+        return (
+            Draw(net=net, seeds=seeds),
+            Forward(net=net, seeds=seeds, points=n),
+            Forward(net=net, seeds=seeds, points=n_test),
+            trained,
+            LimitingKernels(seeds, net=net, rows=n),
+            LimitingKernels(seeds, net=net, rows=n_test, columns=n),
+            KernelDescent(batch=seeds, points=n, test_points=n_test, outputs=2 * net.output_dim, records=records),
+            Solve(batch=seeds, points=n, sides=net.output_dim),
+        )
 
     def summarize(self, case: KernelRegressionCase, arrays: Arrays, width: int) -> dict[str, np.ndarray]:
         network, kernel = arrays["f_test"][:, -1], arrays["kernel_test"][:, -1]

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from ntkbench import data
 from ntkbench.backends.base import Backend, Flow
 from ntkbench.claims.base import Arrays, Claim, Panel, TrainingCase
+from ntkbench.claims.calls import Call, Draw, Forward, Hierarchy, IntegrateHierarchy, Train, steps
 from ntkbench.networks import SMOOTH_ACTIVATIONS
 from ntkbench.seeding import rng
 from ntkbench.verdicts.expectations import Bound, Paired, Rate
@@ -199,6 +200,17 @@ class Truncation(Claim):
         arrays = {"f": f, "f_coarse": f_coarse, f"f_p{TOP}_coarse": predicted_coarse[TOP]}
         arrays |= {f"f_p{p}": predicted[p] for p in ORDERS}
         return arrays | {f"error_p{p}": f - predicted[p] for p in ORDERS}
+
+    def calls(self, case: TruncationCase, width: int) -> tuple[Call, ...]:
+        networks: dict[str, Any] = {"net": case.network(width), "seeds": case.seeds}
+        points: dict[str, Any] = {"points": case.train_size}
+        asked: list[Call] = [Draw(**networks), Hierarchy(**networks, **points, order=TOP), Forward(**networks, **points)]
+        for refine, orders in ((1.0, ORDERS), (0.5, (TOP,))):
+            taken = steps(case.times, case.step / refine)
+            flow: dict[str, Any] = {"integrator": case.integrator, "steps": taken, "records": len(case.times)}
+            asked.append(Train(**networks, **points, **flow))
+            asked += [IntegrateHierarchy(seeds=case.seeds, **points, order=p, **flow) for p in orders]
+        return tuple(asked)
 
     def summarize(self, case: TruncationCase, arrays: Arrays, width: int) -> dict[str, np.ndarray]:
         paths = {p: _rms(arrays[f"error_p{p}"]) for p in ORDERS}

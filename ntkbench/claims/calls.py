@@ -1,0 +1,115 @@
+"""What a measurement asks of a backend, as data: from it the cost of a study is foretold before anything runs.
+
+One class per method of `ntkbench.backends.base.Backend`, named alike, with the sizes that its cost depends on; `Draw` is
+the initialization of networks, which numpy does.
+"""
+
+from dataclasses import dataclass
+
+from ntkbench.integrators import steps_between
+from ntkbench.networks import FullyConnected
+
+
+@dataclass(frozen=True)
+class Call:
+    """`count` equal calls."""
+
+    count: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draw(Call):
+    """`net.initialize` of `seeds` networks, all at once or in blocks under the backend's budget."""
+
+    net: FullyConnected
+    seeds: int
+    in_blocks: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forward(Call):
+    """Outputs of `seeds` networks at `points`."""
+
+    net: FullyConnected
+    seeds: int
+    points: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ntk(Call):
+    """Kernels of `rows` points with `columns` others, or among themselves where that is None."""
+
+    net: FullyConnected
+    seeds: int
+    rows: int
+    columns: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hierarchy(Call):
+    """K2 to K_order at `points`."""
+
+    net: FullyConnected
+    seeds: int
+    points: int
+    order: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Call):
+    """`steps` steps on `points`, with `observe` recorded `records` times."""
+
+    net: FullyConnected
+    seeds: int
+    points: int
+    integrator: str
+    steps: int
+    records: int
+    observe: tuple[str, ...] = ("f",)
+    test_points: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntegrateHierarchy(Call):
+    """`steps` steps of the hierarchy truncated at `order`."""
+
+    seeds: int
+    points: int
+    order: int
+    integrator: str
+    steps: int
+    records: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitingKernels(Call):
+    """NNGP and NTK at infinite width of `rows` points with `columns` others, or among themselves where that is None."""
+
+    net: FullyConnected
+    rows: int
+    columns: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solve(Call):
+    """`batch` systems of `points` equations with `sides` right-hand sides."""
+
+    batch: int
+    points: int
+    sides: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelDescent(Call):
+    """`batch` kernels' descents, at `records` numbers of steps."""
+
+    batch: int
+    points: int
+    test_points: int
+    outputs: int
+    records: int
+
+
+def steps(times: tuple[float, ...], step: float) -> int:
+    """Steps of a flow to the last of its recorded times."""
+    return sum(steps_between(times, step))

@@ -1,0 +1,79 @@
+"""The scaling curves of a study."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ntkbench.config.cases import NAME, Section
+from ntkbench.config.problems import Problem
+from ntkbench.networks import SMOOTH_ACTIVATIONS
+from ntkbench.performance.workloads import Axis, Curve, Quantity, Workload
+
+Count = Annotated[int, Field(ge=1)]
+AXES: Mapping[Quantity, tuple[Axis, ...]] = {
+    "ntk": ("points", "width", "depth", "outputs"),
+    "hierarchy": ("points", "width", "depth", "order"),
+    "limiting": ("points", "depth"),
+}
+
+
+class CurveSection(Section):
+    """One quantity against one of its sizes."""
+
+    quantity: Literal["ntk", "hierarchy", "limiting"] = Field(description="What is timed.")
+    axis: Literal["points", "width", "depth", "outputs", "order"] = Field(description="The size that varies.")
+    sizes: list[Count] = Field(min_length=2, description="Along the axis, increasing.")
+    points: Count = 1
+    width: Count = 1
+    depth: Count = 2
+    outputs: Count = 1
+    order: int = Field(default=2, ge=2, le=6, description="Of the highest kernel of the hierarchy.")
+    input_dim: Count = 32
+    activation: str = "tanh"
+
+
+class PerformanceSection(Section):
+    """What is timed at the end of a run."""
+
+    rounds: Count = Field(default=5, description="Timings of each size, the least of which counts.")
+    curves: dict[str, CurveSection] = Field(min_length=1, description="Curve name to what is timed.")
+
+
+@dataclass(frozen=True)
+class Performance:
+    """The curves of a study, and the rounds of each size."""
+
+    rounds: int
+    curves: tuple[Curve, ...]
+
+
+def performance(section: PerformanceSection) -> tuple[Performance, list[Problem]]:
+    """The curves, and what is wrong with them."""
+    curves, problems = [], []
+    for name, written in section.curves.items():
+        found = list(_problems(f"performance.curves.{name}", name, written))
+        problems += found
+        if not found:
+            sizes = {key: value for key, value in written.model_dump().items() if key not in ("axis", "sizes")}
+            curves.append(Curve(name, written.axis, tuple(written.sizes), Workload(**sizes)))
+    return Performance(section.rounds, tuple(curves)), problems
+
+
+def _problems(key: str, name: str, curve: CurveSection) -> Iterator[Problem]:
+    if not NAME.fullmatch(name):
+        yield Problem(key, None, f"a curve is named with {NAME.pattern}")
+    if curve.axis not in AXES[curve.quantity]:
+        yield Problem(f"{key}.axis", curve.axis, f"{curve.quantity} varies along {', '.join(AXES[curve.quantity])}")
+    if any(after <= before for before, after in pairwise(curve.sizes)):
+        yield Problem(f"{key}.sizes", curve.sizes, "must increase")
+    if curve.axis == "order" and not 2 <= curve.sizes[0] <= curve.sizes[-1] <= 6:
+        yield Problem(f"{key}.sizes", curve.sizes, "orders are 2 to 6")
+    if curve.quantity == "hierarchy" and curve.activation not in SMOOTH_ACTIVATIONS:
+        yield Problem(f"{key}.activation", curve.activation, f"choose one of {', '.join(SMOOTH_ACTIVATIONS)}")
+    try:
+        Workload(curve.quantity, curve.points, activation=curve.activation).net  # noqa: B018 (the network refuses)
+    except ValueError as error:
+        yield Problem(f"{key}.activation", curve.activation, str(error))

@@ -1,0 +1,1 @@
+"""What computing costs: counted, foretold before a run, and measured beside the bare matrix products."""

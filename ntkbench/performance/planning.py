@@ -1,0 +1,181 @@
+"""What a study will take on this machine, job by job, and whether it fits into its memory."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ntkbench import claims
+from ntkbench.claims import Case, calls
+from ntkbench.config import Study
+from ntkbench.performance import costs
+from ntkbench.performance.calibration import Rates
+from ntkbench.performance.costs import ENGINES
+from ntkbench.performance.timing import SHORT
+from ntkbench.performance.workloads import Workload
+from ntkbench.verdicts.bootstrap import RESAMPLES
+
+GIB = 2**30
+PLAIN_RESIDENT = 250 * 2**20
+"""Bytes of a job that imports no framework."""
+TURNS = {"inputs": 3e7, "crosscheck": 3e7, "analyse": 4e7, "collect": 3e7, "figures": 8e7, "paper": 5e7, "scaling": 8e7}
+"""Of plain Python, that a job of each stage takes besides what grows with the study."""
+STARTED = 0.1
+"""Share of a framework's start that a fork of a process which has imported it still takes."""
+RESAMPLED = 0.3
+"""Of a standard normal's time, that one resampled seed of the bootstrap takes."""
+
+
+class DoesNotFit(ValueError):
+    """The study cannot run in this machine's memory; the message names the case, what it needs, what there is, the mend."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of the workflow.
+
+    Attributes:
+        stage: of the workflow. claim, case, backend: whose it is, empty where it is of all.
+        seconds: None where the claim does not say what it asks of a backend.
+        memory: bytes that it holds at most, None likewise.
+        cores: that it takes from the others while it runs.
+    """
+
+    stage: str
+    claim: str
+    case: str
+    backend: str
+    seconds: float | None
+    memory: int | None
+    cores: int = 1
+
+
+def jobs(study: Study, rates: Rates, cores: int) -> list[Job]:
+    """Every job of a study that starts from nothing, in the order of the stages."""
+    cells = [(claim, name, case) for claim, cases in study.cases.items() for name, case in cases.items()]
+    planned = [_plain("inputs", rates, claim, name) for claim, name, _ in cells]
+    planned += [_measure(study, rates, claim, name, case, b) for claim, name, case in cells for b in study.backends]
+    planned += [_plain("crosscheck", rates, claim, name) for claim, name, _ in cells]
+    planned += [_analyse(study, rates, claim, cases) for claim, cases in study.cases.items()]
+    planned += [_plain("collect", rates), *(_plain("figures", rates, claim) for claim in study.cases)]
+    if study.performance is not None:
+        planned += [_performance(study, rates, backend, cores) for backend in study.backends]
+        planned.append(_plain("scaling", rates))
+    return [*planned, _plain("paper", rates)]
+
+
+def _plain(stage: str, rates: Rates, claim: str = "", case: str = "") -> Job:
+    return Job(stage, claim, case, "", TURNS[stage] * rates.interpreter, PLAIN_RESIDENT)
+
+
+def _itemsize(study: Study) -> int:
+    return 8 if study.precision == "float64" else 4
+
+
+def _measure(study: Study, rates: Rates, claim: str, name: str, case: Case, backend: str) -> Job:
+    engine, itemsize, budget = ENGINES[backend], _itemsize(study), study.memory_bytes
+    asked = [claims.get(claim).calls(case, width) for width in case.widths]
+    told = [found for found in asked if found is not None]
+    if len(told) < len(asked):
+        return Job("measure", claim, name, backend, None, None, study.threads)
+    spent = sum(costs.seconds(engine, told, rates, itemsize, budget)) + engine.startup * rates.interpreter
+    return Job("measure", claim, name, backend, spent, costs.memory(engine, told, itemsize, budget), study.threads)
+
+
+def _analyse(study: Study, rates: Rates, claim: str, cases: Mapping[str, Case]) -> Job:
+    """Fits resample the seeds of every width, for each expectation of a case in each backend."""
+    expectations = claims.get(claim).expectations
+    seeds = sum(
+        sum(map(case.seeds_at, case.widths)) * sum(expectation.applies(case) for expectation in expectations)
+        for case in cases.values()
+    )
+    resampled = RESAMPLES * seeds * len(study.backends) * RESAMPLED * rates.draw
+    return Job("analyse", claim, "", "", TURNS["analyse"] * rates.interpreter + resampled, PLAIN_RESIDENT)
+
+
+def _performance(study: Study, rates: Rates, backend: str, cores: int) -> Job:
+    """Each size in a process of its own: a first call, rounds of the primitive and of its products, and a last call."""
+    engine, itemsize, budget = ENGINES[backend], _itemsize(study), study.memory_bytes
+    timed = study.performance
+    workloads = [workload for curve in (timed.curves if timed else ()) for workload in curve.workloads]
+    seconds = (1 + STARTED * len(workloads)) * engine.startup * rates.interpreter
+    most = 0
+    for workload in workloads:
+        asked = (_call(workload),)
+        first, again = costs.seconds(engine, [asked, asked], rates, itemsize, budget)
+        seconds += first + again + 2 * (timed.rounds if timed else 0) * (2 * again + SHORT)
+        most = max(most, costs.memory(engine, [asked], itemsize, budget))
+    return Job("performance", "", "", backend, seconds, most, cores)
+
+
+def _call(workload: Workload) -> calls.Call:
+    net, n = workload.net, workload.points
+    match workload.quantity:
+        case "ntk":
+            return calls.Ntk(net=net, seeds=1, rows=n)
+        case "hierarchy":
+            return calls.Hierarchy(net=net, seeds=1, points=n, order=workload.order)
+        case "limiting":
+            return calls.LimitingKernels(net=net, rows=n)
+
+
+def side_by_side(planned: Sequence[Job], cores: int) -> list[Job]:
+    """The jobs of one stage that hold most memory when as many run as the cores take."""
+    worst: list[Job] = []
+    for stage in dict.fromkeys(job.stage for job in planned):
+        largest = sorted((job for job in planned if job.stage == stage), key=lambda job: -(job.memory or 0))
+        room = cores
+        chosen: list[Job] = []
+        for job in largest:
+            if not chosen or job.cores <= room:
+                chosen.append(job)
+                room -= job.cores
+        if _held(chosen) > _held(worst):
+            worst = chosen
+    return worst
+
+
+def _held(together: Sequence[Job]) -> int:
+    return sum(job.memory or 0 for job in together)
+
+
+def wall_seconds(planned: Sequence[Job], cores: int) -> float:
+    """A lower estimate of the run's length: its work over its cores, or its longest job."""
+    known = [(job.seconds or 0.0, min(job.cores, cores)) for job in planned]
+    return max(sum(seconds * taken for seconds, taken in known) / cores, max(seconds for seconds, _ in known))
+
+
+def check_memory(planned: Sequence[Job], cores: int, available: int) -> None:
+    """DoesNotFit if a job alone, or those that run side by side, hold more than is available."""
+    if alone := [job for job in planned if (job.memory or 0) > available]:
+        lines = "; ".join(_need(job) for job in sorted(alone, key=lambda job: -(job.memory or 0)))
+        raise DoesNotFit(
+            f"{lines}; available are {available / GIB:.1f} GiB: lower the case's seeds, widths or points, or memory_gib where "
+            "that is what it needs, or take a larger machine"
+        )
+    together = side_by_side(planned, cores)
+    if _held(together) > available:
+        fitting = max(fit for fit in range(1, cores) if _held(side_by_side(planned, fit)) <= available)
+        lines = " and ".join(_need(job) for job in together)
+        raise DoesNotFit(f"{lines}, side by side; available are {available / GIB:.1f} GiB: run with --cores {fitting}")
+
+
+def _need(job: Job) -> str:
+    place = " ".join(filter(None, (job.claim, job.case, job.stage if not job.claim else "", job.backend)))
+    return f"{place} needs about {(job.memory or 0) / GIB:.1f} GiB"
+
+
+def available_bytes() -> int:
+    """Memory that this machine can give now, without swapping where the system says so."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def totals(planned: Sequence[Job]) -> Iterator[tuple[str, int, float, int]]:
+    """Per stage: its name, its jobs, their seconds one after another, the most that one of them holds."""
+    for stage in dict.fromkeys(job.stage for job in planned):
+        of_stage = [job for job in planned if job.stage == stage]
+        yield stage, len(of_stage), sum(job.seconds or 0.0 for job in of_stage), max(job.memory or 0 for job in of_stage)

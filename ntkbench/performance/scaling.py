@@ -1,0 +1,88 @@
+"""Exponents of time, memory and counted operations along one axis, beside what theory says.
+
+A description with an interval, not a verdict: sizes are finite, and a shared machine is noisy. Rows are those of the tables
+`performance` and `scaling` of `ntkbench.records`.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from ntkbench.performance import workloads
+
+MEASURES = ("flops", "seconds", "peak_bytes")
+CONFIDENCE = 0.95
+POWER_AXES = ("points", "width", "depth", "outputs")
+"""Axes along which cost is a power law; along the order it is not."""
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Exponent:
+    """A slope in log-log with its interval, infinite with fewer than three sizes."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+def upper_half(sizes: Sequence[int]) -> tuple[int, ...]:
+    """The largest ceil(k/2) of k sizes, and at least four where there are four: theory's leading terms are asymptotic."""
+    kept = max(math.ceil(len(sizes) / 2), min(4, len(sizes)))
+    return tuple(sorted(sizes)[-kept:])
+
+
+def exponent(sizes: Sequence[int], values: Sequence[float]) -> Exponent:
+    """Least squares in log-log, with Student's interval from the scatter about the line (noise and curvature alike).
+
+    Raises:
+        ValueError: with fewer than two sizes, or for values that are not positive and finite.
+    """
+    x, y = np.log(np.asarray(sizes, dtype=float)), np.asarray(values, dtype=float)
+    if len(x) < 2 or not (np.isfinite(y) & (y > 0)).all():
+        raise ValueError(f"an exponent takes positive values at two sizes or more, got {list(values)} at {list(sizes)}")
+    x, y = x - x.mean(), np.log(y)
+    slope = float(x @ y / (x @ x))
+    freedom = len(x) - 2
+    if freedom < 1:
+        return Exponent(slope, -math.inf, math.inf)
+    rest = y - y.mean() - slope * x
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * np.sqrt(rest @ rest / freedom / (x @ x)))
+    return Exponent(slope, slope - half, slope + half)
+
+
+def table(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """The rows of the table `scaling`: per curve and backend an exponent of each measure on the upper half of the sizes.
+
+    A measure that is missing or zero at one of these sizes (the growth of a process is, where a call reuses what the process
+    holds) has no row.
+    """
+    curves: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if row["axis"] in POWER_AXES:
+            curves.setdefault((row["curve"], row["backend"]), []).append(row)
+    found = []
+    for of_curve in curves.values():
+        kept = upper_half([row["size"] for row in of_curve])
+        used = sorted((row for row in of_curve if row["size"] in kept), key=lambda row: int(row["size"]))
+        for measure in MEASURES:
+            values = [float(row[measure]) for row in used]
+            if len(used) > 1 and all(value > 0 for value in values):
+                found.append(_row(used, measure, exponent(kept, values)))
+    return found
+
+
+def _row(used: Sequence[Row], measure: str, fit: Exponent) -> dict[str, Any]:
+    first = used[0]
+    terms = workloads.theory(first["quantity"], first["order"])
+    low, high = workloads.exponents(terms, first["axis"])
+    same = {name: first[name] for name in ("curve", "quantity", "order", "backend", "axis")}
+    sizes = {"smallest": first["size"], "largest": used[-1]["size"]}
+    # Counts are exact: their scatter about the line is curvature alone, and no interval.
+    low_, high_ = (None, None) if measure == "flops" else (fit.low, fit.high)
+    interval = {"exponent": fit.estimate, "ci_low": low_, "ci_high": high_}
+    return {**same, **sizes, **interval, "measure": measure, "theory_low": low, "theory_high": high}

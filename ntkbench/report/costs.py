@@ -1,0 +1,81 @@
+"""What the paper prints of the scaling curves."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from ntkbench import records
+from ntkbench.performance.scaling import upper_half
+from ntkbench.report.numbers import plain
+
+NAMES = {"ntk": "NTK", "limiting": "limiting kernels"}
+SYMBOLS = {"points": "n", "width": "m", "depth": "depth", "outputs": "O", "order": "order"}
+
+
+def scaling_entries(study_dir: Path) -> dict[str, Any]:
+    """`curves`, one entry per curve with both backends in it, and the threads and devices that were used.
+
+    Raises:
+        RecordError: if performance.csv or scaling.csv is missing or damaged.
+    """
+    timings = records.read_rows(study_dir / "performance.csv", "performance")
+    fitted = records.read_rows(study_dir / "scaling.csv", "scaling")
+    ordered = sorted(timings, key=lambda row: str(row["curve"]))
+    curves = [_curve(list(rows), fitted) for _, rows in groupby(ordered, key=lambda row: str(row["curve"]))]
+    return {
+        "curves": curves,
+        "threads": sorted({row["threads"] for row in timings}),
+        "devices": sorted({row["device"] for row in timings}),
+        "precision": sorted({row["precision"] for row in timings}),
+        "rounds": min(row["rounds"] for row in timings),
+    }
+
+
+def _curve(timings: Sequence[dict[str, Any]], fitted: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    first = timings[0]
+    sizes = sorted({row["size"] for row in timings})
+    of_curve = [row for row in fitted if row["curve"] == first["curve"]]
+    return {
+        "name": first["curve"],
+        "quantity": NAMES.get(first["quantity"], f"K{first['order']}" if first["axis"] != "order" else "K_r"),
+        "axis": SYMBOLS[first["axis"]],
+        "fixed": fixed_sizes(first),
+        "sizes": [sizes[0], sizes[-1]],
+        "fitted": list(upper_half(sizes)),
+        "theory": _span(of_curve[0]["theory_low"], of_curve[0]["theory_high"]) if of_curve else None,
+        "flops": next((plain(row["exponent"]) for row in of_curve if row["measure"] == "flops"), None),
+        "backends": [_backend(list(rows), of_curve) for _, rows in groupby(timings, key=lambda row: str(row["backend"]))],
+    }
+
+
+def fixed_sizes(row: dict[str, Any]) -> str:
+    """The sizes that a curve keeps, in a few letters."""
+    asked = {
+        "ntk": ("points", "width", "depth", "outputs"),
+        "hierarchy": ("points", "width", "depth"),
+        "limiting": ("points", "depth"),
+    }
+    kept = [axis for axis in asked[row["quantity"]] if axis != row["axis"] and (axis, row[axis]) != ("outputs", 1)]
+    return ", ".join(f"{SYMBOLS[axis]} {row[axis]}" for axis in kept) + f", {row['activation']}"
+
+
+def _span(low: int, high: int) -> str:
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _backend(rows: Sequence[dict[str, Any]], fitted: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    largest = max(rows, key=lambda row: int(row["size"]))
+    exponents = {
+        row["measure"]: {"estimate": plain(row["exponent"]), "low": plain(row["ci_low"]), "high": plain(row["ci_high"])}
+        for row in fitted
+        if row["backend"] == largest["backend"] and row["measure"] != "flops"
+    }
+    return {
+        "backend": largest["backend"],
+        "seconds": plain(largest["seconds"]),
+        "ratio": plain(largest["ratio"]),
+        "peak_mib": plain(largest["peak_bytes"] / 2**20),
+        "time": exponents.get("seconds"),
+        "memory": exponents.get("peak_bytes"),
+    }

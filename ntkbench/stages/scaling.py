@@ -1,0 +1,25 @@
+"""Stage 7: the timings of all backends in one table, the exponents fitted to them, and their figure."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ntkbench.figures.scaling import draw
+from ntkbench.performance.scaling import table
+from ntkbench.records import read_rows, read_table, write_table
+
+
+def scaling(parts: Sequence[Path], performance: Path, exponents: Path, figure: Path) -> None:
+    """Join the backends' timings, fit them and draw them.
+
+    Args:
+        parts: the csv of each backend, in the order in which their rows shall stand.
+        performance, exponents: the csv files to write.
+        figure: its path without suffix.
+
+    Raises:
+        RecordError: if a part is missing or damaged, or an output cannot be written.
+    """
+    rows = [row for part in parts for row in read_rows(part, "performance")]
+    write_table(performance, "performance", rows)
+    write_table(exponents, "scaling", table(rows))
+    draw(read_table(performance, "performance"), figure)

@@ -1,0 +1,13 @@
+from pathlib import Path
+
+from ntkbench.stages.session import job
+
+with job(snakemake.threads):
+    from ntkbench.stages.scaling import scaling
+
+    scaling(
+        [Path(path) for path in snakemake.input.parts],
+        Path(snakemake.output.performance),
+        Path(snakemake.output.exponents),
+        Path(snakemake.output.svg).with_suffix(""),
+    )
