@@ -178,7 +178,8 @@ def _plan_table(study: config.Study, planned: Sequence[planning.Job]) -> Table:
     costs = {(job.claim, job.case, job.backend): job for job in planned if job.stage == "measure"}
     heads = ("claim", "case", "network", "points", "widths", "seeds", "control", *study.backends, "GiB")
     table = Table(*heads)
-    table.columns[1].overflow = "fold"
+    for column in table.columns[:2]:
+        column.overflow = "fold"
     for claim_id, cases in study.cases.items():
         for name, case in cases.items():
             points = f"{case.train_size} + {case.test_size}" if case.test_size else str(case.train_size)

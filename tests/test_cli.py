@@ -2,6 +2,9 @@
 
 import json
 import math
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,8 @@ from typer.testing import CliRunner
 import ntkbench
 from ntkbench import claims, cli, records
 from ntkbench.cli import app
+from ntkbench.performance import planning
+from tests.test_costs import RATES
 from tests.test_records import VERDICT
 from tests.tiny import TINY
 
@@ -188,21 +193,70 @@ def test_a_file_in_the_place_of_a_folder_is_not_to_be_deleted(verdicts_of: Calla
     assert "delete" not in message
 
 
-def test_a_study_is_validated_and_planned(study: Path) -> None:
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """A machine of known speed; called with the memory that it has."""
+    monkeypatch.setattr(cli, "calibrate", lambda precision: RATES)
+
+    def has(memory: int) -> None:
+        monkeypatch.setattr(planning, "available_bytes", lambda: memory)
+
+    has(2**34)
+    return has
+
+
+def test_a_plan_says_what_a_study_takes(study: Path, machine: Callable[[int], None]) -> None:
+    output = run("plan", str(study), "--cores", "1").output
+    assert re.search(r"│ measure +│ 6 +│ [\d.]+ (s|min) +│ 0.\d+ +│", output)
+    assert re.search(r"about [\d.]+ (s|min) with 1 cores; 16 GiB are available", output)
+
+
+def test_a_study_that_does_not_fit_is_refused(study: Path, machine: Callable[[int], None]) -> None:
+    machine(2**28)
+    result = run("plan", str(study), code=2)
+    assert "hierarchy/truncation plain torch needs about 0.4 GiB" in result.stderr
+    assert "available are 0.2 GiB: lower" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_jobs_side_by_side_are_refused_with_the_cores_that_fit(study: Path, machine: Callable[[int], None]) -> None:
+    machine(2**29)
+    assert "run with --cores 1" in run("plan", str(study), "--cores", "2", code=2).stderr
+    run("plan", str(study), "--cores", "1")
+
+
+def test_a_plan_for_a_gpu_says_whose_seconds_it_gives(tmp_path: Path, machine: Callable[[int], None]) -> None:
+    machine(2**20)
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump({**TINY, "device": "cuda"}))
+    assert "speed and memory were not measured" in run("plan", str(path)).output
+
+
+def test_a_plan_imports_no_framework(study: Path) -> None:
+    program = (
+        "import sys\nfor name in ('torch', 'jax'): sys.modules[name] = None\n"
+        f"from ntkbench.cli import app\napp(['plan', {str(study)!r}])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "6 measurements" in done.stdout
+
+
+def test_a_study_is_validated_and_planned(study: Path, machine: Callable[[int], None]) -> None:
     assert "1 claims, 3 cases" in run("validate", str(study)).output
     output = run("plan", str(study)).output
     assert "8 16 32" in output
     assert "3 cases, 6 measurements (torch and jax)" in output
 
 
-def test_a_study_is_known_by_its_name(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_is_known_by_its_name(study: Path, monkeypatch: pytest.MonkeyPatch, machine: Callable[[int], None]) -> None:
     monkeypatch.setattr(cli, "STUDIES", study.parent)
     assert run("plan", "tiny").output == run("plan", str(study)).output
     assert "1 claims, 3 cases" in run("validate", "tiny").output
     assert f"dream.yaml is missing; studies in {study.parent}: tiny" in run("plan", "dream", code=2).stderr
 
 
-def test_a_plan_counts_the_seeds_that_grow_with_the_width(tmp_path: Path) -> None:
+def test_a_plan_counts_the_seeds_that_grow_with_the_width(tmp_path: Path, machine: Callable[[int], None]) -> None:
     shared = {"dataset": "sphere", "train_size": 3, "input_dim": 4, "activation": "tanh", "depth": 2, "seeds": 20}
     shared |= {"statistic": "bias", "widths": [4, 8, 16], "seeds_per_width": 4}
     cases = {"plain": {}, "correlated": {"control": "correlated_weights"}}

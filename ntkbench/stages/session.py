@@ -61,11 +61,12 @@ def job(threads: int) -> Iterator[None]:
         yield
     except Exception as error:
         from ntkbench.backends.base import BackendUnavailable
+        from ntkbench.performance.timing import TimingFailed
         from ntkbench.records import RecordError
         from ntkbench.stages.crosscheck import CrosscheckFailed
         from ntkbench.stages.measure import MeasurementFailed
 
-        if not isinstance(error, (BackendUnavailable, CrosscheckFailed, MeasurementFailed, RecordError)):
+        if not isinstance(error, (BackendUnavailable, CrosscheckFailed, MeasurementFailed, RecordError, TimingFailed)):
             raise
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         raise SystemExit(1) from None

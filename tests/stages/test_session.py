@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ntkbench.backends.base import BackendUnavailable
+from ntkbench.performance.timing import TimingFailed
 from ntkbench.records import RecordError
 from ntkbench.stages import session
 from ntkbench.stages.crosscheck import CrosscheckFailed
@@ -47,6 +48,7 @@ def test_a_job_has_the_threads_it_was_given(monkeypatch: pytest.MonkeyPatch) -> 
         CrosscheckFailed("they differ"),
         MeasurementFailed("the kernel is not positive definite"),
         BackendUnavailable("no GPU"),
+        TimingFailed("it ended without a result"),
     ],
 )
 def test_a_known_error_is_one_line(

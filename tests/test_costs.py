@@ -1,0 +1,315 @@
+"""What a study is foretold to cost: counted exactly, from what the claims really ask, and refused where it cannot fit."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ntkbench import claims, config
+from ntkbench.backends import Backend, load
+from ntkbench.claims import calls
+from ntkbench.claims.calls import Call
+from ntkbench.integrators import steps_between
+from ntkbench.networks import FullyConnected
+from ntkbench.performance import costs, planning, scaling, workloads
+from ntkbench.performance.calibration import Rates, calibrate
+from ntkbench.performance.timing import Workload, measure
+from tests.claims.tiny import CONVERGENCE, GAP, HIERARCHY, case_of
+
+ROOT = Path(__file__).resolve().parent.parent
+RATES = Rates(
+    flop=2.5e-11, product=1.5e-7, byte_cached=1.1e-11, byte_streamed=3.3e-11, evaluation=1.8e-8, draw=1.5e-8, interpreter=8e-8
+)
+
+
+def study(name: str = "smoke") -> config.Study:
+    return config.load(ROOT / "workflow" / "config" / f"{name}.yaml")
+
+
+# Counts
+
+
+def test_the_products_of_a_kernel_are_those_counted_by_hand() -> None:
+    """Depth 2, d = 3, m = 5, n = 7: three layers up, one down, Gram products of three inputs and of two signals."""
+    net = FullyConnected(3, 5, 2, "tanh")
+    forward = 7 * (3 * 5 + 5 * 5 + 5 * 1)
+    backward = 7 * 5 * 5
+    gram = 7 * 7 * (3 + 5 + 5) + 7 * 7 * (5 + 5)
+    assert workloads.flops(workloads.ntk(net, 7)) == 2 * (forward + backward + gram) == 3234
+
+
+def test_outputs_multiply_the_way_back_and_the_products_of_signals() -> None:
+    net = FullyConnected(3, 5, 2, "tanh", output_dim=4)
+    forward, backward = 7 * (3 * 5 + 5 * 5 + 5 * 4), 28 * 5 * 5
+    gram = 7 * 7 * (3 + 5 + 5) + 28 * 28 * (5 + 5)
+    assert workloads.flops(workloads.ntk(net, 7)) == 2 * (forward + backward + gram)
+
+
+def test_the_products_of_k4_are_those_counted_by_hand() -> None:
+    """Besides the kernel's: tangent passes 4 n^2 m^2 per inner layer, Gram products 4 n^3 m, 4 n^4 m and 2 n^4 m per layer."""
+    net, n, m = FullyConnected(3, 5, 3, "tanh"), 2, 5
+    extra = 2 * (4 * n**2 * m**2) + 3 * (4 * n**3 * m + 4 * n**4 * m + 2 * n**4 * m)
+    assert workloads.flops(workloads.hierarchy(net, n, 4)) == workloads.flops(workloads.ntk(net, n)) + extra
+
+
+def test_a_gradient_takes_three_products_per_inner_layer() -> None:
+    net = FullyConnected(3, 5, 2, "tanh", antisymmetric=True)
+    per_copy = 7 * (3 * 5 + 5 * 5 + 5) + 7 * 5 * 5 + 7 * (3 * 5 + 5 * 5 + 5)
+    assert workloads.flops(workloads.gradient(net, 7, seeds=3)) == 2 * 3 * 2 * per_copy
+
+
+def test_training_counts_each_stage_of_each_step() -> None:
+    net = FullyConnected(3, 5, 2, "tanh")
+    call = calls.Train(net=net, seeds=3, points=7, integrator="rk4", steps=11, records=2)
+    found = costs.load(call).work
+    assert found.flops == 11 * 4 * workloads.flops(workloads.gradient(net, 7, 3)) + 2 * workloads.flops(
+        workloads.forward(net, 7, 3)
+    )
+
+
+@pytest.mark.parametrize("quantity", ["ntk", "hierarchy"])
+@pytest.mark.parametrize("axis", ["points", "width"])
+def test_counts_grow_as_theory_says(quantity: workloads.Quantity, axis: workloads.Axis) -> None:
+    start = Workload(quantity, points=8, width=8, depth=3, order=4 if quantity == "hierarchy" else 2)
+    low, high = workloads.exponents(workloads.theory(quantity, start.order), axis)
+    counted = [workloads.flops(start.at(axis, size).products) for size in (2**17, 2**18)]
+    assert np.log2(counted[1] / counted[0]) == pytest.approx(high, abs=0.02)
+    small = [workloads.flops(start.at(axis, size).products) for size in (4, 8)]
+    assert low - 0.5 < np.log2(small[1] / small[0]) < high
+
+
+# What the claims ask
+
+
+class Recorder:
+    """Hands every call to a backend, and keeps it as the data that a claim's `calls` should give."""
+
+    def __init__(self, backend: Backend):
+        self.backend = backend
+        self.asked: list[Call] = []
+
+    def __getattr__(self, name: str) -> Any:
+        known: Mapping[str, Callable[..., Call]] = {
+            "forward": lambda net, theta, x: calls.Forward(net=net, seeds=_seeds(theta), points=x.shape[-2]),
+            "ntk": lambda net, theta, x: calls.Ntk(net=net, seeds=_seeds(theta), rows=x.shape[-2]),
+            "hierarchy": lambda net, theta, x, order: calls.Hierarchy(
+                net=net, seeds=_seeds(theta), points=x.shape[-2], order=order
+            ),
+            "train": _train,
+            "integrate_hierarchy": lambda kernels, f0, y, **flow: calls.IntegrateHierarchy(
+                seeds=f0.shape[0], points=f0.shape[1], order=max(kernels), **_flow(flow)
+            ),
+            "limiting_kernels": lambda net, x1, x2=None: calls.LimitingKernels(
+                net=net, rows=len(x1), columns=None if x2 is None else len(x2)
+            ),
+            "solve": lambda kernel, rhs: calls.Solve(batch=len(kernel), points=kernel.shape[1], sides=rhs.shape[2]),
+            "kernel_descent": lambda kernel, residual, step, counts, kernel_test: calls.KernelDescent(
+                batch=len(kernel),
+                points=kernel.shape[1],
+                test_points=kernel_test.shape[1],
+                outputs=residual.shape[2],
+                records=len(counts),
+            ),
+        }
+        method = getattr(self.backend, name)
+        if name not in known:
+            return method
+
+        def record(*given: Any, **named: Any) -> Any:
+            self.asked.append(known[name](*given, **named))
+            return method(*given, **named)
+
+        return record
+
+
+def _seeds(theta: Mapping[str, np.ndarray]) -> int:
+    return len(theta["W1"])
+
+
+def _flow(flow: Mapping[str, Any]) -> dict[str, Any]:
+    steps = sum(steps_between(flow["times"], flow["step"]))
+    return {"integrator": flow["integrator"], "steps": steps, "records": len(flow["times"])}
+
+
+def _train(
+    net: FullyConnected,
+    theta: Mapping[str, np.ndarray],
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    observe: tuple[str, ...] = ("f",),
+    x_test: np.ndarray | None = None,
+    **flow: Any,
+) -> Call:
+    sizes: dict[str, Any] = {
+        "seeds": _seeds(theta),
+        "points": x.shape[-2],
+        "test_points": 0 if x_test is None else x_test.shape[-2],
+    }
+    return calls.Train(net=net, **sizes, **_flow(flow), observe=tuple(observe))
+
+
+def flat(asked: tuple[Call, ...] | None) -> Iterator[Call]:
+    """Equal calls one by one, without the draws, which no backend sees."""
+    for call in asked or ():
+        if not isinstance(call, calls.Draw):
+            yield from [replace(call, count=1)] * call.count
+
+
+@pytest.mark.parametrize(
+    ("claim_id", "fields"),
+    [(claim_id, {}) for claim_id in claims.all_claims()]
+    + [(CONVERGENCE, {"statistic": "bias", "depth": 2, "seeds_per_width": 4}), (GAP, {"antisymmetric": True})],
+)
+def test_a_claim_says_just_what_it_asks(claim_id: str, fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ntkbench.claims.convergence.initialization.PILOT_SEEDS", 64)
+    claim, case = claims.get(claim_id), case_of(claim_id, **fields)
+    recorder: Any = Recorder(load("torch", threads=1))
+    claim.measure(recorder, case, claim.prepare(case, 1), 8, 1)
+    assert sorted(map(repr, recorder.asked)) == sorted(map(repr, flat(claim.calls(case, 8))))
+
+
+# The plan
+
+
+def test_twice_the_seeds_cost_twice_as_much_of_everything_but_compilation() -> None:
+    case = case_of(HIERARCHY, widths=(512, 1024), seeds=64)
+    claim, engine = claims.get(HIERARCHY), costs.ENGINES["torch"]
+    once, twice = (
+        sum(costs.seconds(engine, [claim.calls(replace(case, seeds=seeds), 1024) or ()], RATES, 8, 2**30))
+        for seeds in (64, 128)
+    )
+    assert 1.8 < twice / once < 2.2
+
+
+def test_a_program_is_compiled_once() -> None:
+    call = calls.IntegrateHierarchy(seeds=4, points=3, order=4, integrator="dop853", steps=4, records=1)
+    first, again = costs.seconds(costs.ENGINES["jax"], [(call,), (call,)], RATES, 8, 2**30)
+    assert first > 10 * again
+
+
+def test_every_job_of_the_dag_is_planned() -> None:
+    planned = planning.jobs(study(), RATES, 2)
+    counts = {stage: count for stage, count, *_ in planning.totals(planned)}
+    assert counts == {
+        "inputs": 17, "measure": 34, "crosscheck": 17, "analyse": 4, "collect": 1, "figures": 4, "performance": 2, "scaling": 1,
+        "paper": 1,
+    }  # fmt: skip
+    assert all(job.seconds is not None and job.seconds > 0 for job in planned)
+
+
+def test_a_slower_machine_takes_longer() -> None:
+    slow = Rates(**{name: 3 * value for name, value in vars(RATES).items()})
+    here, there = (planning.wall_seconds(planning.jobs(study(), rates, 2), 2) for rates in (RATES, slow))
+    assert 2.5 < there / here < 3.1
+
+
+def test_a_claim_that_says_nothing_is_not_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(claims.get(HIERARCHY)), "calls", lambda self, case, width: None)
+    planned = [job for job in planning.jobs(study(), RATES, 2) if job.stage == "measure" and job.claim == HIERARCHY]
+    assert planned
+    assert {(job.seconds, job.memory) for job in planned} == {(None, None)}
+    planning.check_memory(planned, 2, 2**30)
+
+
+def test_a_study_that_fits_is_not_refused() -> None:
+    planning.check_memory(planning.jobs(study(), RATES, 2), 2, 16 * 2**30)
+
+
+def too_large() -> config.Study:
+    """The smoke study with one case of very many points, whose kernels alone are hundreds of GiB."""
+    small = study()
+    cases = {claim: dict(of_claim) for claim, of_claim in small.cases.items()}
+    cases[GAP]["huge"] = replace(cases[GAP]["relu-1-digits-64"], train_size=100_000)
+    return replace(small, cases=cases)
+
+
+def test_a_case_that_is_too_large_is_refused_by_name() -> None:
+    planned = planning.jobs(too_large(), RATES, 2)
+    with pytest.raises(
+        planning.DoesNotFit, match=r"gap/kernel_regression huge \w+ needs about \d+.\d GiB.*available are 16.0 GiB: lower"
+    ):
+        planning.check_memory(planned, 2, 16 * 2**30)
+
+
+def test_jobs_that_fit_alone_only_are_told_how_many_cores() -> None:
+    jobs = [planning.Job("measure", "a/b", f"case-{k}", "torch", 1.0, 3 * 2**30) for k in range(4)]
+    planning.check_memory(jobs, 2, 7 * 2**30)
+    with pytest.raises(planning.DoesNotFit, match=r"case-0 torch needs about 3.0 GiB and .*side by side.*--cores 2"):
+        planning.check_memory(jobs, 4, 7 * 2**30)
+
+
+def test_threads_of_a_job_keep_others_away() -> None:
+    jobs = [planning.Job("measure", "a/b", f"case-{k}", "torch", 1.0, 3 * 2**30, cores=2) for k in range(4)]
+    assert len(planning.side_by_side(jobs, 4)) == 2
+
+
+def test_memory_stays_near_the_budget_of_a_blocked_claim() -> None:
+    """Thousands of networks are drawn and measured in blocks: they need a few budgets, not all of their parameters at once."""
+    case = case_of(CONVERGENCE, statistic="bias", depth=2, widths=(64, 128), seeds_per_width=5000)
+    asked = [claims.get(CONVERGENCE).calls(case, width) or () for width in case.widths]
+    needed = costs.memory(costs.ENGINES["torch"], asked, 8, 2**28)
+    assert 2**28 < needed < 2**30 + 4 * 2**28
+
+
+def test_this_machine_is_measured() -> None:
+    rates = calibrate()
+    assert all(value > 0 for value in vars(rates).values())
+    assert rates.flop < rates.evaluation
+
+
+# Curves and their exponents
+
+
+@pytest.mark.parametrize("planted", [0.5, 1.0, 2.0, 4.0])
+def test_a_planted_exponent_is_found(planted: float) -> None:
+    sizes = (16, 32, 64, 128, 256, 512)
+    exact = scaling.exponent(sizes, [1e-6 * size**planted for size in sizes])
+    assert (exact.estimate, exact.low, exact.high) == pytest.approx((planted,) * 3)
+
+
+def test_the_interval_holds_the_planted_exponent_as_often_as_it_says() -> None:
+    rng, sizes = np.random.default_rng(1), np.array([64, 128, 256, 512])
+    fits = [scaling.exponent(sizes.tolist(), (sizes**2.0 * np.exp(0.1 * rng.standard_normal(4))).tolist()) for _ in range(400)]
+    assert 0.92 < np.mean([fit.low < 2 < fit.high for fit in fits]) < 0.98
+
+
+def test_two_sizes_bound_nothing() -> None:
+    fit = scaling.exponent([2, 4], [1.0, 8.0])
+    assert (fit.estimate, fit.low, fit.high) == pytest.approx((3.0, -np.inf, np.inf))
+
+
+def test_small_sizes_do_not_enter() -> None:
+    """Overhead that is constant below and a power above."""
+    sizes = (1, 2, 4, 8, 256, 512, 1024, 2048)
+    rows = [
+        {"curve": "c", "quantity": "ntk", "order": 2, "backend": "torch", "axis": "points", "size": size}
+        | {"flops": float(size**2), "seconds": max(1.0, size**2 / 1e4), "peak_bytes": 0.0}
+        for size in sizes
+    ]
+    found = {row["measure"]: row for row in scaling.table(rows)}
+    assert set(found) == {"flops", "seconds"}
+    assert found["seconds"]["exponent"] == pytest.approx(2.0)
+    assert (found["seconds"]["smallest"], found["seconds"]["theory_low"], found["seconds"]["theory_high"]) == (256, 1, 2)
+
+
+def test_along_the_order_no_power_is_fitted() -> None:
+    row = {"curve": "c", "quantity": "hierarchy", "order": 2, "backend": "torch", "axis": "order", "size": 2, "seconds": 1.0}
+    assert scaling.table([row, row | {"size": 3}]) == []
+
+
+@pytest.mark.parametrize("values", [[1.0], [1.0, 0.0], [1.0, float("nan")]])
+def test_what_has_no_logarithm_has_no_exponent(values: list[float]) -> None:
+    with pytest.raises(ValueError, match="positive values at two sizes"):
+        scaling.exponent(list(range(2, 2 + len(values))), values)
+
+
+@pytest.mark.parametrize("quantity", ["ntk", "hierarchy", "limiting"])
+def test_a_workload_is_timed_beside_its_products(backend: Backend, quantity: workloads.Quantity) -> None:
+    found = measure(Workload(quantity, points=3, width=8, order=3), backend, rounds=2)
+    assert found.seconds > 0
+    assert found.roofline_seconds > 0
+    assert (found.rounds, found.device) == (2, backend.device)
