@@ -25,6 +25,9 @@ from ntkbench.hierarchy import right_hand_side, runge_kutta_step
 from ntkbench.integrators import Tableau
 from ntkbench.networks import FullyConnected
 
+BLOCK_BYTES = 2**24
+"""Size of one layer's responses to a block of directions: larger ones leave the cache between one step and the next."""
+
 CACHE_BYTES = 2**19
 """Size of temporaries that are made and used again at once: they should not leave the processor's cache."""
 
@@ -36,7 +39,9 @@ def kernels(net: FullyConnected, theta: Tensors, x: Tensor, order: int, budget: 
         budget: bytes for temporaries, at least those that `bytes_per_seed` counts for blocks of one point.
     """
     points, seeds = x.shape[1], len(x) // net.copies
-    block = points
+    # Every block of K3's directions computes the signals anew, which costs as much as one direction.
+    near = BLOCK_BYTES // (len(x) * points * net.width * x.element_size())
+    block = min(points, max(near, 16)) if order == 3 else points
     while block > 1 and seeds * bytes_per_seed(net, points, order, x.element_size(), block) > budget:
         block = (block + 1) // 2
     blocks = [slice(i, min(points, i + block)) for i in range(0, points, block)]
@@ -52,8 +57,9 @@ def bytes_per_seed(net: FullyConnected, points: int, order: int, itemsize: int, 
     if order == 3:
         blocks = units * block * points * (5 * net.depth + 3) + 4 * net.copies * block * points**2
     else:
-        resident = int(points ** (order - 2)) * (units * (5 * net.depth + 4) + 5 * net.copies * (net.depth + 1))
-        blocks = resident + block * (2 * units * int(points ** (order - 2)) + 5 * net.copies * int(points ** (order - 1)))
+        tuples = int(points ** (order - 2))
+        blocks = tuples * (units * (5 * net.depth + 6) + 5 * net.copies * ((net.depth + 1) + block * points))
+        blocks += 3 * units * tuples * min(block, max(1, CACHE_BYTES // (itemsize * units * tuples)))
     return itemsize * (net.parameter_count + signals + kernels + blocks)
 
 
@@ -82,7 +88,7 @@ def _third(net: FullyConnected, theta: Tensors, x: Tensor, blocks: list[slice]) 
     batch, n, _ = x.shape
     K3 = x.new_empty((batch, n, n, n))
     for directions in blocks:
-        found = responses(net, theta, x, 1, directions)
+        found = responses(net, theta, x, 1, directions if len(blocks) > 1 else slice(None))
         K3[..., directions] = _third_kernel(found)
     return {2: _second_kernel(found), 3: K3}
 
@@ -95,10 +101,8 @@ def _higher(net: FullyConnected, theta: Tensors, x: Tensor, order: int, blocks: 
     overlaps = _response_overlaps(found, highest)
     kernels = {4 + k: x.new_empty((batch,) + (n,) * (4 + k)) for k in range(highest + 1)}
     for rows in blocks:
-        hessians, third = (
-            _hessian_hessian(net, found, overlaps, rows, highest),
-            _third_derivative(found, overlaps, rows, highest),
-        )
+        hessians = _hessian_hessian(net, found, overlaps, rows, highest)
+        third = _third_derivative(found, overlaps, rows, highest)
         for k, kernel in enumerate(kernels.values()):
             kernel[:, rows] = _half(hessians[k], third[k], k)
     for kernel in kernels.values():

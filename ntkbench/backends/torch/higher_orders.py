@@ -13,7 +13,6 @@ below the first along an array without responses vanishes: a jet simply ends whe
 Axes of a jet's coefficient of order k: (B, k directions, own axes).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
@@ -174,11 +173,22 @@ def _splits(k: int) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
     return tuple((axes, tuple(a for a in range(k) if a not in axes)) for axes in inside)
 
 
-def _spread(coefficient: Tensor, axes: Sequence[int], k: int, skip: int) -> Tensor:
-    """A coefficient of order `len(axes)` with axes of length 1 for the other of k directions, behind B and `skip` axes."""
-    if len(axes) == k:
-        return coefficient
-    return coefficient[(slice(None),) * (1 + skip) + tuple(slice(None) if a in axes else None for a in range(k))]
+def _spread(coefficient: Tensor, axes: tuple[int, ...], k: int, skip: int) -> Tensor:
+    """A coefficient with direction axes `axes` and axes of length 1 for the other of k directions, behind B and `skip` axes."""
+    return coefficient if len(axes) == k else coefficient[_index(axes, k, skip)]
+
+
+@cache
+def _index(axes: tuple[int, ...], k: int, skip: int) -> tuple[slice | None, ...]:
+    return (slice(None),) * (1 + skip) + tuple(slice(None) if a in axes else None for a in range(k))
+
+
+@cache
+def _order_of_axes(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    """Brings (B, one's directions, rows, other's directions, columns) into the order (B, directions, rows, columns)."""
+    k = len(one) + len(other)
+    places = (0, *(a + 1 for a in one), k + 1, *(a + 1 for a in other), k + 2)
+    return tuple(places.index(axis) for axis in range(k + 3))
 
 
 def times(x: Jet, y: Jet, k: int, into: Tensor | None = None, value: float = 1.0, skip: int = 0) -> Tensor:
@@ -210,11 +220,12 @@ def dot(x: Jet, y: Jet, k: int, scale: float) -> Tensor:
             left, right = x[len(one)], y[len(other)]
             rows, columns = left.flatten(1, -2), right.flatten(1, -2).mT
             gram = torch.bmm(rows, columns) if scale == 1.0 else scaled_product(rows, columns, scale)
-            places = (0, *(a + 1 for a in one), k + 1, *(a + 1 for a in other), k + 2)
             gram = gram.view(*left.shape[:-1], *right.shape[1:-1])
-            grams.append(gram.permute(*(places.index(axis) for axis in range(k + 3))) if k else gram)
-    first, *others = grams
-    return sum(others, first)
+            grams.append(gram.permute(_order_of_axes(one, other)) if k else gram)
+    total, *others = grams
+    for gram in others:
+        total += gram
+    return total
 
 
 def _chain(outer: Jet, z: Jet, k: int) -> Tensor:
