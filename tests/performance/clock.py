@@ -1,5 +1,6 @@
 """Rounds of calls."""
 
+import math
 import time
 from collections.abc import Callable
 
@@ -21,17 +22,21 @@ class Clock:
         self.rounds: list[float] = []
 
     def calibrate(self) -> float:
-        """Choose `calls`; the seconds of a round."""
+        """Choose `calls`, one or an even number; the seconds of a round."""
         self.round()
-        self.calls = max(1, round(ROUND / self.rounds.pop()))
+        seconds = self.rounds.pop()
+        if seconds < ROUND:
+            self.calls = 2 * math.ceil(ROUND / seconds / 2)
         self.round()
         return self.rounds.pop() * self.calls
 
     def repeat(self, work: float = 1.0) -> None:
+        """The calls of a round, `work` times as many."""
         for _ in range(round(work * self.calls)):
             self.run()
 
     def round(self) -> None:
+        """Time one round."""
         start = time.perf_counter()
         self.repeat()
         self.rounds.append((time.perf_counter() - start) / self.calls)

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -29,7 +30,11 @@ ROUNDS = (8, 40)
 SECONDS = 1.6
 """Rounds of ours and of the roofline together take about this long, if the bounds on their number allow it."""
 PEER = 2.5
-"""A peer's rounds together take this long at most; one that takes longer at its first call is not called again."""
+"""A peer's rounds together take about this long, one round at least."""
+ENDLESS = 20.0
+"""A peer whose first call takes longer is not called again."""
+PREPARED = 10.0
+"""A peer that takes longer to compile and call once is not measured for memory, which compiles it once more."""
 AGREEMENT = {"float64": 1e-10, "float32": 2e-3}
 
 
@@ -69,14 +74,16 @@ def timed(backend: Backend, peers: ModuleType, meter: Meter | None, benchmark: A
         ours = Clock(primitive.ours(backend))
         roofline = Clock(backend.matrix_products(primitive.products))
         seconds = ours.calibrate() + roofline.calibrate()
+        start = time.perf_counter()
         peer = None if QUICK or primitive.peer is None else Clock(primitive.peer(peers, backend))
+        affordable = time.perf_counter() - start < PREPARED
         peer_rounds = 0
         if peer is not None:
             _same(peer.value, ours.value, backend.precision)
-            if peer.first > PEER:
+            if peer.first > ENDLESS:
                 peer.rounds.append(peer.first)
             else:
-                peer_rounds = max(1, int(PEER / peer.calibrate()))
+                peer_rounds = max(1, int(PEER / (peer.first if peer.first > PEER else peer.calibrate())))
 
         def others() -> None:
             if peer is not None and len(peer.rounds) < peer_rounds:
@@ -97,7 +104,7 @@ def timed(backend: Backend, peers: ModuleType, meter: Meter | None, benchmark: A
             roofline_rounds=roofline.rounds,
             peer_rounds=peer.rounds if peer else [],
             peak_mib=meter.peak_mib(number, "ours") if meter else None,
-            peer_peak_mib=meter.peak_mib(number, "peer") if meter and peer else None,
+            peer_peak_mib=meter.peak_mib(number, "peer") if meter and peer and affordable else None,
         )
 
     return measure
