@@ -1,6 +1,7 @@
-"""K3 and K4 of finite networks, and the truncated hierarchy integrated in a backend."""
+"""K3 to K6 of finite networks, and the truncated hierarchy integrated in a backend."""
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import pytest
@@ -24,26 +25,54 @@ def close(found: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
     assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max())
 
 
+@cache
+def expected_of_last_seed(case: Case) -> dict[int, np.ndarray]:
+    return oracles.hierarchy(case.net, oracles.flatten(case.theta, SEEDS - 1), case.points(SEEDS - 1), 4)
+
+
 @pytest.mark.parametrize("case", SMOOTH, ids=str)
 def test_kernels_are_nested_directional_derivatives(backend: Backend, case: Case) -> None:
     found = backend.hierarchy(case.net, case.theta, case.x, 4)
     assert set(found) == {2, 3, 4}
-    seed = SEEDS - 1
-    expected = oracles.hierarchy(case.net, oracles.flatten(case.theta, seed), case.points(seed), 4)
-    for r in (2, 3, 4):
+    for r, kernel in expected_of_last_seed(case).items():
         assert found[r].shape == (SEEDS, *[case.x.shape[-2]] * r)
-        close(found[r][seed], expected[r], 1e-12)
+        close(found[r][-1], kernel, 1e-12)
+
+
+def tiny(activation: str, depth: int = 2) -> FullyConnected:
+    """Small enough for the oracle of orders 5 and 6, whose cost grows tenfold with each order."""
+    settings = {"bias_variance": 0.3, "parametrization": "mean_field", "feature_strength": 0.8}
+    return FullyConnected(1, 2, depth, activation, **settings)
+
+
+@cache
+def expected_of_tiny(activation: str, depth: int, points: int, order: int) -> dict[int, np.ndarray]:
+    net, x = tiny(activation, depth), rng(ROOT, "tiny", points).standard_normal((points, 1))
+    return oracles.hierarchy(net, oracles.flatten(net.initialize(ROOT, [0]), 0), x, order)
+
+
+@pytest.mark.parametrize(
+    ("activation", "depth", "points", "order"),
+    [("tanh", 2, 1, 6), ("erf", 1, 1, 6), ("gelu", 1, 1, 6), ("softplus", 1, 1, 6), ("gelu", 1, 2, 5)],
+)
+def test_higher_kernels_are_nested_directional_derivatives(
+    backend: Backend, activation: str, depth: int, points: int, order: int
+) -> None:
+    net, x = tiny(activation, depth), rng(ROOT, "tiny", points).standard_normal((points, 1))
+    found = backend.hierarchy(net, net.initialize(ROOT, [0]), x, order)
+    for r, kernel in expected_of_tiny(activation, depth, points, order).items():
+        close(found[r][0], kernel, 1e-12)
 
 
 @pytest.mark.parametrize("case", SMOOTH, ids=str)
 def test_lower_orders_are_part_of_the_higher(backend: Backend, case: Case) -> None:
-    up_to_four = backend.hierarchy(case.net, case.theta, case.x, 4)
-    for order in (2, 3):
+    up_to_six = backend.hierarchy(case.net, case.theta, case.x, 6)
+    for order in (2, 3, 4, 5):
         found = backend.hierarchy(case.net, case.theta, case.x, order)
         assert set(found) == set(range(2, order + 1))
         for r, kernel in found.items():
-            close(kernel, up_to_four[r], 1e-13)
-    close(up_to_four[2], backend.ntk(case.net, case.theta, case.x), 1e-13)
+            close(kernel, up_to_six[r], 1e-13)
+    close(up_to_six[2], backend.ntk(case.net, case.theta, case.x), 1e-13)
 
 
 @pytest.mark.parametrize("case", SMOOTH, ids=str)
@@ -51,9 +80,9 @@ def test_each_kernel_is_the_drift_of_the_one_below(backend: Backend, case: Case)
     """Central differences of K_{r-1} along `mobility * grad f_c`, all points c as seeds of one batch."""
     vector, x, h = oracles.flatten(case.theta, 0), case.points(0), 1e-4
     directions = case.net.mobility * oracles.jacobian(case.net, vector, x)[..., 0].T
-    plus, minus = (backend.hierarchy(case.net, oracles.unflatten(case.net, vector + s * h * directions), x, 3) for s in (1, -1))
-    found = backend.hierarchy(case.net, case.theta, case.x, 4)
-    for r in (3, 4):
+    plus, minus = (backend.hierarchy(case.net, oracles.unflatten(case.net, vector + s * h * directions), x, 5) for s in (1, -1))
+    found = backend.hierarchy(case.net, case.theta, case.x, 6)
+    for r in (3, 4, 5, 6):
         drift = np.moveaxis(plus[r - 1] - minus[r - 1], 0, -1) / (2 * h)
         assert_allclose(found[r][0], drift, rtol=0, atol=1e-6 * np.abs(found[r][0]).max() + 1e-11 / h)
 
@@ -61,11 +90,11 @@ def test_each_kernel_is_the_drift_of_the_one_below(backend: Backend, case: Case)
 def test_one_hidden_linear_layer_has_the_exact_hierarchy(backend: Backend) -> None:
     """`K_{r+2} = (1/m) [G_ac K_r(b..) + G_bc K_r(a..) + 2 G_ab K_r(c..)]`, the dots being the later slots, G = X X^T / d."""
     net = FullyConnected(4, 50, 1, "identity")
-    theta, x = net.initialize(ROOT, range(3)), rng(ROOT, "linear").standard_normal((5, 4))
-    found = backend.hierarchy(net, theta, x, 4)
+    theta, x = net.initialize(ROOT, range(3)), rng(ROOT, "linear").standard_normal((3, 4))
+    found = backend.hierarchy(net, theta, x, 6)
     gram = x @ x.T / 4
-    below = {1: backend.forward(net, theta, x)[..., 0], 2: found[2]}
-    for r, rest in ((3, ""), (4, "d")):
+    below = {1: backend.forward(net, theta, x)[..., 0], **found}
+    for r, rest in ((3, ""), (4, "d"), (5, "de"), (6, "def")):
         terms = [f"ac,sb{rest}->sabc{rest}", f"bc,sa{rest}->sabc{rest}", f"ab,sc{rest}->sabc{rest}"]
         expected = sum(w * np.einsum(t, gram, below[r - 2]) for w, t in zip((1, 1, 2), terms, strict=True)) / net.width
         close(found[r], expected, 1e-12)
@@ -75,67 +104,77 @@ def test_one_hidden_linear_layer_has_the_exact_hierarchy(backend: Backend) -> No
 def test_antisymmetric_initialization_has_no_output_and_no_odd_kernel(backend: Backend, parametrization: str) -> None:
     net = FullyConnected(3, 8, 2, "tanh", parametrization=parametrization, antisymmetric=True)
     theta, x = net.initialize(ROOT, range(2)), rng(ROOT, "odd").standard_normal((4, 3))
-    found = backend.hierarchy(net, theta, x, 4)
+    found = backend.hierarchy(net, theta, x, 6)
     one_copy = FullyConnected(3, 8, 2, "tanh", parametrization=parametrization)
-    single = backend.hierarchy(one_copy, {name: array[:, :1] for name, array in theta.items()}, x, 4)
+    single = backend.hierarchy(one_copy, {name: array[:, :1] for name, array in theta.items()}, x, 6)
     assert np.abs(backend.forward(net, theta, x)).max() < 1e-15
-    assert np.abs(found[3]).max() < 1e-14 * np.abs(single[3]).max()
-    close(found[2], single[2], 1e-13)
-    close(found[4], single[4] / 2, 1e-13)
+    for r in (3, 5):
+        assert np.abs(found[r]).max() < 1e-14 * np.abs(single[r]).max()
+    for r in (2, 4, 6):
+        close(found[r], single[r] / 2 ** (r // 2 - 1), 1e-13)
 
 
 @given(seed=st.integers(0, 10**6), order=st.permutations(range(4)))
-def test_symmetries_of_K3_and_K4(backend: Backend, seed: int, order: list[int]) -> None:
+def test_symmetries(backend: Backend, seed: int, order: list[int]) -> None:
     """K_r is symmetric in its first two slots, and follows a permutation of the points; a seed knows nothing of the others."""
     theta = PLAIN.initialize(ROOT, [seed, seed + 1])
     x = rng(ROOT, "property", seed).standard_normal((4, 3))
-    found, permuted = backend.hierarchy(PLAIN, theta, x, 4), backend.hierarchy(PLAIN, theta, x[order], 4)
-    alone = backend.hierarchy(PLAIN, {name: array[1:] for name, array in theta.items()}, x, 4)
-    for r in (3, 4):
+    found, permuted = backend.hierarchy(PLAIN, theta, x, 5), backend.hierarchy(PLAIN, theta, x[order], 5)
+    alone = backend.hierarchy(PLAIN, {name: array[1:] for name, array in theta.items()}, x, 5)
+    for r in (3, 4, 5):
         close(found[r].swapaxes(1, 2), found[r], 1e-14)
         close(permuted[r], found[r][np.ix_([0, 1], *[order] * r)], 1e-12)
         close(alone[r][0], found[r][1], 1e-12)
 
 
-def test_a_tiny_budget_changes_nothing(backend: Backend) -> None:
-    tiny = load(backend.name, device="cpu", memory_bytes=2**20)
+@pytest.mark.parametrize(("seeds", "points", "order"), [(40, 6, 4), (40, 4, 5), (40, 3, 6)])
+def test_a_tiny_budget_changes_nothing(backend: Backend, seeds: int, points: int, order: int) -> None:
+    small = load(backend.name, device="cpu", memory_bytes=2**20)
     net = FullyConnected(3, 16, 2, "tanh")
-    theta, x = net.initialize(ROOT, range(40)), rng(ROOT, "budget").standard_normal((6, 3))
-    expected = backend.hierarchy(net, theta, x, 4)
-    for r, kernel in tiny.hierarchy(net, theta, x, 4).items():
+    theta, x = net.initialize(ROOT, range(seeds)), rng(ROOT, "budget").standard_normal((points, 3))
+    expected = backend.hierarchy(net, theta, x, order)
+    for r, kernel in small.hierarchy(net, theta, x, order).items():
         close(kernel, expected[r], 1e-12)
 
 
-def test_one_seed_above_the_budget_is_refused_or_right(backend: Backend) -> None:
-    tiny = load(backend.name, device="cpu", memory_bytes=2**20)
-    net = FullyConnected(3, 64, 2, "tanh")
-    theta, x = net.initialize(ROOT, [0]), rng(ROOT, "budget").standard_normal((24, 3))
-    answer = kernels_or_refusal(tiny, net, theta, x)
+@pytest.mark.parametrize(
+    ("points", "width", "order", "budget"),
+    [(20, 64, 3, 2**20), (8, 64, 4, 2**20), (24, 24, 4, 2**20), (6, 24, 5, 3 * 2**19), (4, 24, 6, 3 * 2**19)],
+)
+def test_one_seed_above_the_budget_is_refused_or_right(
+    backend: Backend, points: int, width: int, order: int, budget: int
+) -> None:
+    small = load(backend.name, device="cpu", memory_bytes=budget)
+    net = FullyConnected(3, width, 2, "tanh")
+    theta, x = net.initialize(ROOT, [0]), rng(ROOT, "budget").standard_normal((points, 3))
+    answer = kernels_or_refusal(small, net, theta, x, order)
     if isinstance(answer, str):
         assert "memory_bytes" in answer
     else:
-        close(answer[4], backend.hierarchy(net, theta, x, 4)[4], 1e-12)
+        close(answer[order], backend.hierarchy(net, theta, x, order)[order], 1e-12)
 
 
-@pytest.mark.parametrize("order", [3, 4])
+@pytest.mark.parametrize("order", [3, 4, 5, 6])
 def test_the_estimate_of_one_seeds_temporaries_counts_what_is_alive_at_once(backend: Backend, order: int) -> None:
-    """Parameters, the responses of every hidden layer's units at all pairs of points, and the kernels."""
-    net, n = FullyConnected(3, 64, 3, "tanh", antisymmetric=True), 24
-    responses = net.copies * net.depth * net.width * n * n
+    """Parameters and kernels; from order 4 on the responses of the same units at all pairs, triples, ... of points."""
+    net, n = FullyConnected(3, 64, 3, "tanh", antisymmetric=True), {3: 48, 4: 24, 5: 10, 6: 6}[order]
+    responses = net.copies * net.depth * net.width * n ** (order - 2) if order > 3 else 0
     alive = 8 * (net.parameter_count + responses + net.copies * sum(n**r for r in range(2, order + 1)))
     engine = load(backend.name, device="cpu", memory_bytes=alive)
     with pytest.raises(ValueError, match="memory_bytes"):
         engine.hierarchy(net, net.initialize(ROOT, [0]), np.zeros((n, 3)), order)
 
 
-def kernels_or_refusal(backend: Backend, net: FullyConnected, theta: Parameters, x: np.ndarray) -> dict[int, np.ndarray] | str:
+def kernels_or_refusal(
+    backend: Backend, net: FullyConnected, theta: Parameters, x: np.ndarray, order: int
+) -> dict[int, np.ndarray] | str:
     try:
-        return backend.hierarchy(net, theta, x, 4)
+        return backend.hierarchy(net, theta, x, order)
     except ValueError as error:
         return str(error)
 
 
-@pytest.mark.parametrize("order", [1, 5, 2.5])
+@pytest.mark.parametrize("order", [1, 7, 2.5])
 def test_orders_that_are_not_there_are_refused(backend: Backend, order: int) -> None:
     with pytest.raises(ValueError, match="order"):
         backend.hierarchy(PLAIN, PLAIN.initialize(ROOT, [0]), np.zeros((2, 3)), order)
