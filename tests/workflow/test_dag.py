@@ -23,11 +23,15 @@ def test_from_nothing_everything_is_planned(fresh: Checkout) -> None:
 
 def test_timings_come_after_all_measurements_with_all_cores(fresh: Checkout) -> None:
     output = fresh.run("--dry-run", "--quiet", "host")
-    order = re.findall(r"\n(?:local)?rule (\w+):", output)
-    last = max(k for k, rule in enumerate(order) if rule in ("measure", "crosscheck", "analyse", "collect"))
-    assert min(k for k, rule in enumerate(order) if rule == "performance") > last
     blocks = [block for block in re.split(r"\n(?=(?:local)?rule )", output) if block.startswith("rule performance:")]
     assert [re.findall(r"threads: (\d+)", block) for block in blocks] == [["2"], ["2"]]
+    assert [len(set(re.findall(r"measurements/\S+?\.npz", block))) for block in blocks] == [4, 4]
+
+
+def test_timings_are_taken_last(finished: Checkout) -> None:
+    results = finished.root / "results" / "tiny"
+    before = max(path.stat().st_mtime_ns for path in (*results.rglob("*.npz"), results / "verdicts.csv"))
+    assert min(path.stat().st_mtime_ns for path in (results / "performance").glob("*.csv")) > before
 
 
 def test_a_finished_study_has_nothing_to_do(finished: Checkout) -> None:
@@ -59,11 +63,11 @@ def test_a_finished_study_has_its_tables(finished: Checkout) -> None:
 @pytest.mark.parametrize(
     ("file", "planned"),
     [
-        ("ntkbench/backends/jax/__init__.py", JAX | AFTER | {"performance jax", "scaling"}),
-        ("ntkbench/backends/torch/__init__.py", TORCH | AFTER | {"performance torch", "scaling"}),
+        ("ntkbench/backends/jax/__init__.py", JAX | AFTER | TIMED),
+        ("ntkbench/backends/torch/__init__.py", TORCH | AFTER | TIMED),
         ("ntkbench/claims/hierarchy/truncation.py", set()),
         ("ntkbench/verdicts/fit.py", AFTER - {"crosscheck plain", "crosscheck flat"}),
-        ("ntkbench/stages/measure.py", TORCH | JAX | AFTER),
+        ("ntkbench/stages/measure.py", TORCH | JAX | AFTER | TIMED),
         ("ntkbench/seeding.py", INPUTS | TORCH | JAX | AFTER | TIMED),
         ("ntkbench/performance/timing.py", TIMED | {"paper", "all"}),
         ("ntkbench/performance/costs.py", set()),
@@ -85,7 +89,7 @@ def test_a_changed_case_runs_again_alone(finished: Checkout) -> None:
     finished.write_study(study)
     assert finished.planned() == {
         "inputs plain", "measure plain torch", "measure plain jax", "crosscheck plain",
-        "analyse", "collect", "figure", "paper", "all",
+        "analyse", "collect", "figure", "paper", "all", *TIMED,
     }  # fmt: skip
 
 
@@ -94,7 +98,7 @@ def test_a_new_case_leaves_the_others(finished: Checkout) -> None:
     study["claims"]["convergence/stub"]["cases"]["more"] = {"seeds": 5}
     finished.write_study(study)
     new = {"inputs more", "measure more torch", "measure more jax", "crosscheck more"}
-    assert finished.planned() == new | {"analyse", "collect", "figure", "paper", "all"}
+    assert finished.planned() == new | TIMED | {"analyse", "collect", "figure", "paper", "all"}
 
 
 def test_changed_sizes_are_timed_again_and_nothing_is_measured(finished: Checkout) -> None:

@@ -1,11 +1,12 @@
 rule performance:
     """Seconds and memory against size, one backend: after every measurement, with all cores to itself."""
     input:
-        # Waits for the tables, but runs again only where its own code or sizes have changed.
-        after=ancient(rules.collect.output),
+        after=rules.collect.input.measurements,
         code=code("performance", "backend"),
     output:
         f"{RESULTS}/performance/{{backend}}.csv",
+    # After everything else that is ready: new verdicts on old measurements need no new timings, and do not wait for them.
+    priority: -1
     threads: workflow.cores
     resources:
         gpu=int(ON_GPU),
