@@ -105,9 +105,9 @@ smoke: $(STAMP) ## the smoke study end to end, in a copy, so that nobody's resul
 
 benchmark: $(STAMP) ## speed, alone on the machine: ratios to peers and to the roofline, stored in RUN_FILE
 	@mkdir -p $(dir $(RUN_FILE))
-	$(TIMED) $(BIN)/python -m pytest -m "performance and not slow" --benchmark-enable --benchmark-quiet \
-		--benchmark-json=$(RUN_FILE) -p no:xdist -p no:cacheprovider -q tests/performance
-	@$(BIN)/python -m tests.performance.ratios $(RUN_FILE)
+	@$(TIMED) $(BIN)/python -m pytest -m "performance and not slow" --benchmark-enable --benchmark-quiet \
+		--benchmark-json=$(RUN_FILE) -p no:xdist -p no:cacheprovider -q tests/performance; failed=$$?; \
+		$(BIN)/python -m tests.performance.ratios $(RUN_FILE) && exit $$failed
 
 benchmark-compare: $(STAMP) ## what became slower: BASE=stored run, NEW=another (the newest run of make benchmark)
 	@$(BIN)/python -m tests.performance.compare $(BASE) $(NEW)

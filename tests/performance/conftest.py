@@ -29,6 +29,8 @@ QUICK = os.environ.get("NTKBENCH_BENCHMARK_QUICK") == "1"
 ROUNDS = (8, 40)
 SECONDS = 1.6
 """Rounds of ours and of the roofline together take about this long, if the bounds on their number allow it."""
+LONG, FEW = 10.0, 3
+"""Where one round of both takes longer, a few must do: enough for the table, too few for a comparison."""
 PEER = 2.5
 """A peer's rounds together take about this long, one round at least."""
 ENDLESS = 20.0
@@ -90,7 +92,7 @@ def timed(backend: Backend, peers: ModuleType, meter: Meter | None, benchmark: A
                 peer.round()
             roofline.round()
 
-        rounds = int(min(max(SECONDS / seconds, ROUNDS[0]), ROUNDS[1]))
+        rounds = FEW if seconds > LONG else int(min(max(SECONDS / seconds, ROUNDS[0]), ROUNDS[1]))
         benchmark.pedantic(lambda: ours.repeat(WORK), setup=others, rounds=rounds, iterations=1)
         benchmark.group = str(primitive)
         benchmark.extra_info.update(

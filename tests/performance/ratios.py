@@ -5,7 +5,7 @@ anew independently. Where one side has a single round, no interval is given.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +65,7 @@ def _mib(peak: float | None) -> str:
     return "-" if peak is None else f"{peak:.3g}"
 
 
-def table(columns: tuple[str, ...], lines: list[tuple[str, ...]]) -> str:
+def table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """Columns aligned with spaces."""
     widths = [max(map(len, column)) for column in zip(columns, *lines, strict=True)]
     padded = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in (columns, *lines))
