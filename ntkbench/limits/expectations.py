@@ -1,76 +1,59 @@
 """Gaussian expectations of activations: `E[sigma(u) sigma(v)]` and `E[sigma'(u) sigma'(v)]` for jointly Gaussian u, v.
 
-Closed forms for the identity, ReLU, erf and GELU; Hermite series for tanh and softplus (`ntkbench.limits.hermite`).
+Closed forms for the identity, erf and GELU; Hermite series for tanh and softplus (`ntkbench.limits.hermite`). ReLU has
+a recursion of its own in the angle between u and v (`ntkbench.limits.recursion`).
 """
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from ntkbench.limits import hermite
 
 Array = Any
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """Centred Gaussian pairs (u_i, v_j).
+class Pairs(NamedTuple):
+    """Centred Gaussian pairs (u_i, v_j); positions may come as leading axes.
 
     Attributes:
-        q1, q2: variances of u and v, (n1, 1) and (1, n2).
-        c: covariances, (n1, n2).
-        area: `sqrt(q1 q2 - c^2)`, (n1, n2), known without cancellation; None for activations that do not ask for it.
+        q1, q2: variances of u and v, (.., n1, 1) and (.., 1, n2).
+        c: covariances, (.., n1, n2).
+        terms: length of the Hermite series, where there is one; fold: how it is summed.
     """
 
     q1: Array
     q2: Array
     c: Array
-    area: Array | None = None
+    terms: int = 0
+    fold: hermite.Fold = hermite.fold
 
 
-@dataclass(frozen=True)
-class Expectation:
-    """Expectations over `Pairs`.
-
-    Attributes:
-        product, derivative: `E[sigma(u) sigma(v)]` and `E[sigma'(u) sigma'(v)]`, (n1, n2).
-        defect: `sqrt(E[sigma(u)^2] E[sigma(v)^2]) - product`, (n1, n2), known without cancellation; None where `area` is.
-    """
-
-    product: Array
-    derivative: Array
-    defect: Array | None = None
+Expectations = tuple[Array, Array]
+"""`E[sigma(u) sigma(v)]` and `E[sigma'(u) sigma'(v)]`, each shaped as the covariances."""
 
 
-@dataclass(frozen=True)
-class Activation:
-    """What the recursion asks of an activation.
-
-    Attributes:
-        pairs: (xp, pairs) -> `Expectation`.
-        square: (xp, q) -> `E[sigma(u)^2]` for u of variance q, shaped as q.
-        needs_area: whether `pairs` reads `Pairs.area`.
-    """
-
-    pairs: Callable[[Any, Pairs], Expectation]
-    square: Callable[[Any, Array], Array]
-    needs_area: bool = False
+def _identity(xp: Any, p: Pairs) -> Expectations:
+    return 1 * p.c, xp.ones_like(p.c)
 
 
-def _identity(xp: Any, p: Pairs) -> Expectation:
-    return Expectation(p.c, xp.ones_like(p.c))
+def _erf(xp: Any, p: Pairs) -> Expectations:
+    """Williams (1997), for `erf(u)` without a factor inside; with `1 + 2q` taken into the covariance row by row."""
+    root1, root2 = 1 / xp.sqrt(1 + 2 * p.q1), 1 / xp.sqrt(1 + 2 * p.q2)
+    correlation = p.c * (2 * root1)
+    correlation *= root2
+    derivative = correlation * correlation
+    derivative *= -1
+    derivative += 1
+    derivative = 1 / xp.sqrt(derivative)
+    derivative *= (4 / math.pi) * root1
+    derivative *= root2
+    product = xp.asin(correlation)
+    product *= 2 / math.pi
+    return product, derivative
 
 
-def _erf(xp: Any, p: Pairs) -> Expectation:
-    """Williams (1997), for `erf(u)` without a factor inside."""
-    scale = (1 + 2 * p.q1) * (1 + 2 * p.q2)
-    product = xp.asin(2 * p.c / xp.sqrt(scale)) * (2 / math.pi)
-    return Expectation(product, (4 / math.pi) / xp.sqrt(scale - 4 * p.c**2))
-
-
-def _gelu(xp: Any, p: Pairs) -> Expectation:
+def _gelu(xp: Any, p: Pairs) -> Expectations:
     """GELU `u Phi(u)` with the normal distribution function Phi, by Gaussian integration by parts.
 
     With `D = (1 + q1)(1 + q2) - c^2` and `P = E[Phi(u) Phi(v)] = 1/4 + asin(c / sqrt((1 + q1)(1 + q2))) / 2 pi`:
@@ -79,48 +62,52 @@ def _gelu(xp: Any, p: Pairs) -> Expectation:
     """
     scale = (1 + p.q1) * (1 + p.q2)
     inverses = 1 / (1 + p.q1) + 1 / (1 + p.q2)
-    determinant = scale - p.c**2
+    square = p.c * p.c
+    determinant = scale - square
     density = (0.5 / math.pi) / xp.sqrt(determinant)
-    both = 0.25 + xp.asin(p.c / xp.sqrt(scale)) * (0.5 / math.pi)
-    product = p.c * both + (p.q1 * p.q2 + p.c**2 * (inverses - 1)) * density
-    return Expectation(product, both + p.c * (inverses + 1 / determinant) * density)
+    both = xp.asin(p.c / xp.sqrt(scale))
+    both *= 0.5 / math.pi
+    both += 0.25
+    square *= inverses - 1
+    square += p.q1 * p.q2
+    square *= density
+    square += p.c * both
+    density *= p.c
+    density *= inverses + 1 / determinant
+    both += density
+    return square, both
 
 
-def _relu(xp: Any, p: Pairs) -> Expectation:
-    """Cho & Saul (2009), degrees 1 and 0, from the angle `theta = atan2(area, c)`.
-
-    arccos of a correlation would lose half the digits at angles 0 and pi, and so would `1 - kappa` by subtraction.
-    """
-    norms = xp.sqrt(p.q1) * xp.sqrt(p.q2)
-    safe = xp.where(norms > 0, norms, xp.ones_like(norms))
-    theta = xp.atan2(p.area, p.c)
-    cosine, sine = p.c / safe, p.area / safe
-    one_minus_cosine = xp.where(p.c > 0, sine**2 / (1 + abs(cosine)), 1 - cosine)
-    kappa = (sine + (math.pi - theta) * cosine) / math.pi
-    one_minus_kappa = one_minus_cosine - (sine - theta * cosine) / math.pi
-    one_minus_kappa = xp.where(one_minus_kappa > 0, one_minus_kappa, xp.zeros_like(theta))
-    return Expectation(norms * kappa / 2, 0.5 - theta * (0.5 / math.pi), norms * one_minus_kappa / 2)
+def _tanh(xp: Any, p: Pairs) -> Expectations:
+    return hermite.pair_expectations("tanh", xp, p.q1, p.q2, p.c, p.terms, p.fold)
 
 
-def _series(activation: str, xp: Any, p: Pairs) -> Expectation:
-    return Expectation(*hermite.pair_expectations(activation, xp, p.q1, p.q2, p.c))
+def _softplus(xp: Any, p: Pairs) -> Expectations:
+    return hermite.pair_expectations("softplus", xp, p.q1, p.q2, p.c, p.terms, p.fold)
 
 
-def _erf_square(xp: Any, q: Array) -> Array:
-    return xp.asin(2 * q / (1 + 2 * q)) * (2 / math.pi)
-
-
-def _gelu_square(xp: Any, q: Array) -> Array:
-    root = xp.sqrt(1 + 2 * q)
-    return q * (0.25 + xp.asin(q / (1 + q)) * (0.5 / math.pi)) + q**2 * (2 / (1 + q)) * (0.5 / math.pi) / root
-
-
-EXPECTATIONS: Mapping[str, Activation] = {
-    "identity": Activation(_identity, lambda xp, q: q),
-    "relu": Activation(_relu, lambda xp, q: q / 2, needs_area=True),
-    "erf": Activation(_erf, _erf_square),
-    "gelu": Activation(_gelu, _gelu_square),
-    "tanh": Activation(partial(_series, "tanh"), partial(hermite.square_expectation, "tanh")),
-    "softplus": Activation(partial(_series, "softplus"), partial(hermite.square_expectation, "softplus")),
+EXPECTATIONS: Mapping[str, Callable[[Any, Pairs], Expectations]] = {
+    "identity": _identity,
+    "erf": _erf,
+    "gelu": _gelu,
+    "tanh": _tanh,
+    "softplus": _softplus,
 }
-"""By the names of `ntkbench.networks.ACTIVATIONS`."""
+"""(xp, pairs) -> `Expectations`, for every activation of `ntkbench.networks` but ReLU."""
+
+
+def square(activation: str, xp: Any, q: Array, terms: int = 0) -> Array:
+    """`E[sigma(u)^2]` for u of variance q, shaped as q; `terms` as in `Pairs`."""
+    match activation:
+        case "identity":
+            return q
+        case "relu":
+            return q / 2
+        case "erf":
+            return xp.asin(2 * q / (1 + 2 * q)) * (2 / math.pi)
+        case "gelu":
+            root = xp.sqrt(1 + 2 * q)
+            both = 0.25 + xp.asin(q / (1 + q)) * (0.5 / math.pi)
+            return q * both + q**2 * (2 / (1 + q)) * (0.5 / math.pi) / root
+        case _:
+            return hermite.square_expectation(activation, xp, q, terms)

@@ -1,12 +1,14 @@
 """Gaussian expectations of analytic activations by Hermite series (Mehler's formula).
 
-With `a_k(q) = E[sigma(sqrt(q) z) He_k(z)] / sqrt(k!)`, z standard normal, and correlation rho,
+With `b_k(q) = E[sigma'(sqrt(q) z) He_k(z)] / sqrt(k!)`, z standard normal, covariance c and correlation rho,
 
-    E[sigma(u) sigma(v)] = sum_k a_k(q1) a_k(q2) rho^k,
+    E[sigma'(u) sigma'(v)] = sum_k b_k(q1) b_k(q2) rho^k,
+    E[sigma(u) sigma(v)] = E[sigma(u)] E[sigma(v)] + c sum_k b_k(q1) b_k(q2) rho^k / (k + 1),
 
-and the same for sigma'. A pair costs one polynomial, where quadrature in two dimensions would cost thousands of
-evaluations of the activation; the quadrature left is one-dimensional, per variance. An activation analytic in the strip
-`|Im x| < s` has `a_k(q)` of size `exp(-sqrt(k) s / sqrt(q))`, which fixes the number of terms; on the real line the
+the second being the integral of the first over c (Price's theorem). A pair costs one polynomial, where quadrature in two
+dimensions would cost thousands of evaluations of the activation; the quadrature left is one-dimensional, per variance.
+tanh' is even and softplus' - 1/2 is odd (`b_0 = 1/2`), so that every second term vanishes. An activation analytic in the strip
+`|Im x| < s` has `b_k(q)` of size `exp(-sqrt(k) s / sqrt(q))`, which fixes the number of terms; on the real line the
 trapezoidal rule converges exponentially for such integrands (Trefethen & Weideman 2014), which fixes the nodes.
 """
 
@@ -17,7 +19,23 @@ from typing import Any
 
 import numpy as np
 
+from ntkbench.limits.arrays import constant, inverse_root
+
 Array = Any
+
+Step = Callable[[tuple[Array, ...], tuple[Array, ...]], tuple[Array, ...]]
+Fold = Callable[[Step, tuple[Array, ...], tuple[Array, ...]], tuple[Array, ...]]
+"""Called with a step, the state it starts from, and arrays whose first axis the steps go along."""
+
+
+def fold(step: Step, state: tuple[Array, ...], along: tuple[Array, ...]) -> tuple[Array, ...]:
+    """`state = step(state, (a[k] for a in along))` for every k in turn; frameworks that compile have a loop of their own."""
+    for k in range(along[0].shape[0]):
+        state = step(state, tuple(array[k, ...] for array in along))
+    return state
+
+
+ACTIVATIONS = ("tanh", "softplus")
 
 DIGITS = 40.0
 """Series and quadrature are cut where the neglected terms are of size exp(-40), below float64's exp(-36.7)."""
@@ -25,26 +43,25 @@ DIGITS = 40.0
 MOST_TERMS = 4096
 """Terms of the longest series tried; it serves variances up to about 20 (tanh) or 90 (softplus)."""
 
-_CACHED_ELEMENTS = 2**17
-"""Pairs whose polynomials are evaluated together: few enough to stay in a processor's cache."""
+_STEP = 32
+"""Lengths are multiples of it, so that data of like variances share a compilation."""
 
 _EXTENT = 13.5
 """Nodes cover |z| < 13.5, where the square root of the normal density is exp(-45)."""
 
-
-def _softplus_slope(xp: Any, x: Array) -> Array:
-    return 0.5 * (1 + xp.tanh(0.5 * x))
+_STRIPS = {"tanh": math.pi / 2, "softplus": math.pi}
 
 
-def _softplus(xp: Any, x: Array) -> Array:
+def _function(activation: str, xp: Any, x: Array) -> Array:
+    if activation == "tanh":
+        return xp.tanh(x)
     return xp.where(x > 0, x, xp.zeros_like(x)) + xp.log1p(xp.exp(-xp.abs(x)))
 
 
-_FUNCTIONS: dict[str, tuple[Callable[[Any, Array], Array], Callable[[Any, Array], Array]]] = {
-    "tanh": (lambda xp, x: xp.tanh(x), lambda xp, x: 1 - xp.tanh(x) ** 2),
-    "softplus": (_softplus, _softplus_slope),
-}
-_STRIPS = {"tanh": math.pi / 2, "softplus": math.pi}
+def _slope(activation: str, xp: Any, x: Array) -> Array:
+    if activation == "tanh":
+        return 1 - xp.tanh(x) ** 2
+    return 0.5 * (1 + xp.tanh(0.5 * x))
 
 
 def terms(activation: str, variance: float) -> int:
@@ -59,7 +76,7 @@ def terms(activation: str, variance: float) -> int:
             f"{activation}'s limiting kernel asks for a series of {needed} terms at preactivation variance {variance:.4g}, "
             f"more than {MOST_TERMS}: lower weight_variance or bias_variance, or scale the inputs to norm sqrt(d)"
         )
-    return needed
+    return _STEP * math.ceil(needed / _STEP)
 
 
 @cache
@@ -80,52 +97,66 @@ def _basis(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _scaled_nodes(xp: Any, q: Array, count: int) -> tuple[Array, Array]:
-    """`sqrt(q) z` at every node, (number of variances, N), and the basis (N, count), as `q`'s kind of array."""
+    """`sqrt(q) z` at every node, q's shape + (N,), and the basis (N, count), as q's kind of array."""
     nodes, basis = _basis(count)
-    z = xp.asarray(nodes, dtype=q.dtype, device=q.device)
-    return xp.sqrt(xp.reshape(q, (-1, 1))) * z, xp.asarray(basis, dtype=q.dtype, device=q.device)
+    return xp.sqrt(q)[..., None] * constant(xp, nodes, q), constant(xp, basis, q)
 
 
-def square_expectation(activation: str, xp: Any, q: Array) -> Array:
-    """`E[sigma(u)^2]` for u of variance q, shaped as `q`; raises as `terms`."""
-    x, basis = _scaled_nodes(xp, q, terms(activation, float(xp.max(q))))
-    function, _ = _FUNCTIONS[activation]
-    return xp.reshape(function(xp, x) ** 2 @ basis[:, 0], q.shape)
+def square_expectation(activation: str, xp: Any, q: Array, count: int) -> Array:
+    """`E[sigma(u)^2]` for u of variance q, shaped as `q`, with the quadrature of a series of `count` terms."""
+    x, basis = _scaled_nodes(xp, q, count)
+    return _function(activation, xp, x) ** 2 @ basis[:, 0]
 
 
-def pair_expectations(activation: str, xp: Any, q1: Array, q2: Array, c: Array) -> tuple[Array, Array]:
-    """`E[sigma(u) sigma(v)]` and `E[sigma'(u) sigma'(v)]`, each (n1, n2), for variances (n1, 1), (1, n2), covariances (n1, n2).
+def mean_square(activation: str, variance: float, count: int) -> float:
+    """`square_expectation` of one number."""
+    return float(square_expectation(activation, np, np.asarray([variance]), count)[0])
+
+
+def pair_expectations(
+    activation: str, xp: Any, q1: Array, q2: Array, c: Array, count: int, fold: Fold = fold
+) -> tuple[Array, Array]:
+    """`E[sigma(u) sigma(v)]` and `E[sigma'(u) sigma'(v)]`, shaped as the covariances c, (.., n1, n2).
 
     A variable of variance zero is constant; its correlation is taken as zero.
 
-    Raises:
-        ValueError: as `terms`.
+    Args:
+        q1, q2: variances, (.., n1, 1) and (.., 1, n2).
+        count: `terms` for the largest of them.
+        fold: how the sum over terms is run.
     """
-    count = terms(activation, max(float(xp.max(q1)), float(xp.max(q2))))
-    norms = xp.sqrt(q1) * xp.sqrt(q2)
-    positive = norms > 0
-    correlation = xp.where(positive, c / xp.where(positive, norms, xp.ones_like(norms)), xp.zeros_like(norms))
-    correlation = xp.clip(correlation, -1.0, 1.0)
-    (x1, basis), (x2, _) = (_scaled_nodes(xp, q, count) for q in (q1, q2))
-    sums = []
-    for function in _FUNCTIONS[activation]:
-        sums.append(_mehler(xp, function(xp, x1) @ basis, (function(xp, x2) @ basis).T, correlation))
-    return sums[0], sums[1]
+    rho = c * inverse_root(xp, q1)
+    rho *= inverse_root(xp, q2)
+    squared = rho * rho
+    even = activation == "tanh"
+    ks = np.arange(0 if even else 1, count, 2)[::-1]
+    (mean1, slopes1), (mean2, slopes2) = (_coefficients(activation, xp, q, count, ks) for q in (q1, q2))
+    reciprocals = constant(xp, 1 / (1.0 + ks), c)
+
+    def horner(series: tuple[Array, ...], factors: tuple[Array, ...]) -> tuple[Array, ...]:
+        integral, derivative = series
+        slope1, slope2, reciprocal = factors
+        term = slope1 * slope2
+        derivative *= squared
+        derivative += term
+        term *= reciprocal
+        integral *= squared
+        integral += term
+        return integral, derivative
+
+    integral, derivative = fold(horner, (xp.zeros_like(c), xp.zeros_like(c)), (slopes1, slopes2, reciprocals))
+    if not even:
+        derivative *= rho
+        derivative += 0.25
+        integral *= rho
+        integral += 0.25
+    integral *= c
+    integral += mean1 * mean2
+    return integral, derivative
 
 
-def _mehler(xp: Any, rows: Array, columns: Array, correlation: Array) -> Array:
-    """`sum_k rows[i, k] columns[k, j] correlation[i, j]^k` by Horner's rule, for coefficients (n1, K) and (K, n2).
-
-    Coefficients are taken at an index that is itself an array: jax would compile a slice at every constant index anew.
-    """
-    height = max(1, _CACHED_ELEMENTS // correlation.shape[1])
-    indices = [xp.asarray([k], device=correlation.device) for k in range(rows.shape[1])]
-    across = [xp.take(columns, k, axis=0) for k in indices]
-    blocks = []
-    for start in range(0, correlation.shape[0], height):
-        rho, down = correlation[start : start + height, :], rows[start : start + height, :]
-        total = xp.zeros_like(rho)
-        for k, b in zip(reversed(indices), reversed(across), strict=True):
-            total = total * rho + xp.take(down, k, axis=1) * b
-        blocks.append(total)
-    return xp.concat(blocks)
+def _coefficients(activation: str, xp: Any, q: Array, count: int, ks: np.ndarray) -> tuple[Array, Array]:
+    """`E[sigma]`, shaped as q, and `b_k(q)` for k in `ks`, (len(ks),) + q's shape."""
+    x, basis = _scaled_nodes(xp, q, count)
+    slopes = _slope(activation, xp, x) @ constant(xp, _basis(count)[1][:, ks], q)
+    return _function(activation, xp, x) @ basis[:, 0], xp.moveaxis(slopes, -1, 0)

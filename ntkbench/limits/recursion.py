@@ -1,126 +1,114 @@
-"""The layerwise recursion of the NNGP kernel and the limiting NTK."""
+"""The layerwise recursions of the NNGP kernel and the limiting NTK, up to the readout.
+
+With `v`, `b` the weight and bias variance, `M` the mean over what a layer sums besides its units (nothing, or a patch), and
+expectations over (u, u') ~ N(0, Sigma^(l)):
+
+    Sigma^(l+1) = v M E[sigma(u) sigma(u')] + b,    Theta^(l+1) = Sigma^(l+1) + v M (Theta^(l) E[sigma'(u) sigma'(u')]).
+
+Arrays are (.., n1, n2) with positions, if any, in front. Statements work in place, so that few arrays are alive and each is
+in the processor's cache; array types that cannot be changed make new ones.
+"""
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
-from array_api_compat import array_namespace
-
-from ntkbench.limits.angles import parallelogram_areas
-from ntkbench.limits.expectations import EXPECTATIONS, Expectation, Pairs
-from ntkbench.networks import FullyConnected
+from ntkbench.limits.arrays import inverse_root
+from ntkbench.limits.expectations import EXPECTATIONS, Pairs
+from ntkbench.limits.limit import Limit, Window
 
 Array = Any
 
-_ARRAYS_PER_BLOCK = 16
-"""Arrays of the block's shape (rows, n2) that are alive at once, counted generously."""
 
-
-def kernels(net: FullyConnected, x1: Array, x2: Array | None = None, *, memory_bytes: int = 2**28) -> tuple[Array, Array]:
-    """NNGP kernel and limiting NTK of `net` as its width goes to infinity; its own `width` plays no part.
-
-    With `v`, `b` the weight and bias variance, and expectations over (u, u') ~ N(0, Sigma^(l)):
-
-        Sigma^(1) = v x.x'/d + b,    Sigma^(l+1) = v E[sigma(u) sigma(u')] + b,
-        Theta^(1) = Sigma^(1),       Theta^(l+1) = Sigma^(l+1) + v Theta^(l) E[sigma'(u) sigma'(u')];
-
-    returned are `Sigma^(depth+1)` and `Theta^(depth+1)` (Jacot et al. 2018, Proposition 1 and Theorem 1).
-
-    What the specification changes:
-
-    - `ntk` is the recursion as it stands.
-    - `mean_field` divides the output by `gamma sqrt(width)` and multiplies the kernel by `gamma^2 width`: the same NTK at every
-      width. Its output vanishes in the limit, so the NNGP is that of the undivided output.
-    - `standard` keeps the scales inside the parameters. Per weight matrix its gradients' Gram product is that of `ntk` times
-      `fan_in / v`, per bias that of `ntk` over `b`. The mobility `1 / width` leaves `1/v` for a hidden or readout matrix
-      (fan-in `width`), and `d / (v width)`, `1 / (b width)` for the input matrix and the biases, which vanish. Hence
-      `Theta^(1) = 0`, `Theta^(l+1) = E[sigma sigma] + v Theta^(l) E[sigma' sigma']`, with a correction of order 1 / width.
-    - `antisymmetric` leaves the NTK, an average over equal copies, as it is. Its output is zero at t = 0, so the NNGP is that
-      of one copy.
-    - Outputs are independent and share one kernel: `output_dim` plays no part.
-
-    Accuracy in float64, for preactivation variances of order one: 1e-14 relative to the kernels' diagonal, also on the
-    diagonal itself and for nearly coincident or antipodal points. An input of zero without biases gives ReLU zeros,
-    whatever is taken for its derivative at 0.
+def smooth(xp: Any, limit: Limit, q1: list[Array], q2: list[Array], c: Array, window: Window) -> tuple[Array, Array]:
+    """`v E[sigma sigma]` and `gain E[sigma sigma] + v Theta E[sigma' sigma']` of the last hidden layer.
 
     Args:
-        x1: (n1, d) inputs, floating point; x2: (n2, d) of the same kind and dtype, None for `x1`.
-        memory_bytes: budget of the temporaries, which are made for a block of rows at a time.
-
-    Returns:
-        `(nngp, ntk)`, each (n1, n2), arrays of the kind, dtype and device of the inputs.
-
-    Raises:
-        ValueError: for inputs of another shape or dtype, without points, or not finite; for variances so large that the
-            series for tanh or softplus would be too long.
+        q1, q2: variances of every hidden layer, (.., n1, 1) and (.., 1, n2).
+        c: covariances of the first hidden layer's preactivations, (.., n1, n2).
+        window: what the layers after the first average over.
     """
-    x2 = x1 if x2 is None else x2
-    xp = array_namespace(x1, x2)
-    for name, x in (("x1", x1), ("x2", x2)):
-        _check(xp, net, x, name)
-    if x1.dtype != x2.dtype:
-        raise ValueError(f"x1 is {x1.dtype} and x2 is {x2.dtype}: give both the same dtype")
-    u1, u2 = _preactivation_factors(xp, net, x1), _preactivation_factors(xp, net, x2)
-    bytes_per_row = _ARRAYS_PER_BLOCK * u2.shape[0] * xp.finfo(u2.dtype).bits // 8
-    rows = max(1, memory_bytes // bytes_per_row)
-    blocks = [_block(xp, net, u1[i : i + rows, :], u2, memory_bytes) for i in range(0, u1.shape[0], rows)]
-    return xp.concat([nngp for nngp, _ in blocks]), xp.concat([ntk for _, ntk in blocks])
+    v, b = limit.weight_variance, limit.bias_variance
+    tangent = limit.first * c
+    for l, gain in enumerate(limit.gains):
+        product, derivative = EXPECTATIONS[limit.activation](xp, Pairs(q1[l], q2[l], c, limit.terms[l], limit.fold))
+        tangent *= derivative
+        tangent *= v
+        tangent += gain * product
+        product *= v
+        product, tangent = window.keep(product), window.keep(tangent)
+        if l < limit.depth - 1:
+            c = window.keep(window.average(xp, product) + b)
+            tangent = window.average(xp, tangent) + limit.constant
+    return product, tangent
 
 
-def _check(xp: Any, net: FullyConnected, x: Array, name: str) -> None:
-    if x.ndim != 2 or x.shape[1] != net.input_dim or x.shape[0] == 0:
-        raise ValueError(f"{name} has shape {tuple(x.shape)}; the network asks for (n, {net.input_dim}) with n at least 1")
-    if not xp.isdtype(x.dtype, "real floating"):
-        raise ValueError(f"{name} has dtype {x.dtype}; give real floating-point inputs")
-    if not bool(xp.all(xp.isfinite(x))):
-        raise ValueError(f"{name} has entries that are not finite")
+def relu(
+    xp: Any, limit: Limit, q1: list[Array], q2: list[Array], haversine: Array, root: Array, window: Window
+) -> tuple[Array, Array]:
+    """As `smooth`, for ReLU, by the angle `theta` between preactivations (Cho & Saul 2009, degrees 0 and 1).
 
+    From covariances alone small angles would be lost to rounding, since `arccos(1 - x)` is near `sqrt(2 x)`. The recursion
+    therefore keeps `h = sin^2(theta/2)`, the haversine, and half the NTK over `sqrt(q1 q2)`, `t`. The activations' correlation
+    `(sin + (pi - theta) cos) / pi` has the haversine `h - (sin - theta cos) / 2 pi`, and `E[sigma' sigma']` is
+    `(1 - theta/pi) / 2`. An affine layer turns the activations of one point into a vector of standard deviations over the
+    window (`neighbours`), with `sqrt(b)` for the bias, of norm `sqrt(q')`; with unit vectors w1, w2 along them,
 
-def _preactivation_factors(xp: Any, net: FullyConnected, x: Array) -> Array:
-    """Rows whose inner products are `Sigma^(1)`: `(sqrt(v / d) x, sqrt(b))`, (n, d + 1)."""
-    bias = xp.full((x.shape[0], 1), math.sqrt(net.bias_variance), dtype=x.dtype, device=x.device)
-    return xp.concat([math.sqrt(net.weight_variance / net.input_dim) * x, bias], axis=1)
+        h' = sum_o w1_o w2_o h_o + |w1 - w2|^2 / 4,
 
+    the haversine law: a sum of terms that are not negative. All angles after the first layer are at most pi/2.
 
-@dataclass(frozen=True)
-class _Terms:
-    """What the gradients of one layer's parameters add to the NTK: `products` times E[sigma sigma'] and `constant`."""
-
-    first: float
-    products: float
-    constant: float
-
-
-def _gradient_terms(net: FullyConnected) -> _Terms:
-    if net.parametrization == "standard":
-        return _Terms(first=0.0, products=1.0, constant=0.0)
-    return _Terms(first=1.0, products=net.weight_variance, constant=net.bias_variance)
-
-
-def _block(xp: Any, net: FullyConnected, u1: Array, u2: Array, memory_bytes: int) -> tuple[Array, Array]:
-    activation = EXPECTATIONS[net.activation]
-    gradient = _gradient_terms(net)
-    c = u1 @ u2.T
-    area = parallelogram_areas(xp, u1, u2, c, memory_bytes) if activation.needs_area else None
-    pairs = Pairs(xp.sum(u1**2, axis=1)[:, None], xp.sum(u2**2, axis=1)[None, :], c, area)
-    ntk = gradient.first * c
-    for _ in range(net.depth):
-        expectation = activation.pairs(xp, pairs)
-        ntk = gradient.products * expectation.product + gradient.constant + net.weight_variance * ntk * expectation.derivative
-        a1, a2 = activation.square(xp, pairs.q1), activation.square(xp, pairs.q2)
-        pairs = _affine(xp, net, a1, a2, expectation)
-    return pairs.c, ntk
-
-
-def _affine(xp: Any, net: FullyConnected, a1: Array, a2: Array, e: Expectation) -> Pairs:
-    """The next layer's preactivations: every covariance times `v`, plus `b`.
-
-    The squared area `(v a1 + b)(v a2 + b) - (v e + b)^2 = v^2 (a1 a2 - e^2) + v b (a1 + a2 - 2 e)` is rewritten with the defect
-    `sqrt(a1 a2) - e` as a sum of terms that are not negative.
+    Args:
+        haversine, root: `h` and `sqrt(h (1 - h))` of the first layer, (.., n1, n2); they are overwritten.
     """
-    v, b = net.weight_variance, net.bias_variance
-    area = None
-    if e.defect is not None:
-        root1, root2 = xp.sqrt(a1), xp.sqrt(a2)
-        area = xp.sqrt(v**2 * e.defect * (root1 * root2 + e.product) + v * b * ((root1 - root2) ** 2 + 2 * e.defect))
-    return Pairs(v * a1 + b, v * a2 + b, v * e.product + b, area)
+    v = limit.weight_variance
+    half = 0.5 - haversine
+    tangent = limit.first * half
+    for l, gain in enumerate(limit.gains):
+        if l > 0:
+            root = haversine * haversine
+            root = haversine - root
+            root = xp.sqrt(xp.abs(root))
+        turn = xp.atan2(root, half)
+        turn *= 1 / math.pi
+        half *= turn
+        root *= 1 / math.pi
+        haversine -= root
+        haversine += half
+        turn *= tangent
+        tangent -= turn
+        half = 0.5 - haversine
+        tangent += half if gain == v else half * (gain / v)
+        if l < limit.depth - 1:
+            haversine, tangent, half = _affine(xp, limit, (q1[l : l + 2], q2[l : l + 2]), (haversine, tangent, half), window)
+    for q in (q1, q2):
+        spread = xp.sqrt(v * q[-1])
+        half *= spread
+        tangent *= spread
+    return half, tangent
+
+
+def _affine(
+    xp: Any, limit: Limit, sides: tuple[list[Array], list[Array]], state: tuple[Array, Array, Array], window: Window
+) -> tuple[Array, Array, Array]:
+    """The haversine law: haversine, half NTK and half cosine of the next layer, from variances of this layer and the next."""
+    if limit.bias_variance == 0 and window.single:
+        return state
+    haversine, tangent, _ = state
+    deviations = [xp.sqrt((0.5 * limit.weight_variance) * q) for q, _ in sides]
+    inverses = [inverse_root(xp, q_next) for _, q_next in sides]
+
+    def carry(f: Array) -> Array:
+        f *= deviations[0]
+        f *= deviations[1]
+        f = window.average(xp, f)
+        f *= inverses[0]
+        f *= inverses[1]
+        return f
+
+    haversine, tangent = carry(haversine), carry(tangent)
+    for s1, s2 in zip(*([*window.neighbours(xp, s), math.sqrt(limit.bias_variance)] for s in deviations), strict=True):
+        gap = s1 * (0.5 * inverses[0]) - s2 * (0.5 * inverses[1])
+        gap *= gap
+        haversine += gap
+    tangent += (0.5 * limit.constant * inverses[0]) * inverses[1]
+    return haversine, tangent, 0.5 - haversine

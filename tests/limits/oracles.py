@@ -7,7 +7,7 @@ import mpmath
 import numpy as np
 from scipy.special import erf, ndtr
 
-from ntkbench.networks import FullyConnected
+from ntkbench.networks import Convolutional, FullyConnected
 
 Function = Callable[[np.ndarray], np.ndarray]
 
@@ -66,6 +66,84 @@ def relu_kernels(net: FullyConnected, x1: np.ndarray, x2: np.ndarray) -> tuple[f
             q1, q2 = v * q1 / 2 + b, v * q2 / 2 + b
             theta = c + v * theta * (mpmath.pi - angle) / (2 * mpmath.pi)
         return float(c), float(theta)
+
+
+def _relu_expectations(q1: mpmath.mpf, q2: mpmath.mpf, c: mpmath.mpf) -> tuple[mpmath.mpf, mpmath.mpf]:
+    norms = mpmath.sqrt(q1 * q2)
+    if norms == 0:
+        return mpmath.mpf(0), mpmath.mpf(0)
+    angle = mpmath.acos(max(min(c / norms, mpmath.mpf(1)), mpmath.mpf(-1)))
+    product = norms / (2 * mpmath.pi) * (mpmath.sin(angle) + (mpmath.pi - angle) * mpmath.cos(angle))
+    return product, (mpmath.pi - angle) / (2 * mpmath.pi)
+
+
+def _expectations(activation: str, q1: float, q2: float, c: float) -> tuple[float, float]:
+    """`E[sigma(u) sigma(v)]` and `E[sigma'(u) sigma'(v)]`; ReLU in mpmath's numbers."""
+    if activation == "relu":
+        return _relu_expectations(q1, q2, c)
+    function, slope = FUNCTIONS[activation]
+    return expectation_by_grid(function, q1, q2, c), expectation_by_grid(slope, q1, q2, c)
+
+
+class ConvolutionalOracle:
+    """The recursion of Arora et al. 2019, section 4, for one pair of images, all pairs of positions one by one.
+
+    Arrays over pairs are (positions, positions), arrays over positions (positions,); numbers are floats, or mpmath's for ReLU.
+    """
+
+    def __init__(self, net: Convolutional):
+        self._net = net
+
+    def kernels(self, x1: np.ndarray, x2: np.ndarray) -> tuple[float, float]:
+        """NNGP and NTK."""
+        net = self._net
+        with mpmath.workdps(50):
+            v, b = net.weight_variance, net.bias_variance
+            standard = net.parametrization == "standard"
+            factors = [layer.fan_in / (net.width * v) if standard else 1.0 for layer in net.layers[1:]]
+            bias_term = 0.0 if standard else b
+            one, two = (self._pixels(x) for x in (x1, x2))
+            q1, q2 = (v * self._over_windows(self._products(x, x)) + b for x in (one, two))
+            sigma = v * self._over_windows(self._products(one, two)) + b
+            theta = 0.0 * sigma if standard else +sigma
+            q1, q2 = np.diag(q1), np.diag(q2)
+            for l, factor in enumerate(factors, start=1):
+                pairs = [
+                    [_expectations(net.activation, s, t, c) for t, c in zip(q2, row, strict=True)]
+                    for s, row in zip(q1, sigma, strict=True)
+                ]
+                product, derivative = (np.array([[pair[k] for pair in row] for row in pairs]) for k in (0, 1))
+                average = self._over_windows if l < net.depth else self._read_out
+                sigma = v * average(product) + b
+                theta = factor * v * average(product) + bias_term + v * average(theta * derivative)
+                q1, q2 = (self._next_variances(q) for q in (q1, q2))
+            return float(sigma), float(theta)
+
+    def _pixels(self, x: np.ndarray) -> np.ndarray:
+        number = mpmath.mpf if self._net.activation == "relu" else float
+        return np.array([[number(float(value)) for value in pixel] for pixel in x.reshape(self._net.positions, -1)])
+
+    @staticmethod
+    def _products(x1: np.ndarray, x2: np.ndarray) -> np.ndarray:
+        return x1 @ x2.T / x1.shape[1]
+
+    def _next_variances(self, q: np.ndarray) -> np.ndarray:
+        squares = np.diag([_expectations(self._net.activation, value, value, value)[0] for value in q])
+        return np.diag(self._net.weight_variance * self._over_windows(squares) + self._net.bias_variance)
+
+    def _over_windows(self, f: np.ndarray) -> np.ndarray:
+        height, width, _ = self._net.image
+        mean = 0 * f
+        for i, j, k, l, row, column in np.ndindex(height, width, height, width, 3, 3):
+            moved = [i + row - 1, j + column - 1, k + row - 1, l + column - 1]
+            sides = [height, width, height, width]
+            if self._net.padding == "circular" or all(0 <= a < side for a, side in zip(moved, sides, strict=True)):
+                a, b, c, d = (m % side for m, side in zip(moved, sides, strict=True))
+                mean[i * width + j, k * width + l] += f[a * width + b, c * width + d] / 9
+        return mean
+
+    def _read_out(self, f: np.ndarray) -> float:
+        return f.mean() if self._net.readout == "global_average" else np.diag(f).mean()
 
 
 def finite_network(net: FullyConnected, root: int, seeds: int, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

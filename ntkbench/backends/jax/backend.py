@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jax import Array
 
+from ntkbench import limits
 from ntkbench.backends import checks
 from ntkbench.backends.base import (
     Backend,
@@ -17,9 +18,9 @@ from ntkbench.backends.base import (
 )
 from ntkbench.backends.jax import hierarchy, linear_algebra, network, ntk, runtime, training
 from ntkbench.backends.jax.blocks import CACHE_BYTES, Block, Stretches, blocks
+from ntkbench.backends.jax.limits import runner
 from ntkbench.backends.jax.network import Theta
 from ntkbench.integrators import steps_between, tableau
-from ntkbench.limits import kernels as limiting_kernels
 from ntkbench.networks import Network, Parameters
 
 
@@ -198,11 +199,11 @@ class JaxBackend(Backend):
     def limiting_kernels(
         self, net: Network, x1: np.ndarray, x2: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """In blocks of rows, see `ntkbench.limits.kernels`."""
-        given = {name: x for name, x in (("x1", x1), ("x2", x2)) if x is not None}
-        points = [self._put(checks.shared_inputs(net, x, name)) for name, x in given.items()]
-        nngp, tangent = limiting_kernels(net, *points, memory_bytes=self.memory_bytes)
-        return self._get(nngp).copy(), self._get(tangent).copy()
+        """By `ntkbench.limits`, compiled for a tile."""
+        given = [checks.shared_inputs(net, x, name) for name, x in (("x1", x1), ("x2", x2)) if x is not None]
+        points = [x.astype(self.dtype) for x in given]
+        budget = self.memory_bytes if self.device == "cuda" else min(self.memory_bytes, limits.CACHE_BYTES)
+        return limits.kernels(net, *points, memory_bytes=budget, run=runner(self._put, self._get))
 
     def solve(self, kernel: np.ndarray, rhs: np.ndarray, ridge: float = 0.0) -> np.ndarray:
         """In blocks of the batch."""

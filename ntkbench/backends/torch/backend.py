@@ -16,6 +16,7 @@ from ntkbench.backends.base import (
     Trajectory,
 )
 from ntkbench.backends.torch import contraction, convolutional, hierarchy, linear_algebra, network, ntk, roofline, training
+from ntkbench.backends.torch.limits import runner
 from ntkbench.backends.torch.network import Tensor, Tensors, floats_per_point
 from ntkbench.backends.torch.tiles import cache_bytes
 from ntkbench.backends.torch.tiles import tiles as cut
@@ -212,11 +213,11 @@ class TorchBackend(Backend):
     def limiting_kernels(
         self, net: Network, x1: np.ndarray, x2: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """By `ntkbench.limits` on torch tensors."""
-        given = {name: x for name, x in (("x1", x1), ("x2", x2)) if x is not None}
-        points = [self._tensor(checks.shared_inputs(net, x, name)) for name, x in given.items()]
-        nngp, tangent = limits.kernels(net, *points, memory_bytes=self.memory_bytes)
-        return np.asarray(nngp.cpu()), np.asarray(tangent.cpu())
+        """By `ntkbench.limits`, tile by tile on torch tensors."""
+        given = [checks.shared_inputs(net, x, name) for name, x in (("x1", x1), ("x2", x2)) if x is not None]
+        points = [x.astype(self.precision) for x in given]
+        budget = self.memory_bytes if self.device == "cuda" else min(self.memory_bytes, limits.CACHE_BYTES)
+        return limits.kernels(net, *points, memory_bytes=budget, run=runner(self.dtype, self.device))
 
     @torch.inference_mode()
     def solve(self, kernel: np.ndarray, rhs: np.ndarray, ridge: float = 0.0) -> np.ndarray:
