@@ -117,14 +117,16 @@ def measure_apart(workload: Workload, backend: str, rounds: int, **settings: Any
     child = context.Process(target=_child, args=(sender, workload, backend, rounds, settings))
     child.start()
     sender.close()
-    found: Timing | str = "it ended without a result, perhaps for want of memory"
+    found: Timing | str = ""
     with suppress(EOFError):
         while not isinstance(message := receiver.recv(), Timing | str):
             _import(message)
         found = message
     child.join()
     if isinstance(found, str):
-        raise TimingFailed(f"{workload} in {backend}: {found}")
+        killed = f"it was killed (signal {-(child.exitcode or 0)}), perhaps for want of memory"
+        why = found or (killed if (child.exitcode or 0) < 0 else "it failed, as said above")
+        raise TimingFailed(f"{workload} in {backend}: {why}")
     return found
 
 

@@ -21,8 +21,8 @@ def scaling_entries(study_dir: Path) -> dict[str, Any]:
     """
     timings = records.read_rows(study_dir / "performance.csv", "performance")
     fitted = records.read_rows(study_dir / "scaling.csv", "scaling")
-    ordered = sorted(timings, key=lambda row: str(row["curve"]))
-    curves = [_curve(list(rows), fitted) for _, rows in groupby(ordered, key=lambda row: str(row["curve"]))]
+    names = dict.fromkeys(str(row["curve"]) for row in timings)
+    curves = [_curve([row for row in timings if row["curve"] == name], fitted) for name in names]
     return {
         "curves": curves,
         "threads": sorted({row["threads"] for row in timings}),
