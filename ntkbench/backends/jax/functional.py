@@ -122,10 +122,14 @@ class _Sum:
         return all(bool(flag) for flag in self._finite)
 
     def groups(self) -> Iterator[tuple[int, ...]]:
-        """The leaves to differentiate, in groups whose gradients of one output of one example stay small."""
+        """The leaves to differentiate, in groups that fit; ValueError if one output of one example does not."""
+        places = self._function.differentiated
+        needed = 4 * (2 * self._saved + max(self._bytes((place,)) for place in places))
+        if needed > self._budget:
+            raise ValueError(f"one output of one example needs {needed} bytes, memory_bytes is {self._budget}: raise it")
         group: list[int] = []
-        for place in self._function.differentiated:
-            if group and self._bytes([*group, place]) > self._budget // 8:
+        for place in places:
+            if group and 2 * self._saved + self._bytes([*group, place]) > self._budget // 4:
                 yield tuple(group)
                 group = []
             group.append(place)
@@ -167,16 +171,11 @@ class _Sum:
         """The largest blocks of examples and of outputs that the budget allows."""
         outputs = self._outputs.count
         while (rows := self._rows(places, outputs)) < 1:
-            if outputs == 1:
-                raise ValueError(
-                    f"one output of one example needs {4 * (2 * self._saved + self._bytes(places))} bytes, "
-                    f"memory_bytes is {self._budget}: raise it"
-                )
             outputs = -(-outputs // 2)
         return rows, outputs
 
     def _rows(self, places: tuple[int, ...], outputs: int) -> int:
-        tile = math.isqrt(self._budget // (8 * self.kernel.itemsize)) // (1 if self._together else outputs)
+        tile = math.isqrt(self._budget // (4 * self.kernel.itemsize)) // (1 if self._together else outputs)
         return min(tile, self._budget // (4 * (self._saved + outputs * (self._saved + self._bytes(places)))))
 
     def _bytes(self, places: Sequence[int]) -> int:

@@ -72,12 +72,19 @@ def _refuse_training_mode(model: nn.Module) -> None:
             raise ValueError(f"{what} makes examples interact in training mode: call model.eval() first")
 
 
+def refuse_infinite_gradients(values: Tensor) -> None:
+    """ValueError if gradients, or their products, are not finite."""
+    if not values.isfinite().all():
+        raise ValueError("the gradients of the outputs are not finite: the model is not differentiable at these examples")
+
+
 def refuse_infinite(f: Tensor) -> None:
     """ValueError if outputs are not finite."""
     if not f.isfinite().all():
         raise ValueError("the model's outputs are not finite")
 
 
+@torch.enable_grad()
 def one_by_one(function: Function, names: Sequence[str], x: Tensor, cotangents: Tensor) -> Tensors:
     """Gradients of the products of outputs with `cotangents` (B, O), of single examples: (n, B, P) by parameter."""
     chosen = [function.params[name] for name in names]
@@ -117,6 +124,7 @@ def agree(found: Tensor, expected: Tensor, largest: float) -> bool:
     return found.shape == expected.shape and bool((found - expected).abs().max() <= allowed)
 
 
+@torch.enable_grad()
 def saved_bytes(function: Function, x: Tensor) -> int:
     """What a forward pass of these examples keeps for the backward pass, parameters left aside."""
     seen: dict[int, int] = {}

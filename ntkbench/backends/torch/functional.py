@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from ntkbench.backends.base import OUTPUTS
-from ntkbench.backends.torch.function import Function, Tensor, Tensors
+from ntkbench.backends.torch.function import Function, Tensor, Tensors, refuse_infinite_gradients
 from ntkbench.backends.torch.per_example import CHUNK_BYTES, add_products, mirror
 from ntkbench.backends.torch.routes import Gradients, Part, Probe
 from ntkbench.scalars import is_whole
@@ -58,7 +58,7 @@ def empirical_ntk(
         raise ValueError(f"outputs {outputs!r} is unknown; choose one of {', '.join(OUTPUTS)}")
     if not is_whole(memory_bytes) or memory_bytes < 1:
         raise ValueError(f"memory_bytes must be a whole number of at least 1, got {memory_bytes!r}")
-    with torch.inference_mode(mode=False), torch.enable_grad():
+    with torch.inference_mode(mode=False), torch.no_grad():
         function = Function(model, params)
         x1 = _examples("x1", x1)
         x2 = None if x2 is None else _examples("x2", x2)
@@ -66,11 +66,10 @@ def empirical_ntk(
         if outputs == "one" and probe.outputs != 1:
             raise ValueError(f"outputs 'one' asks for one output, the model has {probe.outputs}: choose 'trace' or 'full'")
         total = _Sum(probe, x1, x2, outputs != "full", memory_bytes)
-        for part in probe.parts(len(total.x1), len(total.x2), total.together, memory_bytes // 8):
+        for part in total.parts():
             total.add(part)
     kernel = total.kernel
-    if not kernel.isfinite().all():
-        raise ValueError("the gradients of the outputs are not finite: the model is not differentiable at these examples")
+    refuse_infinite_gradients(kernel)
     return kernel[:, 0, :, 0] if outputs != "full" else kernel.transpose(1, 2).contiguous()
 
 
@@ -99,6 +98,14 @@ class _Sum:
         self.symmetric, self.together, self.budget = x2 is None, together, budget
         axis = 1 if together else probe.outputs
         self.kernel = probe.f.new_zeros(len(self.x1), axis, len(self.x2), axis)
+
+    def parts(self) -> list[Part]:
+        """All parameters; ValueError if one output of one example does not fit a quarter of the budget."""
+        parts = list(self.probe.parts(len(self.x1), len(self.x2), self.together, self.budget // 4))
+        needed = 4 * max(part.fixed + part.per_output for part in parts)
+        if needed > self.budget:
+            raise ValueError(f"one output of one example needs {needed} bytes, memory_bytes is {self.budget}: raise it")
+        return parts
 
     def add(self, part: Part) -> None:
         """Add the contribution of some parameters."""
@@ -134,20 +141,13 @@ class _Sum:
 
     def _block_sizes(self, part: Part) -> tuple[int, int]:
         """Examples and outputs per side of a tile: a quarter of the budget for each side, a quarter for the tile."""
-        share, itemsize = self.budget // 4, self.kernel.element_size()
-        outputs = self.probe.outputs
-        while (rows := self._rows(part, outputs, share, itemsize)) < 1:
-            if outputs == 1:
-                needed = 4 * max(part.fixed + part.per_output, itemsize)
-                raise ValueError(
-                    f"one output of one example needs {needed} bytes for {', '.join(list(part.gram)[:3])}, .. ; "
-                    f"memory_bytes is {self.budget}: raise it"
-                )
+        share, outputs = self.budget // 4, self.probe.outputs
+        while (rows := self._rows(part, outputs, share)) < 1:
             outputs = -(-outputs // 2)
         return rows, outputs
 
-    def _rows(self, part: Part, outputs: int, share: int, itemsize: int) -> int:
-        side = math.isqrt(share // (2 * itemsize)) // (1 if self.together else outputs)
+    def _rows(self, part: Part, outputs: int, share: int) -> int:
+        side = math.isqrt(share // self.kernel.element_size()) // (1 if self.together else outputs)
         return min(side, share // (part.fixed + part.per_output * outputs))
 
 

@@ -28,7 +28,7 @@ class Call:
     Attributes:
         arguments: tensors; None for a call of another form, which cannot be used.
         output: where in the graph the returned tensor is, before whatever overwrites it.
-        signals: one tensor per output of the model, shaped as what the module returned; None where it has no influence.
+        signals: one tensor per output of the model, shaped as what the module returned; None before `answered`.
     """
 
     module: nn.Module
@@ -90,6 +90,7 @@ Use = tuple[Call, str]
 """A call, and the name that the parameter has in the module called."""
 
 
+@torch.enable_grad()
 def uses(function: Function, x: Tensor, cotangents: Tensor) -> dict[str, list[Use]]:
     """By parameter, its uses in a pass of the examples; parameters that no recorded call uses are left out."""
     module = function.module

@@ -14,6 +14,7 @@ from ntkbench.backends.torch.function import (
     all_at_once,
     one_by_one,
     refuse_infinite,
+    refuse_infinite_gradients,
     saved_bytes,
 )
 from ntkbench.backends.torch.per_example import Gradient, Outer, dense
@@ -49,6 +50,7 @@ class Probe:
         ValueError: for a function that is random, in which examples interact, or whose outputs are not finite.
     """
 
+    @torch.enable_grad()
     def __init__(self, function: Function, pair: Tensor):
         self.function, self.pair = function, pair
         self.f = function({}, pair)
@@ -57,8 +59,11 @@ class Probe:
         # Irregular weights, so that errors of several outputs do not cancel.
         self._cotangent = torch.arange(1, self.outputs + 1, device=self.f.device, dtype=self.f.dtype).cos().unsqueeze(0)
         self._exact = one_by_one(function, list(function.params), pair, self._cotangent)
+        for gradient in self._exact.values():
+            refuse_infinite_gradients(gradient)
         self._largest = max(float(gradient.abs().max()) for gradient in self._exact.values())
         self._refuse_interaction()
+        self.f = self.f.detach()
         self._saved = saved_bytes(function, pair) // 2
         self._itemsize = self.f.element_size()
 
@@ -85,20 +90,20 @@ class Probe:
                     "joins its batch; call model.eval(), or take the interaction out"
                 )
 
-    def parts(self, rows1: int, rows2: int, together: bool, group_bytes: int) -> Iterator[Part]:
+    def parts(self, rows1: int, rows2: int, together: bool, share: int) -> Iterator[Part]:
         """All parameters, first those that go layer by layer, then groups of the others.
 
         Args:
             rows1, rows2: sides of the kernel.
             together: whether outputs are summed.
-            group_bytes: of the gradients of one output of one example by a group of more than one parameter.
+            share: bytes that one output of one example may hold, where a group has more than one parameter.
         """
-        layered = self._layered(rows1, rows2, together) if self.function.module is not None else None
+        layered = self.layered(rows1, rows2, together) if self.function.module is not None else None
         if layered is not None and layered.gram:
             yield layered
         rest = [name for name in self.function.params if layered is None or name not in layered.gram]
-        differentiate = self._differentiator(rest)
-        for names in self._groups(rest, group_bytes):
+        differentiate = self._differentiator(rest) if rest else one_by_one
+        for names in self._groups(rest, share - 2 * self._saved):
 
             def gradients(x: Tensor, cotangents: Tensor, names: Sequence[str] = names) -> Gradients:
                 found = differentiate(self.function, names, x, cotangents)
@@ -127,7 +132,7 @@ class Probe:
             return one_by_one
         return all_at_once if all(agree(found[n], self._exact[n], self._largest) for n in names) else one_by_one
 
-    def _layered(self, rows1: int, rows2: int, together: bool) -> Part:
+    def layered(self, rows1: int, rows2: int, together: bool) -> Part:
         """The parameters whose gradients follow from their modules' inputs and signals."""
         uses = modules.uses(self.function, self.pair, self._cotangent)
         gram: dict[str, bool] = {}
