@@ -189,6 +189,16 @@ def linear_system(kernel: object, rhs: object, ridge: float) -> tuple[np.ndarray
     return matrix, sides
 
 
+def not_positive_definite(index: int, count: int, smallest: float, ridge: float) -> np.linalg.LinAlgError:
+    """The refusal of matrix `index` of a batch of `count`, plus `ridge` times the identity, by its smallest eigenvalue."""
+    which = "the kernel" if count == 1 else f"kernel {index} of {count}"
+    shifted = f" plus {ridge:g} times the identity" if ridge else ""
+    return np.linalg.LinAlgError(
+        f"{which}{shifted} is not positive definite: its smallest eigenvalue is {smallest:.6g}; raise the ridge, or drop "
+        "points that occur twice"
+    )
+
+
 def kernel_descent(
     kernel: object, residual0: object, step: float, counts: Sequence[int], kernel_test: object
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -40,6 +40,18 @@ def test_a_matrix_that_is_not_positive_definite_is_named(backend: Backend) -> No
     assert_allclose(backend.solve(kernel[1], np.ones((3, 1)), ridge=1.0)[:, 0], [1 / 2, 1 / 0.75, 1 / 3], rtol=1e-14)
 
 
+def test_the_refusal_is_worded_alike_and_counts_over_blocks(backend: Backend) -> None:
+    tiny = load(backend.name, device="cpu", memory_bytes=2**20)
+    kernel = np.tile(np.eye(50), (40, 1, 1))
+    kernel[33, 7, 7] = -0.5
+    with pytest.raises(
+        np.linalg.LinAlgError, match="^kernel 33 of 40 is not positive definite: its smallest eigenvalue is -0.5; raise"
+    ):
+        tiny.solve(kernel, np.ones((40, 50, 1)))
+    with pytest.raises(np.linalg.LinAlgError, match="^the kernel plus 0.25 times the identity is not positive .* is -0.25;"):
+        tiny.solve(kernel[33], np.ones((50, 1)), ridge=0.25)
+
+
 @pytest.mark.parametrize(
     ("kernel", "rhs"),
     [

@@ -213,9 +213,11 @@ class JaxBackend(Backend):
         for block in self._blocks(len(batch), 4 * self.dtype.itemsize * (batch[0].size + sides[0].size)):
             matrices = self._put(block.cut(batch))
             self._keep(found, block, linear_algebra.solve(matrices, self._put(block.cut(sides)), self._put(ridge)))
-            if not np.isfinite(found[block.kept]).all():
-                smallest = float(linear_algebra.smallest_eigenvalue(matrices, self._put(ridge)))
-                raise np.linalg.LinAlgError(f"the kernel is not positive definite: its smallest eigenvalue is {smallest:.6g}")
+            failed = ~np.isfinite(found[block.kept]).all(axis=(1, 2))
+            if failed.any():
+                first = int(failed.argmax())
+                smallest = float(linear_algebra.smallest_eigenvalue(matrices[first], self._put(ridge)))
+                raise checks.not_positive_definite(block.kept.start + first, len(batch), smallest, ridge)
         return found.reshape(rhs.shape)
 
     def kernel_descent(

@@ -18,8 +18,9 @@ def solve(kernel: Array, rhs: Array, ridge: Array) -> Array:
 
 @jax.jit
 def smallest_eigenvalue(kernel: Array, ridge: Array) -> Array:
-    """Over all matrices of the batch, of `kernel + ridge * I`."""
-    return jnp.min(jnp.linalg.eigvalsh(_shifted(kernel, ridge)))
+    """Of `kernel + ridge * I`, (n, n)."""
+    smallest: Array = jnp.linalg.eigvalsh(_shifted(kernel, ridge))[0]
+    return smallest
 
 
 def _shifted(kernel: Array, ridge: Array) -> Array:

@@ -226,8 +226,15 @@ class TorchBackend(Backend):
         kernels, sides = (array.reshape(-1, *array.shape[-2:]) for array in (kernel, rhs))
         per_matrix = self.dtype.itemsize * (3 * kernels[0].size + 2 * sides[0].size)
         blocks = self.seed_blocks(len(kernels), per_matrix)
-        solved = [linear_algebra.solve(self._tensor(kernels[b]), self._tensor(sides[b]), ridge) for b in blocks]
-        return np.concatenate([part.cpu().numpy() for part in solved]).reshape(rhs.shape)
+        found = []
+        for block in blocks:
+            matrices = self._tensor(kernels[block])
+            solution, failed = linear_algebra.solve(matrices, self._tensor(sides[block]), ridge)
+            if failed is not None:
+                smallest = linear_algebra.smallest_eigenvalue(matrices[failed], ridge)
+                raise checks.not_positive_definite(block.start + failed, len(kernels), smallest, ridge)
+            found.append(solution.cpu().numpy())
+        return np.concatenate(found).reshape(rhs.shape)
 
     @torch.inference_mode()
     def kernel_descent(

@@ -2,29 +2,32 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 
 Tensor = torch.Tensor
 
 
-def solve(kernel: Tensor, rhs: Tensor, ridge: float) -> Tensor:
-    """`(kernel + ridge * I)^-1 rhs` by Cholesky; kernel (B, n, n), rhs (B, n, k).
+def solve(kernel: Tensor, rhs: Tensor, ridge: float) -> tuple[Tensor, int | None]:
+    """`(kernel + ridge * I)^-1 rhs` by Cholesky, and the first matrix that is not positive definite, None where all are.
 
-    Raises:
-        numpy.linalg.LinAlgError: if a matrix is not positive definite; names the smallest eigenvalue.
+    Args:
+        kernel: (B, n, n); rhs: (B, n, k).
     """
-    shifted = kernel.clone()
-    shifted.diagonal(dim1=1, dim2=2).add_(ridge)
-    factor, failed = torch.linalg.cholesky_ex(shifted)
+    factor, failed = torch.linalg.cholesky_ex(_shifted(kernel, ridge))
     if failed.any():
-        first = int(failed.nonzero()[0])
-        smallest = float(torch.linalg.eigvalsh(shifted[first])[0])
-        raise np.linalg.LinAlgError(
-            f"matrix {first} of {len(kernel)} is not positive definite: smallest eigenvalue {smallest:.6g} "
-            f"with ridge {ridge:g}; raise the ridge"
-        )
-    return torch.cholesky_solve(rhs, factor)
+        return rhs, int(failed.nonzero()[0])
+    return torch.cholesky_solve(rhs, factor), None
+
+
+def smallest_eigenvalue(kernel: Tensor, ridge: float) -> float:
+    """Of `kernel + ridge * I`, (n, n)."""
+    return float(torch.linalg.eigvalsh(_shifted(kernel, ridge))[0])
+
+
+def _shifted(kernel: Tensor, ridge: float) -> Tensor:
+    shifted = kernel.clone()
+    shifted.diagonal(dim1=-2, dim2=-1).add_(ridge)
+    return shifted
 
 
 def kernel_descent(
