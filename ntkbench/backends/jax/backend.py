@@ -2,7 +2,8 @@
 
 import importlib.metadata
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 
 import jax
 import numpy as np
@@ -16,12 +17,13 @@ from ntkbench.backends.base import (
     Progress,
     Trajectory,
 )
-from ntkbench.backends.jax import hierarchy, linear_algebra, network, ntk, runtime, training
-from ntkbench.backends.jax.blocks import CACHE_BYTES, Block, Stretches, blocks
+from ntkbench.backends.jax import convolutional, hierarchy, linear_algebra, network, ntk, roofline, runtime, training
+from ntkbench.backends.jax.blocks import CACHE_BYTES, IMAGE_BYTES, Block, Stretches, blocks
 from ntkbench.backends.jax.limits import runner
 from ntkbench.backends.jax.network import Theta
+from ntkbench.backends.jax.ntk import Sizes
 from ntkbench.integrators import steps_between, tableau
-from ntkbench.networks import Network, Parameters
+from ntkbench.networks import Convolutional, Network, Parameters
 
 
 class JaxBackend(Backend):
@@ -77,20 +79,25 @@ class JaxBackend(Backend):
         seeds = checks.parameters(net, theta)
         x = checks.inputs(net, seeds, x)
         found = np.empty((seeds, x.shape[-2], net.output_dim), self.dtype)
-        for block in self._blocks(seeds, ntk.bytes_per_seed(net, x.shape[-2], 0, self.dtype.itemsize)):
-            self._keep(found, block, self._outputs(net, self._parameters(theta, block), block.cut_seeds(x)))
+        for block in self._blocks(
+            seeds, ntk.bytes_per_seed(net, x.shape[-2], 0, self.dtype.itemsize, "one"), self._reserved(net)
+        ):
+            self._keep(found, block, self._outputs(net, self._shared(theta, block), block.cut_seeds(x)))
         return found
 
-    def ntk(self, net: Network, theta: Parameters, x1: np.ndarray, x2: np.ndarray | None = None) -> np.ndarray:
+    def ntk(
+        self, net: Network, theta: Parameters, x1: np.ndarray, x2: np.ndarray | None = None, *, outputs: str = "one"
+    ) -> np.ndarray:
         """In blocks of seeds, and in tiles where one seed does not fit the budget."""
-        checks.one_output(net)
+        checks.outputs(net, outputs)
         seeds = checks.parameters(net, theta)
         x1, x2 = checks.inputs(net, seeds, x1, "x1"), None if x2 is None else checks.inputs(net, seeds, x2, "x2")
         columns = x1.shape[-2] if x2 is None else x2.shape[-2]
-        found = np.empty((seeds, x1.shape[-2], columns), self.dtype)
-        for block in self._blocks(seeds, ntk.bytes_per_seed(net, x1.shape[-2], columns, self.dtype.itemsize)):
+        found = np.empty((seeds, x1.shape[-2], columns, *self._pair_of_outputs(net, outputs)), self.dtype)
+        needed = ntk.bytes_per_seed(net, x1.shape[-2], columns, self.dtype.itemsize, outputs)
+        for block in self._blocks(seeds, needed, self._reserved(net)):
             second = None if x2 is None else block.cut_seeds(x2)
-            self._keep(found, block, self._kernel(net, self._parameters(theta, block), block.cut_seeds(x1), second))
+            self._keep(found, block, self._kernel(net, self._shared(theta, block), block.cut_seeds(x1), second, outputs))
         return found
 
     def hierarchy(self, net: Network, theta: Parameters, x: np.ndarray, order: int) -> dict[int, np.ndarray]:
@@ -134,15 +141,16 @@ class JaxBackend(Backend):
         if x_test is not None:
             shapes["f_test"] = (x_test.shape[-2], net.output_dim)
         found = {name: np.empty((seeds, len(counts), *shapes[name]), self.dtype) for name in observe}
-        seed_blocks = self._blocks(seeds, training.bytes_per_seed(net, n, method, self.dtype.itemsize))
+        images = training.images(net, self._sizes().images, self.dtype.itemsize)
+        seed_blocks = self._blocks(seeds, training.bytes_per_seed(net, n, method, self.dtype.itemsize, images))
         stretches = Stretches(progress, len(seed_blocks) * sum(counts))
         for block in seed_blocks:
             points, test_points = block.cut_seeds(x), None if x_test is None else block.cut_seeds(x_test)
             on_device = self._put(points), self._put(block.cut_seeds(y))
-            start, now = self._parameters(theta, block), self._parameters(theta, block)
+            start, now = self._shared(theta, block), self._parameters(theta, block)
             for i, count in enumerate(counts):
                 for steps in stretches.calls(count):
-                    now = training.advance(net, method, now, *on_device, self._put(step), steps)
+                    now = training.advance(net, method, now, *on_device, self._put(step), steps, images)
                     now["W1"].block_until_ready()
                     stretches.report(steps)
                 for name, values in self._observe(observe, net, now, start, points, test_points).items():
@@ -164,7 +172,7 @@ class JaxBackend(Backend):
         if "f_test" in names and x_test is not None:
             values["f_test"] = self._outputs(net, theta, x_test)
         if "K2" in names:
-            values["K2"] = self._kernel(net, theta, x, None)
+            values["K2"] = self._kernel(net, theta, x, None, "one")
         if "movement" in names:
             values["movement"] = np.asarray(training.movement(theta, theta0))
         return values
@@ -196,9 +204,7 @@ class JaxBackend(Backend):
                 self._keep(K2[:, i], block, state[1] if order > 2 else top)
         return Trajectory(np.asarray(times, dtype=np.float64), f=f, K2=K2)
 
-    def limiting_kernels(
-        self, net: Network, x1: np.ndarray, x2: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def limiting_kernels(self, net: Network, x1: np.ndarray, x2: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """By `ntkbench.limits`, compiled for a tile."""
         given = [checks.shared_inputs(net, x, name) for name, x in (("x1", x1), ("x2", x2)) if x is not None]
         points = [x.astype(self.dtype) for x in given]
@@ -238,44 +244,80 @@ class JaxBackend(Backend):
             self._keep(test, block, movements[1])
         return train, test
 
+    def matrix_products(self, shapes: Sequence[tuple[int, int, int, int]]) -> Callable[[], None]:
+        """Compiled before it is returned."""
+        return roofline.matrix_products(shapes, self.precision, self._device)
+
     # Blocks and transfers
 
-    def _blocks(self, total: int, bytes_each: int) -> list[Block]:
-        """Equal blocks of a batch axis under the budget, and on a CPU within its cache."""
-        budget = self.memory_bytes if self.device == "cuda" else min(self.memory_bytes, CACHE_BYTES * int(self.threads or 1))
+    def _blocks(self, total: int, bytes_each: int, reserved: int = 0) -> list[Block]:
+        """Equal blocks of a batch axis under the budget less what is reserved, and on a CPU within its cache."""
+        budget = self.memory_bytes - reserved
+        if self.device == "cpu":
+            budget = min(budget, CACHE_BYTES * int(self.threads or 1))
         return blocks(total, budget // max(1, bytes_each))
 
-    def _tiles(self, net: Network, theta: Theta, rows: int, columns: int) -> list[Block]:
+    def _sizes(self) -> Sizes:
+        """Passes over images stay in a CPU's cache; the gradients formed at a time need no such care."""
+        images = self.memory_bytes // 8
+        return Sizes(
+            images if self.device == "cuda" else min(images, IMAGE_BYTES * int(self.threads or 1)), self.memory_bytes // 4
+        )
+
+    def _reserved(self, net: Network) -> int:
+        return sum(self._sizes()) if isinstance(net, Convolutional) else 0
+
+    def _tiles(self, net: Network, theta: Theta, rows: int, columns: int, outputs: str) -> list[Block]:
         """Equal blocks of points, as large as the budget allows for the kernel of one block with another."""
-        size, seeds = max(rows, columns), theta["W1"].shape[0]
-        while size > 1 and seeds * ntk.bytes_per_seed(net, size, min(size, columns), self.dtype.itemsize) > self.memory_bytes:
+        room, size = self.memory_bytes - self._reserved(net), max(rows, columns)
+        while size > 1 and room < theta["W1"].shape[0] * ntk.bytes_per_seed(
+            net, size, min(size, columns), self.dtype.itemsize, outputs
+        ):
             size = -(-size // 2)
         return blocks(rows, size)
 
     def _outputs(self, net: Network, theta: Theta, x: np.ndarray) -> np.ndarray:
         """f, (S, n, O), in blocks of rows."""
-        rows = x.shape[-2]
-        found = np.empty((theta["W1"].shape[0], rows, net.output_dim), self.dtype)
-        for tile in self._tiles(net, theta, rows, 0):
-            found[:, tile.kept] = self._get(network.outputs(net, theta, self._put(tile.cut_points(x))))[:, : len(tile)]
+        rows, seeds = x.shape[-2], theta["W1"].shape[0]
+        found = np.empty((seeds, rows, net.output_dim), self.dtype)
+        images = 1
+        if isinstance(net, Convolutional):
+            images = convolutional.images_per_pass(net, self._sizes().images // (seeds * net.copies), self.dtype.itemsize)
+        for tile in self._tiles(net, theta, rows, 0, "one"):
+            values = network.outputs(net, theta, self._put(tile.cut_points(x)), images)
+            found[:, tile.kept] = self._get(values)[:, : len(tile)]
         return found
 
-    def _kernel(self, net: Network, theta: Theta, x1: np.ndarray, x2: np.ndarray | None) -> np.ndarray:
-        """K2, (S, n1, n2), in tiles."""
-        rows, columns = x1.shape[-2], x1.shape[-2] if x2 is None else x2.shape[-2]
-        tiles1, tiles2 = self._tiles(net, theta, rows, columns), self._tiles(net, theta, columns, rows)
+    def _kernel(self, net: Network, theta: Theta, x1: np.ndarray, x2: np.ndarray | None, outputs: str) -> np.ndarray:
+        """K2, (S, n1, n2) or (S, n1, n2, O, O), in tiles; those below the diagonal of a symmetric one are mirrored."""
+        second = x1 if x2 is None else x2
+        rows, columns = x1.shape[-2], second.shape[-2]
+        tiles1, tiles2 = self._tiles(net, theta, rows, columns, outputs), self._tiles(net, theta, columns, rows, outputs)
         if x2 is None and len(tiles1) == 1:
-            return self._get(ntk.ntk(net, theta, self._put(x1)))
-        found = np.empty((theta["W1"].shape[0], rows, columns), self.dtype)
-        for tile1 in tiles1:
-            for tile2 in tiles2:
-                kernel = ntk.ntk(
-                    net, theta, self._put(tile1.cut_points(x1)), self._put(tile2.cut_points(x1 if x2 is None else x2))
-                )
-                found[:, tile1.kept, tile2.kept] = self._get(kernel)[:, : len(tile1), : len(tile2)]
+            return self._get(ntk.ntk(net, theta, self._put(x1), None, outputs, self._sizes()))
+        found = np.empty((theta["W1"].shape[0], rows, columns, *self._pair_of_outputs(net, outputs)), self.dtype)
+        for tile1, tile2 in product(tiles1, tiles2):
+            if x2 is None and tile2.kept.start < tile1.kept.start:
+                continue
+            points = self._put(tile1.cut_points(x1)), self._put(tile2.cut_points(second))
+            kernel = self._get(ntk.ntk(net, theta, *points, outputs, self._sizes()))[:, : len(tile1), : len(tile2)]
+            found[:, tile1.kept, tile2.kept] = kernel
+            if x2 is None:
+                mirrored = kernel.swapaxes(1, 2)
+                found[:, tile2.kept, tile1.kept] = mirrored.swapaxes(3, 4) if outputs == "full" else mirrored
+        return found
+
+    @staticmethod
+    def _pair_of_outputs(net: Network, outputs: str) -> tuple[int, ...]:
+        return (net.output_dim, net.output_dim) if outputs == "full" else ()
+
+    def _shared(self, theta: Parameters, block: Block) -> Theta:
+        """For functions that only read them: as `_put`, in one transfer."""
+        found: Theta = jax.device_put({name: np.asarray(block.cut(a), self.dtype) for name, a in theta.items()}, self._device)
         return found
 
     def _parameters(self, theta: Parameters, block: Block) -> Theta:
+        """In memory that a function may overwrite."""
         return {name: self._own(block.cut(array)) for name, array in theta.items()}
 
     def _put(self, value: np.ndarray | float) -> Array:

@@ -10,6 +10,10 @@ from ntkbench.backends.base import Progress
 CACHE_BYTES = 2**22
 """Temporaries of one block on a CPU, per thread: blocks that stay in the processor's cache ran up to three times faster."""
 
+IMAGE_BYTES = 2**21
+"""Temporaries of one pass of a convolutional network over images on a CPU, per thread: windows that have to leave the cache
+take several times longer to lay out."""
+
 CALLS = 100
 """Calls of the compiled loop in a training that reports progress, about."""
 

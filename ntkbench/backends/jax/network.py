@@ -1,20 +1,21 @@
-"""One network, forward and backward; and how one network's functions become those of all seeds and copies.
+"""One fully connected network, forward and backward; and how one network's functions become those of all seeds and copies.
 
-Inside, points are columns: activations are (fan, n), so that a layer is `W h` as on paper, and the small right factor
-is what the compiler packs. Everything here is traced: parameters are arguments, never constants.
+Inside fully connected networks points are columns: activations are (fan, n), so that a layer is `W h` as on paper, and the
+small right factor is what the compiler packs. Everything here is traced: parameters are arguments, never constants.
 """
 
 import operator
 from collections.abc import Callable, Iterable
 from functools import partial, reduce
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ntkbench.backends.jax import convolutional
 from ntkbench.backends.jax.activations import DERIVATIVES, Derivatives
-from ntkbench.networks import FullyConnected, Layer
+from ntkbench.networks import Convolutional, FullyConnected, Layer, Network
 
 Theta = dict[str, Array]
 """Parameters by the names of `ntkbench.networks.Parameters`; without the leading axes (seeds, copies) for one network."""
@@ -91,7 +92,7 @@ def add(terms: Iterable[Array]) -> Array:
     return reduce(operator.add, terms)
 
 
-def combine(net: FullyConnected, kernels: Array, order: int) -> Array:
+def combine(net: Network, kernels: Array, order: int) -> Array:
     """`K_order` of the network from those of its copies, axis 1: `mobility^(order-1) sum_c copy_weights[c]^order K_order^(c)`.
 
     Order 1 is the output itself.
@@ -100,8 +101,14 @@ def combine(net: FullyConnected, kernels: Array, order: int) -> Array:
     return add(factor * kernels[:, c] for c, factor in enumerate(factors))
 
 
-@partial(jax.jit, static_argnums=0)
-def outputs(net: FullyConnected, theta: Theta, x: Array) -> Array:
-    """Network outputs f of all seeds, (S, n, output_dim)."""
-    copies = over_networks(lambda one, points: forward(net, one, points).output.T, theta, x)
-    return combine(net, copies, 1)
+@partial(jax.jit, static_argnums=(0, 3))
+def outputs(net: Network, theta: Theta, x: Array, images: int) -> Array:
+    """Network outputs f of all seeds, (S, n, output_dim); `images` of a convolutional network at a time."""
+    return combine(net, over_networks(lambda one, points: _outputs(net, one, points, images), theta, x), 1)
+
+
+def _outputs(net: Network, theta: Theta, x: Array, images: int) -> Array:
+    if isinstance(net, Convolutional):
+        found: Array = convolutional.over_images(lambda image: convolutional.forward(net, theta, image).output, x, images)
+        return found
+    return forward(cast(FullyConnected, net), theta, x).output.T

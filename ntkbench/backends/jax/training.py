@@ -6,26 +6,52 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ntkbench.backends.jax import convolutional
 from ntkbench.backends.jax.network import Theta, outputs
 from ntkbench.hierarchy import runge_kutta_step
 from ntkbench.integrators import Tableau
-from ntkbench.networks import FullyConnected
+from ntkbench.networks import Convolutional, Network
 
 
-def velocity(net: FullyConnected, theta: Theta, x: Array, y: Array) -> Theta:
-    """`d theta / dt = -mobility * grad L` of all seeds, `L = (1/2n) sum_a |f_a - y_a|^2`."""
-    f, pull_back = jax.vjp(lambda at: outputs(net, at, x), theta)
-    slope: Theta = pull_back((net.mobility / x.shape[-2]) * (y - f))[0]
+def velocity(net: Network, theta: Theta, x: Array, y: Array, images: int) -> Theta:
+    """`d theta / dt = -mobility * grad L` of all seeds, `L = (1/2n) sum_a |f_a - y_a|^2`.
+
+    Convolutional networks add up the gradients of `images` points at a time, whose windows alone are held then.
+    """
+    n = x.shape[-2]
+    scale = net.mobility / n
+    if not isinstance(net, Convolutional) or images >= n:
+        return _slope(net, theta, x, y, jnp.full((n, 1), scale, x.dtype), images)
+    parts = -(-n // images)
+    size = -(-n // parts)
+    padding = [(0, parts * size - n), (0, 0)]
+
+    def cut(array: Array) -> Array:
+        padded = jnp.pad(array, [(0, 0)] * (array.ndim - 2) + padding)
+        return jnp.moveaxis(padded.reshape(*array.shape[:-2], parts, size, array.shape[-1]), -3, 0)
+
+    def step(total: Theta, part: tuple[Array, Array, Array]) -> tuple[Theta, None]:
+        return jax.tree.map(jnp.add, total, _slope(net, theta, *part, images)), None
+
+    weights = jnp.full((n, 1), scale, x.dtype)
+    found: Theta = jax.lax.scan(step, jax.tree.map(jnp.zeros_like, theta), (cut(x), cut(y), cut(weights)))[0]
+    return found
+
+
+def _slope(net: Network, theta: Theta, x: Array, y: Array, weights: Array, images: int) -> Theta:
+    """`sum_a weights_a (y_a - f_a) grad f_a`; points that fill up a part have weight 0."""
+    f, pull_back = jax.vjp(lambda at: outputs(net, at, x, images), theta)
+    slope: Theta = pull_back(weights * (y - f))[0]
     return slope
 
 
-@partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
-def advance(net: FullyConnected, method: Tableau, theta: Theta, x: Array, y: Array, step: float, count: int) -> Theta:
+@partial(jax.jit, static_argnums=(0, 1, 7), donate_argnums=2)
+def advance(net: Network, method: Tableau, theta: Theta, x: Array, y: Array, step: float, count: int, images: int) -> Theta:
     """Parameters `count` steps later; `theta` is overwritten. One compilation serves every count and step."""
     names = tuple(theta)
 
     def slope(state: tuple[Array, ...]) -> tuple[Array, ...]:
-        found = velocity(net, dict(zip(names, state, strict=True)), x, y)
+        found = velocity(net, dict(zip(names, state, strict=True)), x, y, images)
         return tuple(found[name] for name in names)
 
     def one_step(_: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -46,7 +72,17 @@ def _norm(weights: Array) -> Array:
     return jnp.sqrt(jnp.sum(weights**2, axis=(1, 2, 3)))
 
 
-def bytes_per_seed(net: FullyConnected, n: int, method: Tableau, itemsize: int) -> int:
+def images(net: Network, available: int, itemsize: int) -> int:
+    """Points of a convolutional network whose windows at every layer fit the bytes available, for one seed (one at least)."""
+    if not isinstance(net, Convolutional):
+        return 1
+    return convolutional.images_per_pass(net, available // (net.copies * net.depth), itemsize)
+
+
+def bytes_per_seed(net: Network, n: int, method: Tableau, itemsize: int, images: int) -> int:
     """Temporaries of `advance` for one seed: parameters, their slopes at every stage, and the activations both ways."""
-    activations = net.copies * n * sum(layer.fan_in + 3 * layer.fan_out for layer in net.layers)
-    return itemsize * (net.parameter_count * (len(method.weights) + 4) + activations)
+    if isinstance(net, Convolutional):
+        activations = min(n, images) * convolutional.image_entries(net) * net.depth
+    else:
+        activations = n * sum(layer.fan_in + 3 * layer.fan_out for layer in net.layers)
+    return itemsize * (net.parameter_count * (len(method.weights) + 4) + net.copies * activations)
