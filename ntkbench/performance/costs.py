@@ -275,7 +275,7 @@ ENGINES: dict[str, Engine] = {
             "turns": 1.0,
         },
         block_bytes=None,
-        startup=4e7,
+        startup=6e7,
         resident=380 * 2**20,
     ),
     "jax": Engine(
@@ -290,7 +290,7 @@ ENGINES: dict[str, Engine] = {
             "turns": 1.0,
         },
         block_bytes=2**22,
-        startup=4e7,
+        startup=3.5e7,
         resident=430 * 2**20,
     ),
 }

@@ -18,7 +18,7 @@ from ntkbench.verdicts.bootstrap import RESAMPLES
 GIB = 2**30
 PLAIN_RESIDENT = 250 * 2**20
 """Bytes of a job that imports no framework."""
-TURNS = {"inputs": 3e7, "crosscheck": 3e7, "analyse": 4e7, "collect": 3e7, "figures": 8e7, "paper": 5e7, "scaling": 8e7}
+TURNS = {"inputs": 2.2e7, "crosscheck": 2.8e7, "analyse": 3.4e7, "collect": 1.5e7, "figures": 8e7, "paper": 5e7, "scaling": 8e7}
 """Of plain Python, that a job of each stage takes besides what grows with the study."""
 STARTED = 0.1
 """Share of a framework's start that a fork of a process which has imported it still takes."""
