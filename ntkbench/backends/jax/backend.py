@@ -17,13 +17,25 @@ from ntkbench.backends.base import (
     Progress,
     Trajectory,
 )
-from ntkbench.backends.jax import convolutional, hierarchy, linear_algebra, network, ntk, roofline, runtime, training
+from ntkbench.backends.jax import (
+    assembly,
+    contraction,
+    convolutional,
+    hierarchy,
+    higher_orders,
+    linear_algebra,
+    network,
+    ntk,
+    roofline,
+    runtime,
+    training,
+)
 from ntkbench.backends.jax.blocks import CACHE_BYTES, IMAGE_BYTES, Block, Stretches, blocks
 from ntkbench.backends.jax.limits import runner
 from ntkbench.backends.jax.network import Theta
 from ntkbench.backends.jax.ntk import Sizes
 from ntkbench.integrators import steps_between, tableau
-from ntkbench.networks import Convolutional, Network, Parameters
+from ntkbench.networks import Convolutional, FullyConnected, Network, Parameters
 
 
 class JaxBackend(Backend):
@@ -101,20 +113,48 @@ class JaxBackend(Backend):
         return found
 
     def hierarchy(self, net: Network, theta: Parameters, x: np.ndarray, order: int) -> dict[int, np.ndarray]:
-        """In blocks of seeds; ValueError also if the temporaries of one seed exceed `memory_bytes`."""
+        """In blocks of seeds, of points and of directions; ValueError also if one of each exceeds `memory_bytes`."""
         checks.hierarchy(net, order)
         seeds = checks.parameters(net, theta)
         x = checks.inputs(net, seeds, x)
-        if order == 2:
+        if order == 2 or not isinstance(net, FullyConnected):
             return {2: self.ntk(net, theta, x)}
         n = x.shape[-2]
-        needed = hierarchy.bytes_per_seed(net, n, order, self.dtype.itemsize)
-        checks.one_seed_fits(f"K{order} of {n} points at width {net.width}", needed, self.memory_bytes)
-        found = {r: np.empty((seeds,) + (n,) * r, self.dtype) for r in range(2, order + 1)}
-        for block in self._blocks(seeds, needed):
-            points = self._put(block.cut_seeds(x))
-            for r, kernel in hierarchy.hierarchy(net, self._parameters(theta, block), points, int(order)).items():
-                self._keep(found[r], block, kernel)
+        found = {r: np.zeros((seeds,) + (n,) * r, self.dtype) for r in range(2, int(order) + 1)}
+        for r in (min(int(order), 4), *range(5, int(order) + 1)):
+            size, directions, needed = assembly.block_sizes(net, n, r, self.dtype.itemsize, self.memory_bytes)
+            for block in self._blocks(seeds, needed):
+                at, points = self._shared(theta, block), self._put(block.cut_seeds(x))
+                kernels = {q: kernel[block.kept] for q, kernel in found.items()}
+                for first, second in assembly.pairs(n, size, r):
+                    rows = self._rows(first, n), None if second is first else self._rows(second, n)
+                    if r < 5:
+                        made = hierarchy.lower_orders(net, at, points, r, *rows)
+                        assembly.assemble(kernels, jax.tree.map(self._get, made), first, second)
+                        continue
+                    for last in blocks(n, directions):
+                        made = higher_orders.higher_order(net, at, points, r, self._rows(last, n), *rows)
+                        kept = jax.tree.map(lambda piece, last=last: self._get(piece)[..., : len(last)], made)
+                        assembly.assemble_fourth(kernels[r][..., last.kept], kept, first, second)
+        return found
+
+    def contracted_hierarchy(
+        self, net: FullyConnected, theta: Parameters, rows: np.ndarray, x: np.ndarray, basis: np.ndarray, order: int
+    ) -> dict[int, np.ndarray]:
+        """One seed and copy after another, in blocks of rows and of points."""
+        seeds = checks.parameters(net, theta)
+        rows, x = checks.inputs(net, seeds, rows, "rows"), checks.inputs(net, seeds, x)
+        basis = checks.contraction(net, seeds, x, basis, order)
+        n1, k = rows.shape[-2], basis.shape[-1]
+        sizes = contraction.block_sizes(net, n1, x.shape[-2], k, int(order), self.dtype.itemsize, self.memory_bytes)
+        found = {r: np.zeros((seeds, n1) + (k,) * (r - 1), self.dtype) for r in range(3, int(order) + 1)}
+        for s in range(seeds):
+            given = [array[s] if array.ndim == 3 else array for array in (rows, x, basis)]
+            for c, weight in enumerate(net.copy_weights):
+                one = {name: self._put(array[s, c]) for name, array in theta.items()}
+                made = contraction.contracted(net, one, *given, order=int(order), sizes=sizes, put=self._put)
+                for r, kernel in zip(found, made, strict=True):
+                    found[r][s] += net.mobility ** (r - 1) * weight**r * self._get(kernel)
         return found
 
     def train(
@@ -319,6 +359,11 @@ class JaxBackend(Backend):
     def _parameters(self, theta: Parameters, block: Block) -> Theta:
         """In memory that a function may overwrite."""
         return {name: self._own(block.cut(array)) for name, array in theta.items()}
+
+    def _rows(self, block: Block, total: int) -> Array:
+        """Places of the block's points among all."""
+        found: Array = jax.device_put(block.cut(np.arange(total)), self._device)
+        return found
 
     def _put(self, value: np.ndarray | float) -> Array:
         array: Array = jax.device_put(np.asarray(value, self.dtype), self._device)

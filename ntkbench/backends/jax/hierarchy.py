@@ -1,4 +1,4 @@
-"""K3 and K4 from first-order responses (the 2n+1 rule of perturbation theory).
+"""K3 and K4 from first-order responses (the 2n+1 rule of perturbation theory), in blocks of points.
 
 With `g_a = grad f_a`, `H_a` the Hessian of `f_a`, `w_ac = H_a g_c` and `T_a` the third derivative along three gradients,
 
@@ -8,9 +8,11 @@ With `g_a = grad f_a`, `H_a` the Hessian of `f_a`, `w_ac = H_a g_c` and `T_a` th
 and all of it follows from the first-order responses of activations and signals of point a along `g_c`. Every inner product of
 parameter-sized vectors is a sum over layers of products of inner products, as for the NTK. Dots mark derivatives; an
 array with axes (unit, a, c) holds the response of point a along `g_c`.
+
+The compiled functions give `w_ac.g_b`, `T_a` and `w_ac.w_bd` for points a and b of two blocks, c and d running over all;
+`assembly` adds them to the kernels on the host, so that nothing on the device is larger than a block asks for.
 """
 
-import math
 from functools import partial
 from typing import NamedTuple
 
@@ -23,22 +25,32 @@ from ntkbench.hierarchy import right_hand_side, runge_kutta_step
 from ntkbench.integrators import Tableau
 from ntkbench.networks import FullyConnected
 
+PAIRS = 2**16
+"""Products of two responses held at once, about: what a processor's cache takes."""
 
-class Responses(NamedTuple):
-    """Along every gradient, for hidden layers l = 1..depth at `[l - 1]`, (width, n, n) each."""
 
-    z: tuple[Array, ...]
-    h: tuple[Array, ...]
-    u: tuple[Array, ...]
-    delta: tuple[Array, ...]
+class Pieces(NamedTuple):
+    """What the kernels are sums of, points a of one block and b of another; None where not asked for.
+
+    Attributes:
+        second: K2 at [a, b], all b.
+        third: `w_ac.g_b` at [a, c, b], all b.
+        fourth: `T_a(b, c, d)` at [a, b, c, d], all b.
+        squares: `w_ac.w_bd` at [a, c, b, d].
+    """
+
+    second: Array | None = None
+    third: Array | None = None
+    fourth: Array | None = None
+    squares: Array | None = None
 
 
 class LayerProducts(NamedTuple):
-    """Inner products over the units of one layer l; None where a response vanishes identically.
+    """Inner products over the units of one layer l, points a of a block; None where a response vanishes identically.
 
     Attributes:
-        delta: `delta_l^a . delta_l^b`, (n, n).
-        metric: `c_l^2 h_{l-1}^a . h_{l-1}^b + e_l^2`, (n, n).
+        delta: `delta_l^a . delta_l^b`, (block, n).
+        metric: `c_l^2 h_{l-1}^a . h_{l-1}^b + e_l^2`, (block, n).
         ddelta_delta: `[a, c, b]`, response of `delta_l^a` along `g_c` with `delta_l^b`; None for the readout.
         dh_h: `[a, c, b]`, `c_l^2` times the response of `h_{l-1}^a` along `g_c` with `h_{l-1}^b`; None for the first layer.
     """
@@ -49,131 +61,136 @@ class LayerProducts(NamedTuple):
     dh_h: Array | None
 
 
+class Responses(NamedTuple):
+    """Of a block of points along every gradient, hidden layers l = 1..depth at `[l - 1]`.
+
+    Attributes:
+        z, h, u, delta: (width, block, n) each.
+        cubic, quadratic: `sigma''' u` and `sigma''` at the points themselves, (width, block) each.
+        products: of all layers.
+    """
+
+    z: list[Array]
+    h: list[Array]
+    u: list[Array]
+    delta: list[Array]
+    cubic: list[Array]
+    quadratic: list[Array]
+    products: list[LayerProducts]
+
+
 @partial(jax.jit, static_argnums=(0, 3))
-def hierarchy(net: FullyConnected, theta: Theta, x: Array, order: int) -> dict[int, Array]:
-    """`{2: K2, .., order: K_order}` of all seeds, order 3 or 4."""
-    copies = over_networks(lambda one, points: _one_network(net, one, points, order), theta, x)
-    return {r: combine(net, kernels, r) for r, kernels in copies.items()}
+def lower_orders(net: FullyConnected, theta: Theta, x: Array, order: int, first: Array, second: Array | None = None) -> Pieces:
+    """Pieces of K2, K3 and, for order 4, K4, of all seeds; see `pieces`."""
+    copies = over_networks(lambda one, points: pieces(net, one, points, order, first, second), theta, x)
+    return Pieces(*(None if k is None else combine(net, k, r) for r, k in zip((2, 3, 4, 4), copies, strict=True)))
 
 
-def _one_network(net: FullyConnected, theta: Theta, x: Array, order: int) -> dict[int, Array]:
-    activations, signals = linearize(net, theta, x)
-    metrics = [
-        layer.weight_multiplier**2 * (h.T @ h) + layer.bias_multiplier**2
-        for layer, h in zip(net.layers, activations.h, strict=True)
-    ]
-    grams = [delta.T @ delta for delta in signals.delta]
-    responses = _responses(net, theta, activations, signals, metrics, grams)
-    products = _products(net, activations, signals, responses, metrics, grams)
-    kernels = {2: add(p.delta * p.metric for p in products), 3: _third(products)}
-    if order == 4:
-        kernels[4] = _fourth(net, activations, signals, responses, products)
-    return kernels
+def pieces(net: FullyConnected, theta: Theta, x: Array, order: int, first: Array, second: Array | None) -> Pieces:
+    """Of one network. `first` and `second` hold the blocks' points; only if `second` is None, meaning `first`, is all made."""
+    points = linearize(net, theta, x)
+    one = _responses(net, theta, *points, first)
+    if second is not None:
+        return Pieces(squares=_squares(net, one, first, _responses(net, theta, *points, second), second))
+    K2, third = add(p.delta * p.metric for p in one.products), _third(one.products)
+    if order == 3:
+        return Pieces(K2, third)
+    return Pieces(K2, third, _fourth(one), _squares(net, one, first, one, first))
 
 
-def _responses(
-    net: FullyConnected, theta: Theta, activations: Activations, signals: Signals, metrics: list[Array], grams: list[Array]
-) -> Responses:
+def _responses(net: FullyConnected, theta: Theta, activations: Activations, signals: Signals, block: Array) -> Responses:
     """One forward and one backward tangent pass for all pairs (a, c)."""
+    h_at, delta_at = [h[:, block] for h in activations.h], [delta[:, block] for delta in signals.delta]
+    metrics = [
+        layer.weight_multiplier**2 * (at.T @ h) + layer.bias_multiplier**2
+        for layer, at, h in zip(net.layers, h_at, activations.h, strict=True)
+    ]
+    grams = [at.T @ delta for at, delta in zip(delta_at, signals.delta, strict=True)]
+    first, second, third = ([derivatives[order][:, block] for derivatives in activations.derivatives] for order in (1, 2, 3))
+    u_at = [u[:, block] for u in signals.u]
     dz: list[Array] = []
     dh: list[Array] = []
     for l in range(1, net.depth + 1):
         along = signals.delta[l - 1][:, None, :] * metrics[l - 1]
         if l > 1:
-            along = along + net.layers[l - 1].weight_multiplier * jnp.tensordot(theta[f"W{l}"], dh[-1], axes=1)
+            along = along + net.layers[l - 1].weight_multiplier * _apply(theta[f"W{l}"], dh[-1])
         dz.append(along)
-        dh.append(activations.derivatives[l - 1][1][:, :, None] * along)
+        dh.append(first[l - 1][:, :, None] * along)
     du: list[Array] = []
     ddelta: list[Array] = []
     for l in range(net.depth, 0, -1):
         c = net.layers[l].weight_multiplier
         along = c**2 * activations.h[l][:, None, :] * grams[l]
         if l < net.depth:
-            along = along + c * jnp.tensordot(theta[f"W{l + 1}"].T, ddelta[-1], axes=1)
-        _, first, second, _ = activations.derivatives[l - 1]
-        du.append(along)
-        ddelta.append((second * signals.u[l - 1])[:, :, None] * dz[l - 1] + first[:, :, None] * along)
-    return Responses(tuple(dz), tuple(dh), tuple(reversed(du)), tuple(reversed(ddelta)))
+            along = along + c * _apply(theta[f"W{l + 1}"].T, ddelta[0])
+        du.insert(0, along)
+        ddelta.insert(0, (second[l - 1] * u_at[l - 1])[:, :, None] * dz[l - 1] + first[l - 1][:, :, None] * along)
+    cubic = [curvature * u for curvature, u in zip(third, u_at, strict=True)]
+    products = _products(net, activations, signals, dh, ddelta, metrics, grams)
+    return Responses(dz, dh, du, ddelta, cubic, second, products)
+
+
+def _apply(weights: Array, response: Array) -> Array:
+    """Matrix times (fan_in, block, n)."""
+    units, *pairs = response.shape
+    return (weights @ response.reshape(units, -1)).reshape(-1, *pairs)
 
 
 def _products(
     net: FullyConnected,
     activations: Activations,
     signals: Signals,
-    responses: Responses,
+    dh: list[Array],
+    ddelta: list[Array],
     metrics: list[Array],
     grams: list[Array],
 ) -> list[LayerProducts]:
     products = []
     for l, layer in enumerate(net.layers, start=1):
-        ddelta_delta = jnp.einsum("uac,ub->acb", responses.delta[l - 1], signals.delta[l - 1]) if l <= net.depth else None
-        dh_h = None
-        if l > 1:
-            dh_h = layer.weight_multiplier**2 * jnp.einsum("uac,ub->acb", responses.h[l - 2], activations.h[l - 1])
+        ddelta_delta = jnp.einsum("uac,ub->acb", ddelta[l - 1], signals.delta[l - 1]) if l <= net.depth else None
+        dh_h = layer.weight_multiplier**2 * jnp.einsum("uac,ub->acb", dh[l - 2], activations.h[l - 1]) if l > 1 else None
         products.append(LayerProducts(grams[l - 1], metrics[l - 1], ddelta_delta, dh_h))
     return products
 
 
 def _third(products: list[LayerProducts]) -> Array:
-    """K3 from `w_ac.g_b`, held at [a, c, b]."""
+    """`w_ac.g_b` at [a, c, b]."""
     terms = [p.ddelta_delta * p.metric[:, None, :] for p in products if p.ddelta_delta is not None]
     terms += [p.dh_h * p.delta[:, None, :] for p in products if p.dh_h is not None]
-    hessian_gradient = add(terms)
-    return jnp.einsum("acb->abc", hessian_gradient) + jnp.einsum("bca->abc", hessian_gradient)
-
-
-def _fourth(
-    net: FullyConnected, activations: Activations, signals: Signals, responses: Responses, products: list[LayerProducts]
-) -> Array:
-    w = _hessian_products(net, responses, products)
-    third = _third_derivatives(activations, signals, responses, products)
-    return (
-        third
-        + jnp.einsum("bacd->abcd", third)
-        + jnp.einsum("acbd->abcd", w)
-        + jnp.einsum("adbc->abcd", w)
-        + w
-        + jnp.einsum("bacd->abcd", w)
-    )
-
-
-def _hessian_products(net: FullyConnected, responses: Responses, products: list[LayerProducts]) -> Array:
-    """`w_ac.w_bd` at [a, c, b, d]."""
-    terms = []
-    for l, (layer, p) in enumerate(zip(net.layers, products, strict=True), start=1):
-        if p.ddelta_delta is not None:
-            terms.append(_pair_gram(responses.delta[l - 1]) * p.metric[:, None, :, None])
-        if p.dh_h is not None:
-            terms.append(layer.weight_multiplier**2 * _pair_gram(responses.h[l - 2]) * p.delta[:, None, :, None])
-        if p.ddelta_delta is not None and p.dh_h is not None:
-            crossed = p.ddelta_delta[:, :, :, None] * jnp.einsum("bda->abd", p.dh_h)[:, None, :, :]
-            terms += [crossed, jnp.einsum("bdac->acbd", crossed)]
     return add(terms)
 
 
-def _pair_gram(response: Array) -> Array:
-    """Inner products of all pairs of responses: (units, n, n) to (n, n, n, n)."""
-    units, n, _ = response.shape
-    flat = response.reshape(units, n * n)
-    return (flat.T @ flat).reshape(n, n, n, n)
+def _squares(net: FullyConnected, one: Responses, first: Array, two: Responses, second: Array) -> Array:
+    """`w_ac.w_bd` at [a, c, b, d]."""
+    terms = []
+    for l, (layer, p, q) in enumerate(zip(net.layers, one.products, two.products, strict=True), start=1):
+        if p.ddelta_delta is not None:
+            terms.append(_pair_gram(one.delta[l - 1], two.delta[l - 1]) * p.metric[:, None, second, None])
+        if p.dh_h is not None:
+            weight = layer.weight_multiplier**2 * p.delta[:, None, second, None]
+            terms.append(_pair_gram(one.h[l - 2], two.h[l - 2]) * weight)
+        if p.ddelta_delta is not None and p.dh_h is not None and q.ddelta_delta is not None and q.dh_h is not None:
+            terms.append(p.ddelta_delta[:, :, second, None] * jnp.einsum("bda->abd", q.dh_h[:, :, first])[:, None])
+            terms.append(p.dh_h[:, :, second, None] * jnp.einsum("bda->abd", q.ddelta_delta[:, :, first])[:, None])
+    return add(terms)
 
 
-def _third_derivatives(
-    activations: Activations, signals: Signals, responses: Responses, products: list[LayerProducts]
-) -> Array:
+def _pair_gram(one: Array, two: Array) -> Array:
+    """Inner products of all pairs of responses: (units, a, c) and (units, b, d) to (a, c, b, d)."""
+    units, *shape = one.shape
+    return (one.reshape(units, -1).T @ two.reshape(units, -1)).reshape(*shape, *two.shape[1:])
+
+
+def _fourth(of: Responses) -> Array:
     """`T_a(b, c, d)` at [a, b, c, d]; symmetric in b, c, d.
 
     Two responses fix it: of the weights' own bilinear coupling, and of the activations' curvature.
     """
-    curvature = add(
-        _curvature(third * u, second, dz, du)
-        for (_, _, second, third), u, dz, du in zip(activations.derivatives, signals.u, responses.z, responses.u, strict=True)
-    )
-    rotations = ("abcd", "adbc", "acdb")
-    terms = [jnp.einsum(f"{order}->abcd", curvature) for order in rotations]
+    curvature = add(map(_curvature, of.cubic, of.quadratic, of.z, of.u))
+    terms = [jnp.einsum(f"{rotation}->abcd", curvature) for rotation in ("abcd", "adbc", "acdb")]
     couplings = [
         p.ddelta_delta[:, :, :, None] * jnp.einsum("akj->ajk", p.dh_h)[:, None, :, :]
-        for p in products
+        for p in of.products
         if p.ddelta_delta is not None and p.dh_h is not None
     ]
     if couplings:
@@ -185,7 +202,7 @@ def _third_derivatives(
 def _curvature(cubic: Array, quadratic: Array, dz: Array, du: Array) -> Array:
     """`sum_units dz^ab dz^ac (cubic dz^ad / 3 + quadratic du^ad)` at [a, b, c, d].
 
-    Point by point, since the products of all pairs of responses of all points would take n^3 units.
+    A few points at a time, since the products of all pairs of responses of all points would take n^3 units.
     """
 
     def one_point(point: tuple[Array, Array, Array, Array]) -> Array:
@@ -196,14 +213,14 @@ def _curvature(cubic: Array, quadratic: Array, dz: Array, du: Array) -> Array:
         return (pairs.T @ along).reshape(n, n, n)
 
     points = (cubic.T, quadratic.T, jnp.moveaxis(dz, 1, 0), jnp.moveaxis(du, 1, 0))
-    found: Array = jax.lax.map(one_point, points)
+    found: Array = jax.lax.map(one_point, points, batch_size=points_at_a_time(*dz.shape))
     return found
 
 
-def bytes_per_seed(net: FullyConnected, n: int, order: int, itemsize: int) -> int:
-    """Temporaries of `hierarchy` for one seed: responses of every layer, and the kernels with their permutations."""
-    responses = 6 * net.depth * net.width * n * n
-    return itemsize * net.copies * (net.parameter_count + responses + 10 * math.prod([n] * order))
+def points_at_a_time(units: int, block: int, n: int) -> int:
+    """Of a block, whose pairs of responses are held at once; a divisor of the block, so that all calls have one size."""
+    fitting = [size for size in range(1, block + 1) if block % size == 0 and size * units * n**2 <= PAIRS]
+    return max(fitting, default=1)
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=1)

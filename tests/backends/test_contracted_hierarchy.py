@@ -1,0 +1,149 @@
+"""K3 and K4 contracted with basis vectors, against the contraction of the full tensors."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ntkbench.backends import Backend, load
+from ntkbench.networks import PARAMETRIZATIONS, SMOOTH_ACTIVATIONS, FullyConnected, Parameters
+from ntkbench.seeding import rng
+from tests import oracles
+from tests.cases import POINTS, ROOT, SEEDS, SMOOTH, Case
+
+PLAIN = FullyConnected(3, 6, 2, "tanh", bias_variance=0.2)
+
+
+def close(found: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
+    """Elementwise, relative to the array's largest entry."""
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+
+
+def contract(kernels: dict[int, np.ndarray], rows: int, basis: np.ndarray) -> dict[int, np.ndarray]:
+    """K3 and K4 of one seed at the rows and then the points, with the basis in every slot but the first."""
+    K3, K4 = kernels[3][:rows, rows:, rows:], kernels[4][:rows, rows:, rows:, rows:]
+    return {
+        3: np.einsum("abc,bi,cj->aij", K3, basis, basis),
+        4: np.einsum("abcd,bi,cj,dk->aijk", K4, basis, basis, basis),
+    }
+
+
+def expected(net: FullyConnected, theta: Parameters, seed: int, rows: np.ndarray, x: np.ndarray, basis: np.ndarray):
+    kernels = oracles.hierarchy(net, oracles.flatten(theta, seed), np.concatenate([rows, x]), 4)
+    return contract(kernels, len(rows), basis)
+
+
+@pytest.mark.parametrize("case", SMOOTH, ids=str)
+def test_contraction_of_the_full_tensors(backend: Backend, case: Case) -> None:
+    draw = rng(ROOT, "contraction", case.name)
+    rows = draw.standard_normal((2, case.net.input_dim) if case.shared_inputs else (SEEDS, 2, case.net.input_dim))
+    basis = draw.standard_normal((POINTS, 2) if case.shared_inputs else (SEEDS, POINTS, 2))
+    found = backend.contracted_hierarchy(case.net, case.theta, rows, case.x, basis, 4)
+    assert {r: kernel.shape for r, kernel in found.items()} == {3: (SEEDS, 2, 2, 2), 4: (SEEDS, 2, 2, 2, 2)}
+    for seed in range(SEEDS):
+        own = (array if case.shared_inputs else array[seed] for array in (rows, case.x, basis))
+        for r, kernel in expected(case.net, case.theta, seed, *own).items():
+            close(found[r][seed], kernel, 1e-11)
+
+
+@settings(max_examples=2)
+@given(
+    depth=st.integers(1, 3),
+    width=st.integers(1, 5),
+    activation=st.sampled_from(SMOOTH_ACTIVATIONS),
+    parametrization=st.sampled_from(PARAMETRIZATIONS),
+    biases=st.booleans(),
+    antisymmetric=st.booleans(),
+    vectors=st.integers(1, 3),
+    seed=st.integers(0, 10**6),
+)
+def test_random_networks(
+    backend: Backend,
+    depth: int,
+    width: int,
+    activation: str,
+    parametrization: str,
+    biases: bool,
+    antisymmetric: bool,
+    vectors: int,
+    seed: int,
+) -> None:
+    net = FullyConnected(
+        2,
+        width,
+        depth,
+        activation,
+        parametrization=parametrization,
+        bias_variance=0.4 * biases,
+        antisymmetric=antisymmetric,
+    )
+    theta = oracles.unflatten(net, rng(ROOT, "random", seed).standard_normal((1, net.parameter_count)))
+    draw = rng(ROOT, "points", seed)
+    rows, x, basis = draw.standard_normal((1, 2)), draw.standard_normal((2, 2)), draw.standard_normal((2, vectors))
+    found = backend.contracted_hierarchy(net, theta, rows, x, basis, 4)
+    for r, kernel in expected(net, theta, 0, rows, x, basis).items():
+        assert np.abs(found[r][0] - kernel).max() <= 1e-11 * np.abs(kernel).max() + 1e-15
+
+
+def test_unit_vectors_give_the_tensors(backend: Backend) -> None:
+    theta, x = PLAIN.initialize(ROOT, range(2)), rng(ROOT, "unit").standard_normal((4, 3))
+    found, kernels = backend.contracted_hierarchy(PLAIN, theta, x, x, np.eye(4), 4), backend.hierarchy(PLAIN, theta, x, 4)
+    for r in (3, 4):
+        close(found[r], kernels[r], 1e-12)
+    only = backend.contracted_hierarchy(PLAIN, theta, x, x, np.eye(4), 3)
+    assert set(only) == {3}
+    close(only[3], found[3], 1e-13)
+
+
+def test_each_slot_is_linear_in_the_basis(backend: Backend) -> None:
+    draw = rng(ROOT, "linear")
+    theta, rows, x = PLAIN.initialize(ROOT, range(2)), draw.standard_normal((3, 3)), draw.standard_normal((4, 3))
+    basis, mixing = draw.standard_normal((4, 2)), draw.standard_normal((2, 2))
+    found = backend.contracted_hierarchy(PLAIN, theta, rows, x, basis, 4)
+    mixed = backend.contracted_hierarchy(PLAIN, theta, rows, x, basis @ mixing, 4)
+    close(mixed[3], np.einsum("saij,ip,jq->sapq", found[3], mixing, mixing), 1e-12)
+    close(mixed[4], np.einsum("saijk,ip,jq,kr->sapqr", found[4], mixing, mixing, mixing), 1e-12)
+
+
+def test_blocks_under_a_tiny_budget_change_nothing(backend: Backend) -> None:
+    tiny = load(backend.name, device="cpu", memory_bytes=2**20)
+    net, draw = FullyConnected(3, 48, 2, "tanh", bias_variance=0.1), rng(ROOT, "blocks")
+    theta, rows, x = net.initialize(ROOT, [0]), draw.standard_normal((41, 3)), draw.standard_normal((29, 3))
+    basis = draw.standard_normal((29, 2))
+    ample = backend.contracted_hierarchy(net, theta, rows, x, basis, 4)
+    for r, kernel in tiny.contracted_hierarchy(net, theta, rows, x, basis, 4).items():
+        close(kernel, ample[r], 1e-12)
+
+
+def test_a_budget_that_cannot_be_kept_is_refused(backend: Backend) -> None:
+    tiny = load(backend.name, device="cpu", memory_bytes=2**20)
+    net = FullyConnected(3, 256, 2, "tanh")
+    with pytest.raises(ValueError, match="memory_bytes"):
+        tiny.contracted_hierarchy(net, net.initialize(ROOT, [0]), np.ones((2, 3)), np.ones((2, 3)), np.ones((2, 2)), 4)
+
+
+@pytest.mark.parametrize(
+    ("rows", "basis", "order", "message"),
+    [
+        ((2, 4), (5, 2), 4, "rows"),
+        ((2, 3), (4, 2), 4, "basis"),
+        ((2, 3), (1, 5, 2), 4, "basis"),
+        ((2, 3), (5, 2), 2, "order"),
+        ((2, 3), (5, 2), 5, "order"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    backend: Backend, rows: tuple[int, ...], basis: tuple[int, ...], order: int, message: str
+) -> None:
+    theta = PLAIN.initialize(ROOT, range(2))
+    with pytest.raises(ValueError, match=message):
+        backend.contracted_hierarchy(PLAIN, theta, np.ones(rows), np.ones((5, 3)), np.ones(basis), order)
+
+
+@pytest.mark.parametrize(
+    ("net", "message"),
+    [(FullyConnected(3, 4, 1, "relu"), "relu"), (FullyConnected(3, 4, 1, "tanh", output_dim=2), "one output")],
+)
+def test_networks_without_these_kernels_are_refused(backend: Backend, net: FullyConnected, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        backend.contracted_hierarchy(net, net.initialize(ROOT, [0]), np.ones((2, 3)), np.ones((2, 3)), np.ones((2, 1)), 3)
