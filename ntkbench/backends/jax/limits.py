@@ -15,7 +15,9 @@ def runner(put: Callable[[np.ndarray], Array], get: Callable[[Array], np.ndarray
     """Runs functions of `ntkbench.limits` compiled, between a transfer to the device and one back."""
 
     def run(function: Callable[..., tuple[Array, ...]], limit: Limit, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-        return tuple(map(get, _compiled(function)(replace(limit, fold=_scan), *map(put, arrays))))
+        found = _compiled(function)(replace(limit, fold=_scan), *map(put, arrays))
+        # Masks have no precision that `get` could check.
+        return tuple(np.asarray(values) if values.dtype == bool else get(values) for values in found)
 
     return run
 
