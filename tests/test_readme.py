@@ -26,6 +26,14 @@ def test_the_example_runs_in_either_backend(backend):
     assert 1e-7 < float(result.stdout) < 1e-3
 
 
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_the_example_of_any_model_runs(backend):
+    code = re.search(rf"<!-- example: {backend} -->\n```python\n(.*?)```", README, re.S).group(1)
+    code += "\nassert K2.shape == (20, 20) and abs(K2 - K2.T).max() == 0 and K2[0, 0] > 0"
+    result = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+
+
 def test_the_claims_table_is_the_one_that_the_command_prints():
     printed = subprocess.run(
         [sys.executable, "-m", "ntkbench.cli", "claims", "--markdown"], capture_output=True, text=True, check=True, cwd=ROOT
