@@ -18,6 +18,12 @@ from tests import oracles
 from tests.cases import ROOT, SEEDS, SMOOTH, Case
 
 PLAIN = FullyConnected(3, 6, 2, "tanh", bias_variance=0.2)
+TO_SIX = ("tanh-1", "erf-2-standard-biases", "identity-1-antisymmetric")
+"""Cases that are taken to order 6, the others to 4: compiling the highest orders takes long."""
+
+
+def highest_order(case: Case) -> int:
+    return 6 if case.name in TO_SIX else 4
 
 
 def close(found: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
@@ -53,7 +59,7 @@ def expected_of_tiny(activation: str, depth: int, points: int, order: int) -> di
 
 @pytest.mark.parametrize(
     ("activation", "depth", "points", "order"),
-    [("tanh", 2, 1, 6), ("erf", 1, 1, 6), ("gelu", 1, 1, 6), ("softplus", 1, 1, 6), ("gelu", 1, 2, 5)],
+    [("tanh", 2, 1, 6), ("gelu", 1, 1, 6), ("softplus", 1, 1, 6), ("gelu", 1, 2, 5)],
 )
 def test_higher_kernels_are_nested_directional_derivatives(
     backend: Backend, activation: str, depth: int, points: int, order: int
@@ -66,13 +72,14 @@ def test_higher_kernels_are_nested_directional_derivatives(
 
 @pytest.mark.parametrize("case", SMOOTH, ids=str)
 def test_lower_orders_are_part_of_the_higher(backend: Backend, case: Case) -> None:
-    up_to_six = backend.hierarchy(case.net, case.theta, case.x, 6)
-    for order in (2, 3, 4, 5):
+    highest = highest_order(case)
+    up_to_highest = backend.hierarchy(case.net, case.theta, case.x, highest)
+    for order in range(2, highest):
         found = backend.hierarchy(case.net, case.theta, case.x, order)
         assert set(found) == set(range(2, order + 1))
         for r, kernel in found.items():
-            close(kernel, up_to_six[r], 1e-13)
-    close(up_to_six[2], backend.ntk(case.net, case.theta, case.x), 1e-13)
+            close(kernel, up_to_highest[r], 1e-13)
+    close(up_to_highest[2], backend.ntk(case.net, case.theta, case.x), 1e-13)
 
 
 @pytest.mark.parametrize("case", SMOOTH, ids=str)
@@ -80,9 +87,11 @@ def test_each_kernel_is_the_drift_of_the_one_below(backend: Backend, case: Case)
     """Central differences of K_{r-1} along `mobility * grad f_c`, all points c as seeds of one batch."""
     vector, x, h = oracles.flatten(case.theta, 0), case.points(0), 1e-4
     directions = case.net.mobility * oracles.jacobian(case.net, vector, x)[..., 0].T
-    plus, minus = (backend.hierarchy(case.net, oracles.unflatten(case.net, vector + s * h * directions), x, 5) for s in (1, -1))
-    found = backend.hierarchy(case.net, case.theta, case.x, 6)
-    for r in (3, 4, 5, 6):
+    below = highest_order(case) - 1
+    moved = (oracles.unflatten(case.net, vector + step * directions) for step in (h, -h))
+    plus, minus = (backend.hierarchy(case.net, theta, x, below) for theta in moved)
+    found = backend.hierarchy(case.net, case.theta, case.x, below + 1)
+    for r in range(3, below + 2):
         drift = np.moveaxis(plus[r - 1] - minus[r - 1], 0, -1) / (2 * h)
         assert_allclose(found[r][0], drift, rtol=0, atol=1e-6 * np.abs(found[r][0]).max() + 1e-11 / h)
 
@@ -100,17 +109,19 @@ def test_one_hidden_linear_layer_has_the_exact_hierarchy(backend: Backend) -> No
         close(found[r], expected, 1e-12)
 
 
-@pytest.mark.parametrize("parametrization", ["ntk", "standard", "mean_field"])
-def test_antisymmetric_initialization_has_no_output_and_no_odd_kernel(backend: Backend, parametrization: str) -> None:
+@pytest.mark.parametrize(("parametrization", "order"), [("ntk", 6), ("standard", 4), ("mean_field", 4)])
+def test_antisymmetric_initialization_has_no_output_and_no_odd_kernel(
+    backend: Backend, parametrization: str, order: int
+) -> None:
     net = FullyConnected(3, 8, 2, "tanh", parametrization=parametrization, antisymmetric=True)
     theta, x = net.initialize(ROOT, range(2)), rng(ROOT, "odd").standard_normal((4, 3))
-    found = backend.hierarchy(net, theta, x, 6)
+    found = backend.hierarchy(net, theta, x, order)
     one_copy = FullyConnected(3, 8, 2, "tanh", parametrization=parametrization)
-    single = backend.hierarchy(one_copy, {name: array[:, :1] for name, array in theta.items()}, x, 6)
+    single = backend.hierarchy(one_copy, {name: array[:, :1] for name, array in theta.items()}, x, order)
     assert np.abs(backend.forward(net, theta, x)).max() < 1e-15
-    for r in (3, 5):
+    for r in range(3, order, 2):
         assert np.abs(found[r]).max() < 1e-14 * np.abs(single[r]).max()
-    for r in (2, 4, 6):
+    for r in range(2, order + 1, 2):
         close(found[r], single[r] / 2 ** (r // 2 - 1), 1e-13)
 
 
