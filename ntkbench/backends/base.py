@@ -148,6 +148,7 @@ class Backend(abc.ABC):
                 sense of the theory.
         """
 
+    @abc.abstractmethod
     def contracted_hierarchy(
         self,
         net: FullyConnected,
@@ -278,6 +279,7 @@ class Backend(abc.ABC):
                 finite, counts that are no whole numbers.
         """
 
+    @abc.abstractmethod
     def matrix_products(self, shapes: Sequence[tuple[int, int, int, int]]) -> Callable[[], None]:
         """The roofline of a primitive: a function that runs bare matrix products and waits for them.
 

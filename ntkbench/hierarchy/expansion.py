@@ -52,7 +52,7 @@ class Expansion:
         Args:
             y: (n,), targets.
             times: increasing, not negative.
-            tolerance: of a step, relative to the largest residual at t = 0.
+            tolerance: of a step, root mean square over the outputs, relative to the largest residual at t = 0.
         """
         flow = _Flow(self, y)
         scale = float(np.abs(self.f0[: len(y)] - y).max())

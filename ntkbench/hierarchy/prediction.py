@@ -18,6 +18,9 @@ _GROWTH = 4
 
 _DROPPED = 2
 
+_STEP = 0.01
+"""The integrator's tolerance over that of the outputs: the former is a root mean square over all outputs, and of one step."""
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -130,9 +133,13 @@ class _Seed:
         return self.integrated(replace(self.start, corrections=tuple(corrections)))
 
     def integrated(self, expansion: Expansion) -> Found:
-        """Ten times as exactly as asked, and compared with as exactly as asked."""
-        outputs = expansion.integrate(self.y, self.times, self.tolerance / 10)
-        return outputs, len(self.y), _difference(outputs, expansion.integrate(self.y, self.times, self.tolerance))
+        """Compared with an integration ten times coarser."""
+        outputs = self.integrate(expansion)
+        coarser = expansion.integrate(self.y, self.times, 10 * _STEP * self.tolerance)
+        return outputs, len(self.y), _difference(outputs, coarser)
+
+    def integrate(self, expansion: Expansion) -> np.ndarray:
+        return expansion.integrate(self.y, self.times, _STEP * self.tolerance)
 
     def tensor_free(self) -> Found:
         """Enlarges the basis until its error is below the tolerance, or it is as large as the budget allows."""
@@ -146,7 +153,7 @@ class _Seed:
         k = min(_FIRST_BASIS, most)
         while k < n:
             expansion = self.contracted(principal_vectors(path, k))
-            outputs = expansion.integrate(self.y, self.times, self.tolerance / 10)
+            outputs = self.integrate(expansion)
             path = self.path(expansion, looks)
             error = self.basis_error(expansion, outputs, path)
             if error <= self.tolerance * np.abs(residual0).max() or k == most:
@@ -156,7 +163,7 @@ class _Seed:
 
     def path(self, expansion: Expansion, looks: np.ndarray) -> np.ndarray:
         """The residual as far as it is finite, (n, T)."""
-        followed = expansion.integrate(self.y, looks, self.tolerance / 10)[:, : len(self.y)] - self.y
+        followed = expansion.integrate(self.y, looks, _STEP * self.tolerance)[:, : len(self.y)] - self.y
         finite: np.ndarray = followed[np.isfinite(followed).all(axis=1)].T
         return finite
 
@@ -169,8 +176,8 @@ class _Seed:
         basis = expansion.basis
         if basis is None:
             return 0.0
-        smaller = expansion.within(basis.shape[1] - _DROPPED).integrate(self.y, self.times, self.tolerance / 10)
-        frozen = self.start.integrate(self.y, self.times, self.tolerance / 10)
+        smaller = self.integrate(expansion.within(basis.shape[1] - _DROPPED))
+        frozen = self.integrate(self.start)
         outside = np.linalg.norm(path - basis @ (basis.T @ path), axis=0) / np.linalg.norm(path, axis=0)
         return _difference(outputs, smaller) + _difference(outputs, frozen) * float(outside.max())
 
