@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from ntkbench.backends import Backend, load
-from ntkbench.networks import FullyConnected
+from ntkbench.networks import ACTIVATIONS, PARAMETRIZATIONS, FullyConnected
 from ntkbench.seeding import rng
 from tests import oracles
 from tests.cases import CASES, ONE_OUTPUT, ROOT, SEEDS, Case
@@ -52,6 +52,37 @@ def test_kernels_of_several_outputs(backend: Backend, case: Case) -> None:
         if case.net.output_dim == 1:
             one = backend.ntk(case.net, case.theta, case.x, x2)
             assert_allclose(full[..., 0, 0], one, rtol=0, atol=1e-14 * np.abs(one).max())
+
+
+NETWORKS = st.builds(
+    FullyConnected,
+    input_dim=st.integers(1, 3),
+    width=st.integers(1, 4),
+    depth=st.integers(1, 3),
+    activation=st.sampled_from(ACTIVATIONS),
+    output_dim=st.integers(1, 3),
+    parametrization=st.sampled_from(PARAMETRIZATIONS),
+    bias_variance=st.sampled_from([0.0, 0.3]),
+    antisymmetric=st.booleans(),
+)
+
+
+@given(net=NETWORKS, seed=st.integers(0, 10**6))
+def test_kernels_of_random_networks(backend: Backend, net: FullyConnected, seed: int) -> None:
+    theta = net.initialize(ROOT, [seed])
+    x1, x2 = (rng(ROOT, name, seed).standard_normal((n, net.input_dim)) for name, n in (("x1", 3), ("x2", 2)))
+    found = backend.ntk(net, theta, x1, x2, outputs="full")[0]
+    expected = oracles.full_ntk(net, oracles.flatten(theta, 0), x1, x2)
+    assert_allclose(found, expected, rtol=0, atol=1e-13 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("outputs", ["trace", "full"])
+def test_stripes_of_a_triangle_make_the_whole_kernel(backend: Backend, outputs: str) -> None:
+    """A symmetric kernel of more points than one stripe has, against the rectangular one of the same points."""
+    net = FullyConnected(3, 5, 2, "tanh", output_dim=2, bias_variance=0.1)
+    theta, x = net.initialize(ROOT, range(2)), rng(ROOT, "stripes").standard_normal((150, 3))
+    whole = backend.ntk(net, theta, x, x.copy(), outputs=outputs)
+    assert_allclose(backend.ntk(net, theta, x, outputs=outputs), whole, rtol=0, atol=1e-13 * np.abs(whole).max())
 
 
 @pytest.mark.parametrize(("outputs", "message"), [("one", "choose 'trace' or 'full'"), ("all", "one, trace, full")])
@@ -130,16 +161,29 @@ def test_a_seed_alone_equals_the_seed_in_a_batch(backend: Backend, seed: int) ->
         assert_allclose(together[s], alone[0], rtol=1e-12)
 
 
-@pytest.mark.parametrize("net", [PLAIN, FullyConnected(40, 64, 2, "relu", antisymmetric=True)], ids=["small", "blocked"])
-def test_a_tiny_budget_changes_nothing(backend: Backend, net: FullyConnected) -> None:
-    """The second network and its 300 points exceed 1 MiB per seed, so that rows are blocked as well as seeds."""
+BLOCKED = FullyConnected(40, 64, 2, "relu", antisymmetric=True)
+
+
+@pytest.mark.parametrize(
+    ("net", "outputs"),
+    [
+        (PLAIN, "one"),
+        (BLOCKED, "one"),
+        (dataclasses.replace(BLOCKED, output_dim=3), "trace"),
+        (dataclasses.replace(BLOCKED, output_dim=3), "full"),
+    ],
+    ids=["small", "blocked", "blocked-trace", "blocked-full"],
+)
+def test_a_tiny_budget_changes_nothing(backend: Backend, net: FullyConnected, outputs: str) -> None:
+    """All networks but the first exceed 1 MiB per seed at 300 points, so that rows are blocked as well as seeds."""
     tiny = load(backend.name, device="cpu", memory_bytes=2**20)
     theta = net.initialize(ROOT, range(2))
     x1, x2 = (rng(ROOT, name).standard_normal((n, net.input_dim)) for name, n in (("x1", 300), ("x2", 170)))
     assert_allclose(tiny.forward(net, theta, x1), backend.forward(net, theta, x1), rtol=0, atol=1e-13)
     for other in (None, x2):
-        expected = backend.ntk(net, theta, x1, other)
-        assert_allclose(tiny.ntk(net, theta, x1, other), expected, rtol=0, atol=1e-13 * np.abs(expected).max())
+        expected = backend.ntk(net, theta, x1, other, outputs=outputs)
+        found = tiny.ntk(net, theta, x1, other, outputs=outputs)
+        assert_allclose(found, expected, rtol=0, atol=1e-13 * np.abs(expected).max())
 
 
 def test_limiting_kernels_are_where_finite_networks_tend(backend: Backend) -> None:

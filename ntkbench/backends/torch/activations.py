@@ -35,7 +35,7 @@ def _relu(z: Tensor) -> Iterator[Tensor]:
 def _tanh(z: Tensor) -> Iterator[Tensor]:
     t = torch.tanh(z)
     yield t
-    slope = (t * t).neg_().add_(1)
+    slope = torch.addcmul(t.new_ones(()), t, t, value=-1)
     yield slope
     yield -2 * t * slope
     yield (6 * t * t - 2) * slope

@@ -19,7 +19,6 @@ from ntkbench.backends.torch import contraction, convolutional, hierarchy, linea
 from ntkbench.backends.torch.limits import runner
 from ntkbench.backends.torch.network import Tensor, Tensors, floats_per_point
 from ntkbench.backends.torch.tiles import cache_bytes
-from ntkbench.backends.torch.tiles import tiles as cut
 from ntkbench.integrators import steps_between, tableau
 from ntkbench.networks import Convolutional, FullyConnected, Network, Parameters
 
@@ -40,6 +39,8 @@ class TorchBackend(Backend):
         # cuBLAS is deterministic only with a fixed workspace, which it reads when it is first used.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
+        # Otherwise deterministic mode fills all new memory with NaN, one more pass over it.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.set_float32_matmul_precision("highest")
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
@@ -96,7 +97,8 @@ class TorchBackend(Backend):
         for block in self.seed_blocks(seeds, per_seed):
             points1 = self._points(net, x1, seeds, block)
             points2 = None if x2 is None else self._points(net, x2, seeds, block)
-            found.append(self._kernel(net, self._parameters(theta, block), points1, points2, outputs))
+            parameters = self._parameters(theta, block)
+            found.append(ntk.in_tiles(net, parameters, points1, points2, outputs, self.memory_bytes).numpy())
         return _joined(found)
 
     @torch.inference_mode()
@@ -210,9 +212,7 @@ class TorchBackend(Backend):
         return Trajectory(np.asarray(times, dtype=float), f=f[..., np.newaxis], K2=K2)
 
     @torch.inference_mode()
-    def limiting_kernels(
-        self, net: Network, x1: np.ndarray, x2: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def limiting_kernels(self, net: Network, x1: np.ndarray, x2: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """By `ntkbench.limits`, tile by tile on torch tensors."""
         given = [checks.shared_inputs(net, x, name) for name, x in (("x1", x1), ("x2", x2)) if x is not None]
         points = [x.astype(self.precision) for x in given]
@@ -290,27 +290,6 @@ class TorchBackend(Backend):
         parts = [outputs(net, theta, x[:, i : i + rows]).cpu().numpy() for i in range(0, x.shape[1], rows)]
         return np.concatenate(parts, axis=1)
 
-    def _kernel(self, net: Network, theta: Tensors, x1: Tensor, x2: Tensor | None, outputs: str) -> np.ndarray:
-        """The NTK of a block of seeds, in tiles where it does not fit the budget at once; a quarter is left to inner blocks."""
-        seeds, rows1, rows2 = x1.shape[0] // net.copies, x1.shape[1], None if x2 is None else x2.shape[1]
-        workspace = self.memory_bytes // 4
-
-        def bytes_of(side1: int, side2: int) -> int:
-            return seeds * ntk.bytes_per_seed(net, side1, side2, outputs, self.dtype.itemsize)
-
-        tiles = list(cut(rows1, rows2, bytes_of, self.memory_bytes - workspace))
-        if len(tiles) == 1:
-            return ntk.kernel(net, theta, x1, x2, outputs, workspace).contiguous().cpu().numpy()
-        by_outputs = (net.output_dim,) * 2 if outputs == "full" else ()
-        found = np.empty((seeds, rows1, rows2 or rows1, *by_outputs), dtype=self.precision)
-        for i, j in tiles:
-            others = None if x2 is None and i == j else (x1 if x2 is None else x2)[:, j]
-            part = ntk.kernel(net, theta, x1[:, i], others, outputs, workspace).cpu().numpy()
-            found[:, i, j] = part
-            if x2 is None:
-                found[:, j, i] = part.transpose(0, 2, 1, *range(part.ndim)[:2:-1])
-        return found
-
     def _observe(
         self, name: str, net: Network, theta: Tensors, start: Tensors, points: Tensor, test_points: Tensor | None
     ) -> np.ndarray:
@@ -320,7 +299,7 @@ class TorchBackend(Backend):
             case "f_test" if test_points is not None:
                 return self._outputs(net, theta, test_points)
             case "K2":
-                return self._kernel(net, theta, points, None, "one")
+                return ntk.in_tiles(net, theta, points, None, "one", self.memory_bytes).numpy()
             case _:
                 return training.movement(net, theta, start).cpu().numpy()
 

@@ -10,6 +10,7 @@ with G = O for the kernels of every two outputs and G = 1 for their trace.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -32,34 +33,34 @@ _PRODUCTS_PER_WRITE = 32
 """Multiply-adds in the time of writing a number to the cache, reading it, and summing it."""
 
 
-@dataclass(frozen=True)
-class Side:
-    """The points of one side of a kernel matrix.
-
-    Attributes:
-        maps: `h_0, ..., h_{L-2}`, each (n, C, H, W). signals: `delta_1, ..., delta_{L-1}`, each (O, n, C, p).
-        features: what the readout multiplies, (n, fan_in).
-    """
+class Piece(NamedTuple):
+    """Some points: maps `h_0, ..., h_{L-2}`, each (r, C, H, W), and for each output `delta_1, ..., delta_{L-1}`, (r, C, p)."""
 
     maps: list[Tensor]
-    signals: list[Tensor]
+    signals: list[list[Tensor]]
+
+
+@dataclass(frozen=True)
+class Side:
+    """The points of one side of a kernel matrix, in pieces, and what the readout multiplies, (n, fan_in)."""
+
+    pieces: list[Piece]
     features: Tensor
+
+    def signals(self, l: int) -> Tensor:
+        """`delta_l` of every output at all points, (O, n, C, p)."""
+        by_output = zip(*(piece.signals for piece in self.pieces), strict=True)
+        return torch.stack([torch.cat([layers[l - 1] for layers in pieces]) for pieces in by_output])
 
 
 def side(net: Convolutional, w: Weights, x: Tensor) -> Side:
     """Activations and the signals of every output at the points x (n, d)."""
-    pieces = [_side(net, w, points) for points in torch.split(x, chunk_rows(net, x))]
-    return Side(
-        [torch.cat([piece.maps[l] for piece in pieces]) for l in range(net.depth)],
-        [torch.cat([piece.signals[l] for piece in pieces], dim=1) for l in range(net.depth)],
-        torch.cat([piece.features for piece in pieces]),
-    )
-
-
-def _side(net: Convolutional, w: Weights, x: Tensor) -> Side:
-    found = propagate(net, w, x, highest=1)
-    by_output = [pull_back(net, w, found.slopes, top) for top in readout_scale(net) * w.readout]
-    return Side(found.maps, [torch.stack(signals) for signals in zip(*by_output, strict=True)], found.features)
+    pieces, features = [], []
+    for points in torch.split(x, chunk_rows(net, x)):
+        found = propagate(net, w, points, highest=1)
+        pieces.append(Piece(found.maps, [pull_back(net, w, found.slopes, top) for top in readout_scale(net) * w.readout]))
+        features.append(found.features)
+    return Side(pieces, torch.cat(features))
 
 
 def add_kernels(net: Convolutional, theta: Tensors, x1: Tensor, x2: Tensor | None, total: Tensor, workspace: int) -> None:
@@ -89,13 +90,14 @@ def _add_readout(net: Convolutional, one: Side, two: Side, total: Tensor) -> Non
 def _add_biases(net: Convolutional, l: int, one: Side, two: Side, total: Tensor) -> None:
     squared_scale = net.layers[l - 1].bias_multiplier ** 2
     if squared_scale > 0:
-        for rows, others in zip(*(_grouped(s.signals[l - 1].sum(-1), total) for s in (one, two)), strict=True):
-            _add_product(rows, others, net.mobility * squared_scale, one is two, total)
+        summed = [s.signals(l).sum(-1) for s in (one, two)]
+        for outputs in _terms(net, total):
+            _add_product(summed[0][outputs], summed[1][outputs], net.mobility * squared_scale, one is two, total)
 
 
-def _grouped(by_output: Tensor, total: Tensor) -> list[Tensor]:
-    """What belongs to the outputs, (O, n, ...), as terms (G, n, ...): together for `full`, one by one for `trace`."""
-    return [by_output] if len(total) == len(by_output) else list(torch.split(by_output, 1))
+def _terms(net: Convolutional, total: Tensor) -> list[slice]:
+    """The outputs whose gradients are multiplied at once: all of them for `full`, one after the other for `trace`."""
+    return [slice(o, o + len(total)) for o in range(0, net.output_dim, len(total))]
 
 
 def _add_product(rows: Tensor, others: Tensor, scale: float, symmetric: bool, total: Tensor) -> None:
@@ -126,36 +128,34 @@ def _add_by_gradients(net: Convolutional, l: int, one: Side, two: Side, total: T
     block = max(1, min(net.width, workspace // per_channel))
     for start in range(0, net.width, block):
         channels = slice(start, start + block)
-        terms = (_grouped(s.signals[l - 1][:, :, channels], total) for s in (one, two))
-        for signals1, signals2 in zip(*terms, strict=True):
-            rows = _gradients(net, one.maps[l - 1], signals1)
-            others = rows if symmetric else _gradients(net, two.maps[l - 1], signals2)
+        for outputs in _terms(net, total):
+            rows = _gradients(net, l, one, outputs, channels)
+            others = rows if symmetric else _gradients(net, l, two, outputs, channels)
             for row in WINDOW_ROWS:
                 _add_product(rows[row], others[row], scale, symmetric, total)
 
 
-def _gradients(net: Convolutional, maps: Tensor, signals: Tensor) -> Tensor:
-    """Per-example gradients by row of the window, (3, G, n, c * 3 C), for signals (G, n, c, p)."""
-    groups, n, channels, _ = signals.shape
-    found = signals.new_empty(KERNEL, groups, n, channels, KERNEL * maps.shape[1])
-    rows = max(1, cache_bytes(maps.device) // (maps.itemsize * net.positions * (KERNEL * maps.shape[1] + channels)))
-    for start in range(0, n, rows):
-        piece = slice(start, start + rows)
-        stack = columns(net, maps[piece])
+def _gradients(net: Convolutional, l: int, points: Side, outputs: slice, channels: slice) -> Tensor:
+    """Per-example gradients of G outputs in c channels of layer l, by row of the window: (3, G, n, c * 3 C)."""
+    first = points.pieces[0]
+    groups, block = len(first.signals[outputs]), first.signals[0][l - 1][:, channels].shape[1]
+    found = points.features.new_empty(KERNEL, groups, len(points.features), block, KERNEL * first.maps[l - 1].shape[1])
+    start = 0
+    for maps, signals in points.pieces:
+        stack = columns(net, maps[l - 1])
+        piece = slice(start, start + len(stack))
         for row in WINDOW_ROWS:
-            for g in range(groups):
-                torch.bmm(signals[g, piece], seen(net, stack, row).mT, out=found[row, g, piece])
+            for g, own in enumerate(signals[outputs]):
+                torch.bmm(own[l - 1][:, channels], seen(net, stack, row).mT, out=found[row, g, piece])
+        start = piece.stop
     return found.flatten(3)
 
 
 def _add_by_positions(net: Convolutional, l: int, one: Side, two: Side, total: Tensor) -> None:
     """In stripes of rows that stay in the cache."""
     scale, p, groups = net.mobility * net.layers[l - 1].weight_multiplier ** 2, net.positions, len(total)
-    patches = [_patches(net, s.maps[l - 1]) for s in (one, two)]
-    signals = [
-        s.signals[l - 1].transpose(1, 2).reshape(groups, -1, patch.shape[1])
-        for s, patch in zip((one, two), patches, strict=True)
-    ]
+    patches = [_patches(net, torch.cat([piece.maps[l - 1] for piece in s.pieces])) for s in (one, two)]
+    signals = [s.signals(l).transpose(1, 2).reshape(groups, -1, len(s.features) * p) for s in (one, two)]
     n1, n2 = total.shape[1], total.shape[3]
     rows = max(1, cache_bytes(total.device) // (2 * total.itemsize * p**2 * n2))
     for start in range(0, n1, rows):

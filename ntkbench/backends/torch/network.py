@@ -10,7 +10,7 @@ A single copy is `z_l = c_l W_l h_{l-1} + e_l b_l`, `h_0 = x`, `h_l = sigma(z_l)
 import torch
 
 from ntkbench.backends.torch.activations import derivatives
-from ntkbench.networks import Convolutional, Network
+from ntkbench.networks import KERNEL, Convolutional, Network
 
 Tensor = torch.Tensor
 Tensors = dict[str, Tensor]
@@ -99,5 +99,8 @@ def split_copies(net: Network, values: Tensor) -> Tensor:
 
 def floats_per_point(net: Network, arrays: int) -> int:
     """Numbers held per point by one seed when `arrays` arrays of each layer's size are alive at once, inputs counted."""
-    positions = net.positions if isinstance(net, Convolutional) else 1
-    return net.copies * (net.input_dim + arrays * (net.depth * net.width * positions + net.output_dim))
+    units = net.depth * net.width
+    if not isinstance(net, Convolutional):
+        return net.copies * (net.input_dim + arrays * (units + net.output_dim))
+    stack = KERNEL * max(net.width, net.image[2])
+    return net.copies * (net.input_dim + net.positions * (arrays * units + stack) + arrays * net.output_dim)

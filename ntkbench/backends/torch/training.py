@@ -26,7 +26,10 @@ from ntkbench.networks import Convolutional, Network
 
 
 def layer_views(net: Network, flat: Tensor, batch: int) -> Tensors:
-    """The parameters of `batch` networks as views of a flat buffer, `W1, b1, W2, ...` one after the other."""
+    """The parameters of `batch` networks as views of a flat buffer, `W1, b1, W2, ...` one after the other.
+
+    Dense layers that widen lie there transposed, since gradients come twice as fast in long rows.
+    """
     views: Tensors = {}
     start = 0
     for l, layer in enumerate(net.layers, start=1):
@@ -37,6 +40,8 @@ def layer_views(net: Network, flat: Tensor, batch: int) -> Tensors:
             size = math.prod(shape)
             views[name] = flat[start : start + size].view(shape)
             start += size
+        if layer.fan_out > layer.fan_in and not isinstance(net, Convolutional):
+            views[f"W{l}"] = views[f"W{l}"].view(batch, layer.fan_in, layer.fan_out).mT
     return views
 
 
@@ -59,7 +64,9 @@ def _write_dense_slope(net: Network, theta: Tensors, x: Tensor, y: Tensor, slope
     top = split_copies(net, residual * (-net.mobility / x.shape[1]))
     back = back_propagate(net, theta, slopes, top)
     for l, (layer, h, delta) in enumerate(zip(net.layers, hidden, back, strict=True), start=1):
-        slope[f"W{l}"].baddbmm_(delta.mT, h, beta=0, alpha=layer.weight_multiplier)
+        weight = slope[f"W{l}"]
+        out, left, right = (weight, delta.mT, h) if weight.is_contiguous() else (weight.mT, h.mT, delta)
+        out.baddbmm_(left, right, beta=0, alpha=layer.weight_multiplier)
         if net.bias_variance > 0:
             torch.sum(delta, dim=1, out=slope[f"b{l}"]).mul_(layer.bias_multiplier)
 
