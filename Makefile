@@ -12,17 +12,16 @@ SHELL := /bin/sh
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(ACCELERATOR)
 SCRATCH := build/smoke
-# Benchmarks: the sizes (usual or large), QUICK=1 without peers and memory, where a run is stored, what is compared.
+# Benchmarks: the sizes (usual or large), QUICK=1 without peers and memory, where a run is stored, what is compared, threads.
 SIZE ?= usual
 QUICK ?= 0
 RUN_FILE ?= .benchmarks/$(SIZE)-$(shell date +%Y%m%d-%H%M%S).json
 RUN_FILE := $(RUN_FILE)
 BASE ?= results/reference/benchmark.json
 NEW ?= $(shell ls -t .benchmarks/$(SIZE)-*.json 2>/dev/null | head -n 1)
-NTKBENCH_BENCHMARK_THREADS ?= 1
-TIMED = OMP_NUM_THREADS=$(NTKBENCH_BENCHMARK_THREADS) OPENBLAS_NUM_THREADS=$(NTKBENCH_BENCHMARK_THREADS) \
-	PJRT_NPROC=$(NTKBENCH_BENCHMARK_THREADS) NTKBENCH_BENCHMARK_THREADS=$(NTKBENCH_BENCHMARK_THREADS) \
-	NTKBENCH_BENCHMARK_SIZE=$(SIZE) NTKBENCH_BENCHMARK_QUICK=$(QUICK)
+THREADS ?= 1
+TIMED = OMP_NUM_THREADS=$(THREADS) OPENBLAS_NUM_THREADS=$(THREADS) PJRT_NPROC=$(THREADS) \
+        NTKBENCH_BENCHMARK_THREADS=$(THREADS) NTKBENCH_BENCHMARK_SIZE=$(SIZE) NTKBENCH_BENCHMARK_QUICK=$(QUICK)
 PEERS_PYTHON ?= python3.11
 SIZE_cpu := about 2 GB into $(VENV), one to three minutes
 SIZE_cuda := several GB into $(VENV), a few minutes

@@ -18,12 +18,12 @@ from tests import oracles
 from tests.cases import ROOT, SEEDS, SMOOTH, Case
 
 PLAIN = FullyConnected(3, 6, 2, "tanh", bias_variance=0.2)
-TO_SIX = ("tanh-1", "erf-2-standard-biases", "identity-1-antisymmetric")
-"""Cases that are taken to order 6, the others to 4: compiling the highest orders takes long."""
+BEYOND_FOUR = {"tanh-1": 6, "erf-2-standard-biases": 5, "identity-1-antisymmetric": 6}
+"""Cases that are taken further than to order 4: compiling the highest orders takes long."""
 
 
 def highest_order(case: Case) -> int:
-    return 6 if case.name in TO_SIX else 4
+    return BEYOND_FOUR.get(case.name, 4)
 
 
 def close(found: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
@@ -109,14 +109,14 @@ def test_one_hidden_linear_layer_has_the_exact_hierarchy(backend: Backend) -> No
         close(found[r], expected, 1e-12)
 
 
-@pytest.mark.parametrize(("parametrization", "order"), [("ntk", 6), ("standard", 4), ("mean_field", 4)])
+@pytest.mark.parametrize(("parametrization", "depth", "order"), [("ntk", 1, 6), ("standard", 2, 4), ("mean_field", 2, 4)])
 def test_antisymmetric_initialization_has_no_output_and_no_odd_kernel(
-    backend: Backend, parametrization: str, order: int
+    backend: Backend, parametrization: str, depth: int, order: int
 ) -> None:
-    net = FullyConnected(3, 8, 2, "tanh", parametrization=parametrization, antisymmetric=True)
+    net = FullyConnected(3, 8, depth, "tanh", parametrization=parametrization, antisymmetric=True)
     theta, x = net.initialize(ROOT, range(2)), rng(ROOT, "odd").standard_normal((4, 3))
     found = backend.hierarchy(net, theta, x, order)
-    one_copy = FullyConnected(3, 8, 2, "tanh", parametrization=parametrization)
+    one_copy = FullyConnected(3, 8, depth, "tanh", parametrization=parametrization)
     single = backend.hierarchy(one_copy, {name: array[:, :1] for name, array in theta.items()}, x, order)
     assert np.abs(backend.forward(net, theta, x)).max() < 1e-15
     for r in range(3, order, 2):
@@ -138,10 +138,10 @@ def test_symmetries(backend: Backend, seed: int, order: list[int]) -> None:
         close(alone[r][0], found[r][1], 1e-12)
 
 
-@pytest.mark.parametrize(("seeds", "points", "order"), [(40, 6, 4), (40, 4, 5), (40, 3, 6)])
-def test_a_tiny_budget_changes_nothing(backend: Backend, seeds: int, points: int, order: int) -> None:
+@pytest.mark.parametrize(("seeds", "points", "depth", "order"), [(40, 6, 2, 4), (40, 4, 2, 5), (40, 3, 1, 6)])
+def test_a_tiny_budget_changes_nothing(backend: Backend, seeds: int, points: int, depth: int, order: int) -> None:
     small = load(backend.name, device="cpu", memory_bytes=2**20)
-    net = FullyConnected(3, 16, 2, "tanh")
+    net = FullyConnected(3, 16, depth, "tanh")
     theta, x = net.initialize(ROOT, range(seeds)), rng(ROOT, "budget").standard_normal((points, 3))
     expected = backend.hierarchy(net, theta, x, order)
     for r, kernel in small.hierarchy(net, theta, x, order).items():
@@ -149,14 +149,14 @@ def test_a_tiny_budget_changes_nothing(backend: Backend, seeds: int, points: int
 
 
 @pytest.mark.parametrize(
-    ("points", "width", "order", "budget"),
-    [(20, 64, 3, 2**20), (8, 64, 4, 2**20), (24, 24, 4, 2**20), (6, 24, 5, 3 * 2**19), (4, 24, 6, 3 * 2**19)],
+    ("points", "width", "depth", "order", "budget"),
+    [(20, 64, 2, 3, 2**20), (8, 64, 2, 4, 2**20), (24, 24, 2, 4, 2**20), (6, 24, 2, 5, 3 * 2**19), (4, 24, 1, 6, 3 * 2**19)],
 )
 def test_one_seed_above_the_budget_is_refused_or_right(
-    backend: Backend, points: int, width: int, order: int, budget: int
+    backend: Backend, points: int, width: int, depth: int, order: int, budget: int
 ) -> None:
     small = load(backend.name, device="cpu", memory_bytes=budget)
-    net = FullyConnected(3, width, 2, "tanh")
+    net = FullyConnected(3, width, depth, "tanh")
     theta, x = net.initialize(ROOT, [0]), rng(ROOT, "budget").standard_normal((points, 3))
     answer = kernels_or_refusal(small, net, theta, x, order)
     if isinstance(answer, str):
@@ -166,14 +166,22 @@ def test_one_seed_above_the_budget_is_refused_or_right(
 
 
 @pytest.mark.parametrize("order", [3, 4, 5, 6])
-def test_the_estimate_of_one_seeds_temporaries_counts_what_is_alive_at_once(backend: Backend, order: int) -> None:
-    """Parameters and kernels; from order 4 on the responses of the same units at all pairs, triples, ... of points."""
+def test_the_estimate_of_one_seeds_temporaries_counts_what_is_alive_at_once(order: int) -> None:
+    """In torch: parameters, kernels, from order 4 on the responses of the same units at all pairs, triples, ... of points."""
     net, n = FullyConnected(3, 64, 3, "tanh", antisymmetric=True), {3: 48, 4: 24, 5: 10, 6: 6}[order]
     responses = net.copies * net.depth * net.width * n ** (order - 2) if order > 3 else 0
     alive = 8 * (net.parameter_count + responses + net.copies * sum(n**r for r in range(2, order + 1)))
-    engine = load(backend.name, device="cpu", memory_bytes=alive)
+    engine = load("torch", device="cpu", memory_bytes=alive)
     with pytest.raises(ValueError, match="memory_bytes"):
         engine.hierarchy(net, net.initialize(ROOT, [0]), np.zeros((n, 3)), order)
+
+
+@pytest.mark.parametrize("order", [3, 4, 5, 6])
+def test_a_budget_below_the_parameters_is_refused(backend: Backend, order: int) -> None:
+    engine, net = load(backend.name, device="cpu", memory_bytes=2**20), FullyConnected(3, 256, 3, "tanh")
+    assert 8 * net.parameter_count > engine.memory_bytes
+    with pytest.raises(ValueError, match="memory_bytes"):
+        engine.hierarchy(net, net.initialize(ROOT, [0]), np.zeros((2, 3)), order)
 
 
 def kernels_or_refusal(

@@ -103,9 +103,10 @@ def setting(seeds: int = 2, n: int = 5, **changes: Any) -> tuple[FullyConnected,
     return net, net.initialize(ROOT, range(seeds)), x, draw.standard_normal(n)
 
 
-@pytest.mark.parametrize("order", [3, 4])
 @pytest.mark.parametrize(
-    "changes", [{}, {"antisymmetric": True, "bias_variance": 0.2}, {"parametrization": "standard"}], ids=str
+    ("order", "changes"),
+    [(3, {}), (4, {"antisymmetric": True, "bias_variance": 0.2, "parametrization": "standard"})],
+    ids=["3", "4-antisymmetric-biases-standard"],
 )
 def test_both_forms_are_equal(backend: Backend, order: int, changes: dict[str, Any]) -> None:
     net, theta, x, y = setting(n=12, **changes)

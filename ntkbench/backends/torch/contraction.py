@@ -80,7 +80,8 @@ def bytes_per_seed(net: FullyConnected, rows: int, points: int, directions: int,
     steps = (1 if order == 3 else 3) * directions * net.parameter_count
     kernels = 4 * net.copies * rows * int(directions ** (order - 1))
     held = (rows + points) * floats_per_point(net, arrays=8)
-    grams = 6 * net.copies * max(GRAM_BYTES // itemsize, directions * points)
+    one_row = directions * net.depth * points
+    grams = 6 * net.copies * max(min(GRAM_BYTES // itemsize, rows * one_row), one_row)
     return itemsize * (net.parameter_count + responses + steps + kernels + held + grams)
 
 
