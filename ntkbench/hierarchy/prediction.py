@@ -142,30 +142,24 @@ class _Seed:
         return expansion.integrate(self.y, self.times, _STEP * self.tolerance)
 
     def tensor_free(self) -> Found:
-        """Enlarges the basis until its error is below the tolerance, or it is as large as the budget allows.
-
-        Order 3 is cheap and its path is close to that of order 4: it settles the basis first.
-        """
+        """Enlarges the basis until its error is below the tolerance, or it is as large as the budget allows."""
         if self.order == 2 or self.times[-1] == 0:
             return self.integrated(self.start)
         n = len(self.y)
-        allowed = self.tolerance * np.abs(self.start.f0[:n] - self.y).max()
+        residual0 = self.start.f0[:n] - self.y
         most = largest_basis(self.net, n, len(self.rows), self.order, self.backend.memory_bytes)
         looks = snapshots(self.start.K2[:n], self.times[-1])
-        path = frozen_path(self.start.K2[:n], self.start.f0[:n] - self.y, looks)
+        path = frozen_path(self.start.K2[:n], residual0, looks)
         k = min(_FIRST_BASIS, most)
-        for order in range(3, self.order + 1):
-            while k < n:
-                expansion = self.contracted(principal_vectors(path, k), order)
-                outputs = self.integrate(expansion)
-                path = self.path(expansion, looks)
-                error = self.basis_error(expansion, outputs, path)
-                if error <= allowed or k == most:
-                    break
-                k = min(k + _GROWTH, most)
-        if k == n:
-            return self.integrated(self.contracted(np.eye(n), self.order))
-        return outputs, k, error
+        while k < n:
+            expansion = self.contracted(principal_vectors(path, k))
+            outputs = self.integrate(expansion)
+            path = self.path(expansion, looks)
+            error = self.basis_error(expansion, outputs, path)
+            if error <= self.tolerance * np.abs(residual0).max() or k == most:
+                return outputs, k, error
+            k = min(k + _GROWTH, most)
+        return self.integrated(self.contracted(np.eye(n)))
 
     def path(self, expansion: Expansion, looks: np.ndarray) -> np.ndarray:
         """The residual as far as it is finite, (n, T)."""
@@ -187,9 +181,9 @@ class _Seed:
         outside = np.linalg.norm(path - basis @ (basis.T @ path), axis=0) / np.linalg.norm(path, axis=0)
         return _difference(outputs, smaller) + _difference(outputs, frozen) * float(outside.max())
 
-    def contracted(self, basis: np.ndarray, order: int) -> Expansion:
-        kernels = self.backend.contracted_hierarchy(self.net, self.theta, self.rows, self.x, basis, order)
-        corrections = (np.asarray(kernels[r][0], dtype=float) for r in range(3, order + 1))
+    def contracted(self, basis: np.ndarray) -> Expansion:
+        kernels = self.backend.contracted_hierarchy(self.net, self.theta, self.rows, self.x, basis, self.order)
+        corrections = (np.asarray(kernels[r][0], dtype=float) for r in range(3, self.order + 1))
         return replace(self.start, corrections=tuple(corrections), basis=basis)
 
 
