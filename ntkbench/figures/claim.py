@@ -1,6 +1,5 @@
 """One figure per claim: its panels, both backends in each."""
 
-import io
 import math
 import textwrap
 from collections.abc import Mapping
@@ -13,14 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from ntkbench import records
 from ntkbench.claims.base import Case, Claim
-from ntkbench.figures import axis, panels, series, style
+from ntkbench.figures import axis, images, panels, series, style
 from ntkbench.figures.panels import Content
 
 QUANTITY_COLUMNS = ("claim", "case", "control", "backend", "quantity", "width", "time", "seed", "value")
 VERDICT_COLUMNS = ("claim", "expectation", "case", "backend", "estimate", "ci_low", "ci_high")
-METADATA = {"svg": {"Date": None, "Creator": "ntkbench"}, "png": {"Software": None}}
 PANEL_HEIGHT = 2.1
 """With its axis and without title and legend, inches."""
 TITLE_LINE = 0.16
@@ -48,11 +45,7 @@ def draw_claim(
         ValueError: for a missing column, a panel of unknown kind or one that selects nothing.
     """
     with style.style():
-        figure = compose(claim, quantities, verdicts, cases=cases)
-        for kind, metadata in METADATA.items():
-            image = io.BytesIO()
-            figure.savefig(image, format=kind, metadata=metadata)
-            records.write_bytes(stem.with_name(f"{stem.name}.{kind}"), image.getvalue())
+        images.write(compose(claim, quantities, verdicts, cases=cases), stem)
 
 
 def compose(claim: Claim, quantities: pd.DataFrame, verdicts: pd.DataFrame, *, cases: Mapping[str, Case]) -> Figure:

@@ -1,6 +1,5 @@
 """Seconds and memory against size, both backends, with the powers of theory as lines."""
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,14 +10,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.patheffects import withStroke
 
-from ntkbench import records
-from ntkbench.figures import axis, style
+from ntkbench.figures import axis, images, slopes, style
 from ntkbench.performance import workloads
 from ntkbench.performance.scaling import POWER_AXES, upper_half
 
-METADATA = {"svg": {"Date": None, "Creator": "ntkbench"}, "png": {"Software": None}}
 AXES: Mapping[str, tuple[str, str]] = {
     "points": ("n", "points n"),
     "width": ("m", "width m"),
@@ -42,11 +38,7 @@ def draw(timings: pd.DataFrame, stem: Path) -> None:
         stem: path without suffix; its folder is made.
     """
     with style.style():
-        figure = compose(timings)
-        for kind, metadata in METADATA.items():
-            image = io.BytesIO()
-            figure.savefig(image, format=kind, metadata=metadata)
-            records.write_bytes(stem.with_name(f"{stem.name}.{kind}"), image.getvalue())
+        images.write(compose(timings), stem)
 
 
 def compose(timings: pd.DataFrame) -> Figure:
@@ -123,18 +115,8 @@ def _theory(axes: Axes, of_curve: pd.DataFrame, along: str) -> None:
     factor = 1.5 * float(max(slowest.loc[int(size)] / size**power for size in sizes))
     axes.plot(sizes, factor * sizes**power, color=style.THEORY, lw=0.7, zorder=1, label=f"_theory|{power}")
     symbol = AXES[along][0]
-    axes.annotate(
-        f"${symbol}^{power}$" if power > 1 else f"${symbol}$",
-        (sizes[-1], factor * sizes[-1] ** power),
-        xytext=(0, 1),
-        textcoords="offset points",
-        ha="right",
-        va="bottom",
-        fontsize=style.SMALL,
-        color=style.THEORY,
-        path_effects=[withStroke(linewidth=1.5, foreground="white")],
-        zorder=4,
-    )
+    text = f"${symbol}^{power}$" if power > 1 else f"${symbol}$"
+    slopes.label(axes, text, (sizes[-1], factor * sizes[-1] ** power), offset=(0, 1), va="bottom")
 
 
 def _key(figure: Figure, backends: list[str], looks: Mapping[str, str]) -> None:

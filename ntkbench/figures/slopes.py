@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -49,18 +50,26 @@ def theory(axes: Axes, expected: list[tuple[float, list[Points]]]) -> None:
         factor = 0.6 * float(np.min(centre[good] / x[good] ** exponent))
         axes.plot(ends, factor * ends**exponent, color=style.THEORY, lw=0.7, zorder=1, label=f"_theory|{exponent:g}")
         middle = math.exp(float(np.mean(np.log(ends))))
-        axes.annotate(
-            f"slope {exponent:g}".replace("-", "−"),
-            (middle, factor * middle**exponent),
-            xytext=(-3, -2),
-            textcoords="offset points",
-            ha="right",
-            va="top",
-            fontsize=style.SMALL,
-            color=style.THEORY,
-            # A halo, since lines of other exponents may pass there and must not be hidden.
-            path_effects=[withStroke(linewidth=1.5, foreground="white")],
-            zorder=4,
-        )
+        text = f"slope {exponent:g}".replace("-", "−")
+        label(axes, text, (middle, factor * middle**exponent), offset=(-3, -2), va="top")
         bottom = factor * float(min(ends**exponent))
         axes.set_ylim(bottom=min(axes.get_ylim()[0], bottom / 1.6))
+
+
+def label(
+    axes: Axes, text: str, point: tuple[float, float], *, offset: tuple[float, float], va: Literal["top", "bottom"]
+) -> None:
+    """Names a line of theory to the left of a point on it, `offset` points away."""
+    axes.annotate(
+        text,
+        point,
+        xytext=offset,
+        textcoords="offset points",
+        ha="right",
+        va=va,
+        fontsize=style.SMALL,
+        color=style.THEORY,
+        # A halo, since other lines may pass there and must not be hidden.
+        path_effects=[withStroke(linewidth=1.5, foreground="white")],
+        zorder=4,
+    )

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import stats
 
 from ntkbench.performance import workloads
+from ntkbench.verdicts import fit
 
 MEASURES = ("flops", "seconds", "peak_bytes")
 CONFIDENCE = 0.95
@@ -32,8 +33,7 @@ class Exponent:
 
 def upper_half(sizes: Sequence[int]) -> tuple[int, ...]:
     """The largest ceil(k/2) of k sizes, and at least four where there are four: theory's leading terms are asymptotic."""
-    kept = max(math.ceil(len(sizes) / 2), min(4, len(sizes)))
-    return tuple(sorted(sizes)[-kept:])
+    return fit.upper_half(sizes, least=4)
 
 
 def exponent(sizes: Sequence[int], values: Sequence[float]) -> Exponent:

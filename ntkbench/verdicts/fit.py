@@ -63,9 +63,9 @@ class Fit:
         return (estimate, *pivot.interval(estimate, error)) if error > 0 else None
 
 
-def upper_half(widths: Sequence[int]) -> tuple[int, ...]:
-    """The largest ceil(W/2) of W widths, and at least three where there are three: a rate is asymptotic."""
-    kept = max(math.ceil(len(widths) / 2), min(3, len(widths)))
+def upper_half(widths: Sequence[int], least: int = 3) -> tuple[int, ...]:
+    """The largest ceil(W/2) of W widths, and at least `least` where there are so many: a rate is asymptotic."""
+    kept = max(math.ceil(len(widths) / 2), min(least, len(widths)))
     return tuple(sorted(widths)[-kept:])
 
 

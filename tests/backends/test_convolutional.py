@@ -23,22 +23,6 @@ def test_forward_is_the_plain_forward_pass(backend: Backend, case: Case) -> None
         assert_allclose(f[seed], expected, rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("case", CONVOLUTIONAL, ids=str)
-def test_ntk_is_the_contraction_of_jacobians(backend: Backend, case: Case) -> None:
-    for x2 in (None, case.x[..., :2, :] + 0.5):
-        full = backend.ntk(case.net, case.theta, case.x, x2, outputs="full")
-        trace = backend.ntk(case.net, case.theta, case.x, x2, outputs="trace")
-        for seed in range(SEEDS):
-            x = case.points(seed)
-            expected = oracles.full_ntk(case.net, oracles.flatten(case.theta, seed), x, x if x2 is None else x[:2] + 0.5)
-            atol = 1e-13 * np.abs(expected).max()
-            assert_allclose(full[seed], expected, rtol=0, atol=atol)
-            assert_allclose(trace[seed], np.trace(expected, axis1=2, axis2=3), rtol=0, atol=case.net.output_dim * atol)
-        if case.net.output_dim == 1:
-            one = backend.ntk(case.net, case.theta, case.x, x2)
-            assert_allclose(full[..., 0, 0], one, rtol=0, atol=1e-14 * np.abs(one).max())
-
-
 NETWORKS = st.builds(
     Convolutional,
     image=st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 2)),

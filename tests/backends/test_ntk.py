@@ -12,7 +12,7 @@ from ntkbench.backends import Backend, load
 from ntkbench.networks import ACTIVATIONS, PARAMETRIZATIONS, FullyConnected
 from ntkbench.seeding import rng
 from tests import oracles
-from tests.cases import CASES, ONE_OUTPUT, ROOT, SEEDS, Case
+from tests.cases import CASES, CONVOLUTIONAL, ONE_OUTPUT, ROOT, SEEDS, Case
 
 PLAIN = FullyConnected(3, 6, 2, "tanh", bias_variance=0.2)
 
@@ -37,7 +37,7 @@ def test_ntk_is_the_contraction_of_jacobians(backend: Backend, case: Case) -> No
         assert_allclose(rectangular[seed], oracles.ntk(case.net, vector, x, x[:2] + 0.5), rtol=0, atol=1e-13 * scale)
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", [*CASES, *CONVOLUTIONAL], ids=str)
 def test_kernels_of_several_outputs(backend: Backend, case: Case) -> None:
     other = case.x[..., :2, :] + 0.5
     for x2 in (None, other):

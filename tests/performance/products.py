@@ -6,16 +6,13 @@ change only when the algorithm on paper does: a stored run is compared by them. 
 
 from collections.abc import Sequence
 
-from ntkbench.networks import Convolutional, Network
+from ntkbench.networks import Convolutional, FullyConnected, Network
+from ntkbench.performance import workloads
+from ntkbench.performance.workloads import flops
 from tests.performance.workloads import Workload
 
 Shape = tuple[int, int, int, int]
 Shapes = list[Shape]
-
-
-def flops(shapes: Sequence[Shape]) -> int:
-    """Floating-point operations, a multiply-add counted as two."""
-    return sum(2 * count * rows * inner * columns for count, rows, inner, columns in shapes)
 
 
 def times(count: int, shapes: Sequence[Shape]) -> Shapes:
@@ -61,21 +58,9 @@ def _convolution(net: Convolutional, n: int, fan_in: int, fan_out: int) -> Shape
 
 
 def hierarchy(w: Workload, order: int) -> Shapes:
-    """First-order responses of every point along every gradient, and Gram products of responses; 5 and 6: second-order ones.
-
-    Per hidden layer: a forward and a backward tangent pass for each pair of points, contracted with the first-order signals
-    (K3) and with one another (K4), and the curvature term point by point. The second-order responses along pairs of
-    gradients give K5, contracted with first-order ones, and K6, contracted with one another.
-    """
-    m, hidden, pairs, triples = w.net.width, w.net.depth, w.n**2, w.n**3
-    found = [*ntk(w), (2 * (hidden - 1), pairs, m, m), (2 * hidden, pairs, m, w.n)]
-    if order >= 4:
-        found += [(2 * hidden, pairs, m, pairs), (hidden * w.n, pairs, m, w.n)]
-    if order >= 5:
-        found += [(2 * (hidden - 1), triples, m, m), (2 * hidden, triples, m, pairs)]
-    if order >= 6:
-        found += [(2 * hidden, triples, m, triples)]
-    return times(w.seeds, found)
+    """Of fully connected networks."""
+    assert isinstance(w.net, FullyConnected)
+    return workloads.hierarchy(w.net, w.n, order, w.seeds)
 
 
 def contracted(w: Workload, k: int, order: int) -> Shapes:

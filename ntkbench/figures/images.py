@@ -1,0 +1,18 @@
+"""A figure's files."""
+
+import io
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from ntkbench import records
+
+METADATA = {"svg": {"Date": None, "Creator": "ntkbench"}, "png": {"Software": None}}
+
+
+def write(figure: Figure, stem: Path) -> None:
+    """Writes `<stem>.svg` and `<stem>.png`, each atomically; equal figures give equal bytes. Within `style.style()`."""
+    for kind, metadata in METADATA.items():
+        image = io.BytesIO()
+        figure.savefig(image, format=kind, metadata=metadata)
+        records.write_bytes(stem.with_name(f"{stem.name}.{kind}"), image.getvalue())
