@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ntkbench.backends import Backend, Trajectory, load
+from ntkbench.backends import Backend, Trajectory, checks, load
 from ntkbench.networks import FullyConnected
 from ntkbench.seeding import rng
 from tests.cases import ROOT
@@ -220,6 +220,14 @@ def test_kernels_that_are_not_symmetric_are_refused(backend: Backend, kernel: np
         backend.solve(batch, np.stack([side, side]), 1.0)
     with pytest.raises(ValueError, match="matrix 1 of kernel is not symmetric"):
         descend(backend, kernel=batch, residual0=np.stack([side, side]), kernel_test=batch)
+
+
+@pytest.mark.parametrize("entry", [(0, 299), (299, 0), (298, 299), (1, 0), (256, 255)])
+def test_one_entry_that_differs_is_enough(entry: tuple[int, int]) -> None:
+    kernel = np.eye(300)
+    kernel[entry] = 1e-6
+    with pytest.raises(ValueError, match="differs from its transpose by up to 1e-06, its largest entry being 1;"):
+        checks.linear_system(kernel, np.ones((300, 1)), 0.0)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
