@@ -5,11 +5,15 @@ from functools import cache
 
 import numpy as np
 import pytest
+from jax.numpy import asarray
+from torch import from_numpy
 
 from ntkbench.backends import Backend, load
 from ntkbench.backends.base import PRECISIONS
+from ntkbench.backends.jax.activations import DERIVATIVES
+from ntkbench.backends.torch.activations import derivatives
 from ntkbench.integrators import INTEGRATORS
-from ntkbench.networks import ACTIVATIONS, FullyConnected
+from ntkbench.networks import ACTIVATIONS, SMOOTH_ACTIVATIONS, FullyConnected
 from ntkbench.seeding import rng
 from tests.cases import CASES, ONE_OUTPUT, ROOT, SMOOTH, Case
 
@@ -71,6 +75,28 @@ def test_hierarchy(precision: str, case: Case) -> None:
     assert set(torch) == set(jax) == {2, 3, 4}
     for r in torch:
         agree(torch[r], jax[r], precision)
+
+
+def test_the_highest_orders_of_the_hierarchy() -> None:
+    """On one small network, depth 1: compiling them takes long."""
+    case = SMOOTH[0]
+    torch, jax = (b.hierarchy(case.net, case.theta, case.x, 6) for b in pair("float64"))
+    assert set(torch) == set(jax) == set(range(2, 7))
+    for r in torch:
+        agree(torch[r], jax[r], "float64")
+
+
+@pytest.mark.parametrize("activation", SMOOTH_ACTIVATIONS)
+def test_derivatives_of_activations(activation: str) -> None:
+    """Those of torch to the fifth, which its highest kernels need, against central differences; jax's as far as it has them."""
+    pair("float64")
+    z, h = rng(ROOT, "activations").standard_normal(7), 1e-5
+    before, at, after = (derivatives(activation, from_numpy(z + step), 5) for step in (-h, 0.0, h))
+    for k in range(1, 6):
+        difference = (after[k - 1] - before[k - 1]).numpy() / (2 * h)
+        np.testing.assert_allclose(at[k], difference, rtol=0, atol=1e-8 * max(1.0, np.abs(difference).max()))
+    for first, second in zip(at, DERIVATIVES[activation](asarray(z)), strict=False):
+        agree(first.numpy()[np.newaxis], np.asarray(second)[np.newaxis], "float64")
 
 
 @pytest.mark.parametrize("integrator", ["euler", "rk4"])

@@ -1,4 +1,4 @@
-"""Activation functions and their derivatives up to the third, in closed form."""
+"""Activation functions and their derivatives up to the fifth, in closed form."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ Tensor = torch.Tensor
 
 
 def derivatives(name: str, z: Tensor, highest: int) -> tuple[Tensor, ...]:
-    """`(sigma(z), sigma'(z), ...)` up to the derivative of order `highest` (at most 3), each of the shape of `z`.
+    """`(sigma(z), sigma'(z), ...)` up to the derivative of order `highest` (at most 5), each of the shape of `z`.
 
     ReLU has derivatives to order 1, with `sigma'(0) = 0`; gelu is `z Phi(z)`, without the tanh approximation.
 
@@ -39,6 +39,9 @@ def _tanh(z: Tensor) -> Iterator[Tensor]:
     yield slope
     yield -2 * t * slope
     yield (6 * t * t - 2) * slope
+    square = t * t
+    yield slope * t * (16 - 24 * square)
+    yield slope * (16 - 120 * square * slope)
 
 
 def _erf(z: Tensor) -> Iterator[Tensor]:
@@ -47,6 +50,9 @@ def _erf(z: Tensor) -> Iterator[Tensor]:
     yield slope
     yield -2 * z * slope
     yield (4 * z * z - 2) * slope
+    square = z * z
+    yield slope * z * (12 - 8 * square)
+    yield slope * (16 * square * square - 48 * square + 12)
 
 
 def _gelu(z: Tensor) -> Iterator[Tensor]:
@@ -56,6 +62,9 @@ def _gelu(z: Tensor) -> Iterator[Tensor]:
     yield cumulative + z * density
     yield (2 - z * z) * density
     yield (z * z - 4) * z * density
+    square = z * z
+    yield density * (7 * square - square * square - 4)
+    yield density * z * (square * square - 11 * square + 18)
 
 
 def _softplus(z: Tensor) -> Iterator[Tensor]:
@@ -65,14 +74,17 @@ def _softplus(z: Tensor) -> Iterator[Tensor]:
     yield logistic
     curvature = logistic * torch.sigmoid(-z)
     yield curvature
-    yield curvature * (1 - 2 * logistic)
+    third = curvature * (1 - 2 * logistic)
+    yield third
+    yield curvature * (1 - 6 * curvature)
+    yield third * (1 - 12 * curvature)
 
 
 def _identity(z: Tensor) -> Iterator[Tensor]:
     yield z
     yield torch.ones_like(z)
-    yield torch.zeros_like(z)
-    yield torch.zeros_like(z)
+    for _ in range(4):
+        yield torch.zeros_like(z)
 
 
 _DERIVATIVES: dict[str, Callable[[Tensor], Iterator[Tensor]]] = {

@@ -9,18 +9,13 @@ import torch
 
 from ntkbench import limits
 from ntkbench.backends import checks
-from ntkbench.backends.base import (
-    Backend,
-    BackendUnavailable,
-    Progress,
-    Trajectory,
-)
-from ntkbench.backends.torch import contraction, convolutional, hierarchy, linear_algebra, network, ntk, roofline, training
+from ntkbench.backends.base import Backend, BackendUnavailable, Progress, Trajectory
+from ntkbench.backends.torch import contraction, hierarchy, linear_algebra, network, ntk, roofline, training, within_budget
 from ntkbench.backends.torch.limits import runner
-from ntkbench.backends.torch.network import Tensor, Tensors, floats_per_point
 from ntkbench.backends.torch.tiles import cache_bytes
+from ntkbench.backends.torch.transfers import Transfers, joined, joined_by_name
 from ntkbench.integrators import steps_between, tableau
-from ntkbench.networks import Convolutional, FullyConnected, Network, Parameters
+from ntkbench.networks import FullyConnected, Network, Parameters
 
 
 class TorchBackend(Backend):
@@ -34,6 +29,7 @@ class TorchBackend(Backend):
             raise BackendUnavailable("device 'cuda' was asked for, but torch sees no GPU; choose 'auto' or 'cpu'")
         self.device = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
         self.dtype = torch.float64 if precision == "float64" else torch.float32
+        self._transfers = Transfers(self.device, self.dtype)
         if threads is not None:
             torch.set_num_threads(threads)
         # cuBLAS is deterministic only with a fixed workspace, which it reads when it is first used.
@@ -76,12 +72,11 @@ class TorchBackend(Backend):
         """In blocks of seeds, and of rows where one seed does not fit the budget."""
         seeds = checks.parameters(net, theta)
         x = checks.inputs(net, seeds, x)
-        per_seed = self.dtype.itemsize * (net.parameter_count + x.shape[-2] * floats_per_point(net, arrays=2))
-        blocks = [
-            self._outputs(net, self._parameters(theta, block), self._points(net, x, seeds, block))
-            for block in self.seed_blocks(seeds, per_seed)
-        ]
-        return _joined(blocks)
+        found = []
+        for block in self.seed_blocks(seeds, network.bytes_per_seed(net, x.shape[-2], self.dtype.itemsize)):
+            parameters, points = self._transfers.parameters(theta, block), self._transfers.points(net, x, seeds, block)
+            found.append(within_budget.outputs(net, parameters, points, self.memory_bytes))
+        return joined(found)
 
     @torch.inference_mode()
     def ntk(
@@ -95,11 +90,11 @@ class TorchBackend(Backend):
         per_seed = ntk.bytes_per_seed(net, rows1, rows2, outputs, self.dtype.itemsize)
         found = []
         for block in self.seed_blocks(seeds, per_seed):
-            points1 = self._points(net, x1, seeds, block)
-            points2 = None if x2 is None else self._points(net, x2, seeds, block)
-            parameters = self._parameters(theta, block)
-            found.append(ntk.in_tiles(net, parameters, points1, points2, outputs, self.memory_bytes).numpy())
-        return _joined(found)
+            points1 = self._transfers.points(net, x1, seeds, block)
+            points2 = None if x2 is None else self._transfers.points(net, x2, seeds, block)
+            parameters = self._transfers.parameters(theta, block)
+            found.append(within_budget.kernel(net, parameters, points1, points2, outputs, self.memory_bytes))
+        return joined(found)
 
     @torch.inference_mode()
     def hierarchy(self, net: Network, theta: Parameters, x: np.ndarray, order: int) -> dict[int, np.ndarray]:
@@ -112,13 +107,12 @@ class TorchBackend(Backend):
         n = x.shape[-2]
         least, per_seed = (hierarchy.bytes_per_seed(net, n, order, self.dtype.itemsize, block) for block in (1, n))
         checks.one_seed_fits(f"K{order} of {n} points at width {net.width}", least, self.memory_bytes)
-        found: dict[int, list[np.ndarray]] = {r: [] for r in range(2, order + 1)}
+        found = []
         for block in self.seed_blocks(seeds, per_seed):
-            parameters, points = self._parameters(theta, block), self._points(net, x, seeds, block)
+            parameters, points = self._transfers.parameters(theta, block), self._transfers.points(net, x, seeds, block)
             kernels = hierarchy.kernels(net, parameters, points, order, self.memory_bytes)
-            for r, kernel in kernels.items():
-                found[r].append(kernel.cpu().numpy())
-        return {r: np.concatenate(kernels) for r, kernels in found.items()}
+            found.append({r: self._transfers.get(kernel) for r, kernel in kernels.items()})
+        return joined_by_name(found)
 
     @torch.inference_mode()
     def contracted_hierarchy(
@@ -131,14 +125,13 @@ class TorchBackend(Backend):
         sizes = *basis.shape[-2:], order, self.dtype.itemsize
         least, per_seed = (contraction.bytes_per_seed(net, block, *sizes) for block in (1, rows.shape[-2]))
         checks.one_seed_fits(f"contractions over {x.shape[-2]} points at width {net.width}", least, self.memory_bytes)
-        found: dict[int, list[np.ndarray]] = {r: [] for r in range(3, order + 1)}
+        found = []
         for block in self.seed_blocks(seeds, per_seed):
-            at_rows, points, vectors = (self._points(net, array, seeds, block) for array in (rows, x, basis))
-            parameters = self._parameters(theta, block)
+            at_rows, points, vectors = (self._transfers.points(net, array, seeds, block) for array in (rows, x, basis))
+            parameters = self._transfers.parameters(theta, block)
             kernels = contraction.kernels(net, parameters, at_rows, points, vectors, order, self.memory_bytes)
-            for r, kernel in kernels.items():
-                found[r].append(kernel.cpu().numpy())
-        return {r: np.concatenate(kernels) for r, kernels in found.items()}
+            found.append({r: self._transfers.get(kernel) for r, kernel in kernels.items()})
+        return joined_by_name(found)
 
     @torch.inference_mode()
     def train(
@@ -160,30 +153,21 @@ class TorchBackend(Backend):
         x = checks.inputs(net, seeds, x)
         y, x_test = checks.training(net, seeds, x, y, observe, x_test)
         counts, method = steps_between(times, step), tableau(integrator)
+        rows, test_rows = x.shape[-2], 0 if x_test is None else x_test.shape[-2]
+        per_seed = training.bytes_per_seed(net, rows, test_rows, method, observe, self.dtype.itemsize)
         # Every pass is over all of a block's parameters: they had better stay in the cache from one pass to the next.
-        per_seed = self._training_bytes(net, x, x_test, integrator, observe)
         share = max(1, self.memory_bytes // (4 * cache_bytes(torch.device(self.device))))
         blocks = list(self.seed_blocks(seeds, share * per_seed))
-        steps = sum(counts)
-        records = []
-        for i, block in enumerate(blocks):
-            start = self._parameters(theta, block)
-            points = self._points(net, x, seeds, block)
-            test_points = None if x_test is None else self._points(net, x_test, seeds, block)
-            stepper = training.Stepper(net, start, points, self._tensor(y if y.ndim == 2 else y[block]), method, step)
-
-            def look(
-                now: Tensors, start: Tensors = start, points: Tensor = points, test_points: Tensor | None = test_points
-            ) -> dict[str, np.ndarray]:
-                return {name: self._observe(name, net, now, start, points, test_points) for name in observe}
-
-            def tick(done: int, before: int = i * steps) -> None:
-                if progress is not None:
-                    progress(before + done, len(blocks) * steps)
-
-            records.append(training.record(stepper, counts, look, tick))
-        observed = {name: np.concatenate([record[name] for record in records]) for name in observe}
-        return Trajectory(np.asarray(times, dtype=float), **observed)
+        tick = training.ticker(progress, len(blocks) * sum(counts))
+        found = []
+        for block in blocks:
+            start = self._transfers.parameters(theta, block)
+            points, targets = self._transfers.points(net, x, seeds, block), self._transfers.own(y if y.ndim == 2 else y[block])
+            test_points = None if x_test is None else self._transfers.points(net, x_test, seeds, block)
+            stepper = training.Stepper(net, start, points, targets, method, step)
+            observer = training.Observer(observe, net, start, points, test_points, self.memory_bytes)
+            found.append(training.record(stepper, counts, observer, tick))
+        return Trajectory(np.asarray(times, dtype=float), **joined_by_name(found))
 
     @torch.inference_mode()
     def integrate_hierarchy(
@@ -205,10 +189,10 @@ class TorchBackend(Backend):
         held = (len(method.stages) + 4) * sum(n**r for r in range(1, order)) + n**order
         found = []
         for block in self.seed_blocks(seeds, self.dtype.itemsize * held):
-            state = tuple(self._tensor(array[block]) for array in (f0, *(kernels[r] for r in range(2, order))))
-            top, targets = self._tensor(kernels[order][block]), self._tensor(y if y.ndim == 1 else y[block])
-            found.append(hierarchy.integrate(state, top, targets, counts, step, method))
-        f, K2 = (np.concatenate([parts[k].cpu().numpy() for parts in found]) for k in (0, 1))
+            state = tuple(self._transfers.own(array[block]) for array in (f0, *(kernels[r] for r in range(2, order))))
+            top, targets = self._transfers.own(kernels[order][block]), self._transfers.own(y if y.ndim == 1 else y[block])
+            found.append([*map(self._transfers.get, hierarchy.integrate(state, top, targets, counts, step, method))])
+        f, K2 = map(joined, zip(*found, strict=True))
         return Trajectory(np.asarray(times, dtype=float), f=f[..., np.newaxis], K2=K2)
 
     @torch.inference_mode()
@@ -225,16 +209,15 @@ class TorchBackend(Backend):
         kernel, rhs = checks.linear_system(kernel, rhs, ridge)
         kernels, sides = (array.reshape(-1, *array.shape[-2:]) for array in (kernel, rhs))
         per_matrix = self.dtype.itemsize * (3 * kernels[0].size + 2 * sides[0].size)
-        blocks = self.seed_blocks(len(kernels), per_matrix)
         found = []
-        for block in blocks:
-            matrices = self._tensor(kernels[block])
-            solution, failed = linear_algebra.solve(matrices, self._tensor(sides[block]), ridge)
+        for block in self.seed_blocks(len(kernels), per_matrix):
+            matrices = self._transfers.own(kernels[block])
+            solution, failed = linear_algebra.solve(matrices, self._transfers.own(sides[block]), ridge)
             if failed is not None:
                 smallest = linear_algebra.smallest_eigenvalue(matrices[failed], ridge)
                 raise checks.not_positive_definite(block.start + failed, len(kernels), smallest, ridge)
-            found.append(solution.cpu().numpy())
-        return np.concatenate(found).reshape(rhs.shape)
+            found.append(self._transfers.get(solution))
+        return joined(found).reshape(rhs.shape)
 
     @torch.inference_mode()
     def kernel_descent(
@@ -246,9 +229,10 @@ class TorchBackend(Backend):
         per_matrix = self.dtype.itemsize * (4 * kernel[0].size + kernel_test[0].size + movements)
         found = []
         for block in self.seed_blocks(len(kernel), per_matrix):
-            arrays = [self._tensor(array[block]) for array in (kernel, residual0, kernel_test)]
-            found.append(linear_algebra.kernel_descent(arrays[0], arrays[1], step, counts, arrays[2]))
-        train, test = (np.concatenate([parts[k].cpu().numpy() for parts in found]) for k in (0, 1))
+            matrices, residuals, tests = (self._transfers.own(array[block]) for array in (kernel, residual0, kernel_test))
+            movements = linear_algebra.kernel_descent(matrices, residuals, step, counts, tests)
+            found.append([*map(self._transfers.get, movements)])
+        train, test = map(joined, zip(*found, strict=True))
         return train, test
 
     def matrix_products(self, shapes: Sequence[tuple[int, int, int, int]]) -> Callable[[], None]:
@@ -260,60 +244,3 @@ class TorchBackend(Backend):
             self.synchronize()
 
         return run
-
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.tensor(np.ascontiguousarray(array, dtype=np.float64), dtype=self.dtype, device=self.device)
-
-    def _shared(self, array: np.ndarray) -> Tensor:
-        """For reading alone: where nothing has to be converted, the tensor is the array's own memory."""
-        if array.dtype not in (np.float64, np.float32) or not array.flags.writeable:
-            return self._tensor(array)
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device, self.dtype)
-
-    def _parameters(self, theta: Parameters, block: slice) -> Tensors:
-        """The parameters of a block of seeds, seeds and copies in one axis, for reading alone."""
-        return {name: self._shared(array[block]).flatten(0, 1) for name, array in theta.items()}
-
-    def _points(self, net: Network, x: np.ndarray, seeds: int, block: slice) -> Tensor:
-        """Inputs of a block of seeds, (B, n, d); points that all seeds share are not copied."""
-        if x.ndim == 2:
-            return self._shared(x).expand(len(range(*block.indices(seeds))) * net.copies, -1, -1)
-        points = self._shared(x[block])
-        return points if net.copies == 1 else points.repeat_interleave(net.copies, dim=0)
-
-    def _outputs(self, net: Network, theta: Tensors, x: Tensor) -> np.ndarray:
-        """Outputs of a block of seeds, by rows where they do not fit the budget at once."""
-        seeds = x.shape[0] // net.copies
-        per_row = seeds * self.dtype.itemsize * floats_per_point(net, arrays=2)
-        rows = max(1, (self.memory_bytes - seeds * self.dtype.itemsize * net.parameter_count) // per_row)
-        outputs: Callable[..., Tensor] = convolutional.outputs if isinstance(net, Convolutional) else network.outputs
-        parts = [outputs(net, theta, x[:, i : i + rows]).cpu().numpy() for i in range(0, x.shape[1], rows)]
-        return np.concatenate(parts, axis=1)
-
-    def _observe(
-        self, name: str, net: Network, theta: Tensors, start: Tensors, points: Tensor, test_points: Tensor | None
-    ) -> np.ndarray:
-        match name:
-            case "f":
-                return self._outputs(net, theta, points)
-            case "f_test" if test_points is not None:
-                return self._outputs(net, theta, test_points)
-            case "K2":
-                return ntk.in_tiles(net, theta, points, None, "one", self.memory_bytes).numpy()
-            case _:
-                return training.movement(net, theta, start).cpu().numpy()
-
-    def _training_bytes(
-        self, net: Network, x: np.ndarray, x_test: np.ndarray | None, integrator: str, observe: Sequence[str]
-    ) -> int:
-        """Buffers of one seed, and what the largest of its observables adds."""
-        rows, itemsize = x.shape[-2], self.dtype.itemsize
-        buffers = training.bytes_per_seed(net, rows, tableau(integrator), itemsize)
-        kernel = ntk.bytes_per_seed(net, rows, rows, "one", itemsize) if "K2" in observe else 0
-        test = itemsize * x_test.shape[-2] * floats_per_point(net, arrays=2) if x_test is not None else 0
-        return buffers + max(kernel, test)
-
-
-def _joined(blocks: list[np.ndarray]) -> np.ndarray:
-    """Along the seeds; a single block is not copied."""
-    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)

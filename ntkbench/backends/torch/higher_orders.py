@@ -102,7 +102,7 @@ def signals(net: FullyConnected, theta: Tensors, x: Tensor, order: int) -> Respo
     for l in range(1, net.depth + 1):
         z = affine(net, theta, l, found.hidden[-1][0])
         found.z.append([z])
-        found.slopes.append([[value] for value in _derivatives(net.activation, z, order + 2)])
+        found.slopes.append([[value] for value in derivatives(net.activation, z, order + 2)])
         found.hidden.append(found.slopes[-1][0])
     for l in range(net.depth, 0, -1):
         upstream = pull_back(net, theta, l + 1, found.back[0][0])
@@ -232,31 +232,3 @@ def _chain(outer: Jet, z: Jet, k: int) -> Tensor:
     """Order k >= 1 of a function of z, `outer` being the jet of its derivative: `D_c s(z) = s'(z) z^{|c}`."""
     first = [s.unsqueeze(1) for s in outer]
     return times(first, z[1:], k - 1, skip=1)
-
-
-def _derivatives(name: str, z: Tensor, highest: int) -> list[Tensor]:
-    """`[sigma(z), sigma'(z), ...]` up to order `highest`, at most 5."""
-    found = list(derivatives(name, z, min(highest, 3)))
-    if highest > 3:
-        found += _fourth_and_fifth(name, z, found)[: highest - 3]
-    return found
-
-
-def _fourth_and_fifth(name: str, z: Tensor, lower: list[Tensor]) -> list[Tensor]:
-    """From `z` and what is known of the orders below."""
-    value, slope, curvature, third = lower
-    square = z * z
-    match name:
-        case "tanh":
-            t = value * value
-            return [slope * value * (16 - 24 * t), slope * (16 - 120 * t * slope)]
-        case "erf":
-            return [slope * z * (12 - 8 * square), slope * (16 * square * square - 48 * square + 12)]
-        case "gelu":
-            density = torch.exp(-0.5 * square) * (2 * torch.pi) ** -0.5
-            fourth = density * (7 * square - square * square - 4)
-            return [fourth, density * z * (square * square - 11 * square + 18)]
-        case "softplus":
-            return [curvature * (1 - 6 * curvature), third * (1 - 12 * curvature)]
-        case _:
-            return [torch.zeros_like(z), torch.zeros_like(z)]

@@ -104,3 +104,8 @@ def floats_per_point(net: Network, arrays: int) -> int:
         return net.copies * (net.input_dim + arrays * (units + net.output_dim))
     stack = KERNEL * max(net.width, net.image[2])
     return net.copies * (net.input_dim + net.positions * (arrays * units + stack) + arrays * net.output_dim)
+
+
+def bytes_per_seed(net: Network, points: int, itemsize: int) -> int:
+    """Temporaries of `outputs` for one seed, its parameters counted."""
+    return itemsize * (net.parameter_count + points * floats_per_point(net, arrays=2))

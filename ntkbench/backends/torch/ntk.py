@@ -18,34 +18,11 @@ from ntkbench.backends.torch.network import (
     propagate,
     scaled_product,
 )
-from ntkbench.backends.torch.tiles import Tile, mirror, stripes, tiles
+from ntkbench.backends.torch.tiles import Tile, mirror, stripes
 from ntkbench.networks import Convolutional, Network
 
 Signals = tuple[list[Tensor], list[Tensor]]
 """`[h_0, ..., h_{L-1}]`, each (B, n, m_l), and `[delta_1, ..., delta_{L-1}]`, each (B, G, n, k): G groups of outputs."""
-
-
-def in_tiles(net: Network, theta: Tensors, x1: Tensor, x2: Tensor | None, outputs: str, budget: int) -> Tensor:
-    """`kernel` on the host, in tiles under a budget of bytes of which a quarter is left to blocks inside a tile."""
-    seeds, workspace = len(x1) // net.copies, budget // 4
-    rows1, rows2 = x1.shape[1], None if x2 is None else x2.shape[1]
-
-    def bytes_of(side1: int, side2: int) -> int:
-        return seeds * bytes_per_seed(net, side1, side2, outputs, x1.itemsize)
-
-    cut = list(tiles(rows1, rows2, bytes_of, budget - workspace))
-    if len(cut) == 1:
-        return kernel(net, theta, x1, x2, outputs, workspace).contiguous().cpu()
-    by_outputs = (net.output_dim,) * 2 if outputs == "full" else ()
-    found = torch.empty(seeds, rows1, rows2 or rows1, *by_outputs, dtype=x1.dtype)
-    for i, j in cut:
-        others = None if x2 is None and i == j else (x1 if x2 is None else x2)[:, j]
-        part = kernel(net, theta, x1[:, i], others, outputs, workspace)
-        found[:, i, j] = part
-        if x2 is None:
-            turned = part.transpose(1, 2)
-            found[:, j, i] = turned.transpose(3, 4) if outputs == "full" else turned
-    return found
 
 
 def kernel(net: Network, theta: Tensors, x1: Tensor, x2: Tensor | None, outputs: str, workspace: int) -> Tensor:

@@ -4,14 +4,17 @@ All parameters of all networks lie in one flat buffer, so that a stage of the me
 the layers are views of it.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from ntkbench.backends.torch import convolutional
+from ntkbench.backends.base import Progress
+from ntkbench.backends.torch import convolutional, ntk, within_budget
 from ntkbench.backends.torch.network import (
     Tensor,
     Tensors,
@@ -157,22 +160,58 @@ def _coefficients(tableau: Tableau, slots: list[int], step: float) -> list[list[
     return table
 
 
-def record(
-    stepper: Stepper, counts: Sequence[int], observe: Callable[[Tensors], dict[str, np.ndarray]], tick: Callable[[int], None]
-) -> dict[str, np.ndarray]:
-    """Take `counts[0]` steps and observe, `counts[1]` more and observe, and so on; calls `tick` with the steps done.
+@dataclass(frozen=True)
+class Observer:
+    """Observes a block of seeds in training.
+
+    Attributes:
+        names: of `ntkbench.backends.base.OBSERVABLES`.
+        start: parameters at t = 0. points: (B, n, d). test_points: (B, n_test, d), or None.
+        budget: bytes for the temporaries of one observable.
+    """
+
+    names: Sequence[str]
+    net: Network
+    start: Tensors
+    points: Tensor
+    test_points: Tensor | None
+    budget: int
+
+    def __call__(self, now: Tensors) -> dict[str, np.ndarray]:
+        """By name, seeds first."""
+        return {name: self._observe(name, now) for name in self.names}
+
+    def _observe(self, name: str, now: Tensors) -> np.ndarray:
+        match name:
+            case "f":
+                return within_budget.outputs(self.net, now, self.points, self.budget)
+            case "f_test" if self.test_points is not None:
+                return within_budget.outputs(self.net, now, self.test_points, self.budget)
+            case "K2":
+                return within_budget.kernel(self.net, now, self.points, None, "one", self.budget)
+            case _:
+                return movement(self.net, now, self.start).cpu().numpy()
+
+
+def record(stepper: Stepper, counts: Sequence[int], observer: Observer, tick: Callable[[], None]) -> dict[str, np.ndarray]:
+    """Take `counts[0]` steps and observe, `counts[1]` more and observe, and so on; calls `tick` after each step.
 
     Returns:
-        What `observe` found, the times stacked as second axis.
+        What was observed, the times stacked as second axis.
     """
-    found, done = [], 0
+    found = []
     for count in counts:
         for _ in range(count):
             stepper.advance()
-            done += 1
-            tick(done)
-        found.append(observe(stepper.theta))
-    return {name: np.stack([values[name] for values in found], axis=1) for name in found[0]}
+            tick()
+        found.append(observer(stepper.theta))
+    return {name: np.stack([values[name] for values in found], axis=1) for name in observer.names}
+
+
+def ticker(progress: Progress | None, total: int) -> Callable[[], None]:
+    """Tells `progress`, if there is one, of one step more of `total` with each call."""
+    done = itertools.count(1)
+    return lambda: progress(next(done), total) if progress else None
 
 
 def movement(net: Network, theta: Tensors, start: Tensors) -> Tensor:
@@ -184,7 +223,10 @@ def movement(net: Network, theta: Tensors, start: Tensors) -> Tensor:
     return torch.stack(moved, dim=1)
 
 
-def bytes_per_seed(net: Network, points: int, tableau: Tableau, itemsize: int) -> int:
-    """Buffers and temporaries of training one seed, its parameters and their initial values counted."""
-    buffers = 4 + max(slope_slots(tableau)) + 1
-    return itemsize * (buffers * net.parameter_count + points * floats_per_point(net, arrays=5))
+def bytes_per_seed(net: Network, points: int, test_points: int, method: Tableau, observe: Sequence[str], itemsize: int) -> int:
+    """Of training one seed: buffers, parameters and their initial values among them, and the largest of the observables."""
+    buffers = 4 + max(slope_slots(method)) + 1
+    training = itemsize * (buffers * net.parameter_count + points * floats_per_point(net, arrays=5))
+    kernel = ntk.bytes_per_seed(net, points, points, "one", itemsize) if "K2" in observe else 0
+    test = itemsize * test_points * floats_per_point(net, arrays=2)
+    return training + max(kernel, test)
