@@ -3,12 +3,44 @@
 from collections.abc import Iterator
 from itertools import combinations_with_replacement
 
+import jax
 import numpy as np
+from jax import Array
 
 from ntkbench.backends import checks
 from ntkbench.backends.jax.blocks import Block, blocks
-from ntkbench.backends.jax.hierarchy import Pieces, points_at_a_time
+from ntkbench.backends.jax.hierarchy import Pieces, lower_orders, points_at_a_time
+from ntkbench.backends.jax.higher_orders import higher_order
+from ntkbench.backends.jax.network import Theta
+from ntkbench.backends.jax.transfers import Transfers
 from ntkbench.networks import FullyConnected
+
+
+def add_pieces(
+    kernels: dict[int, np.ndarray],
+    net: FullyConnected,
+    theta: Theta,
+    x: Array,
+    order: int,
+    sizes: tuple[int, int],
+    transfers: Transfers,
+) -> None:
+    """Adds K2 to K_order, or beyond order 4 K_order alone, of a block of seeds to kernels of zeros, in place.
+
+    Args:
+        sizes: points of a block, and further directions of a block, as `block_sizes` gives them.
+    """
+    n, (size, directions) = x.shape[-2], sizes
+    for first, second in pairs(n, size, order):
+        rows = transfers.places(first, n), None if second is first else transfers.places(second, n)
+        if order < 5:
+            made = lower_orders(net, theta, x, order, *rows)
+            assemble(kernels, jax.tree.map(transfers.get, made), first, second)
+            continue
+        for last in blocks(n, directions):
+            made = higher_order(net, theta, x, order, transfers.places(last, n), *rows)
+            kept = jax.tree.map(lambda piece, last=last: transfers.get(piece)[..., : len(last)], made)
+            assemble_fourth(kernels[order][..., last.kept], kept, first, second)
 
 
 def assemble(kernels: dict[int, np.ndarray], found: Pieces, first: Block, second: Block) -> None:

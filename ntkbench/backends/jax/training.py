@@ -1,13 +1,18 @@
 """Training: explicit Runge-Kutta on the gradient flow, whole stretches of steps in one compiled loop."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from ntkbench.backends.jax import convolutional
+from ntkbench.backends.jax.blocks import Stretches
 from ntkbench.backends.jax.network import Theta, outputs
+from ntkbench.backends.jax.within_budget import WithinBudget
 from ntkbench.hierarchy import runge_kutta_step
 from ntkbench.integrators import Tableau
 from ntkbench.networks import Convolutional, Network
@@ -59,6 +64,61 @@ def advance(net: Network, method: Tableau, theta: Theta, x: Array, y: Array, ste
 
     state = jax.lax.fori_loop(0, count, one_step, tuple(theta[name] for name in names))
     return dict(zip(names, state, strict=True))
+
+
+def states(
+    net: Network,
+    method: Tableau,
+    theta: Theta,
+    points: tuple[Array, Array],
+    step: Array,
+    counts: Sequence[int],
+    images: int,
+    stretches: Stretches,
+) -> Iterator[Theta]:
+    """Parameters after `counts[0]` steps, after `counts[1]` more, and so on, each in the memory of the one before.
+
+    Args:
+        theta: at t = 0, overwritten. points: inputs and targets. stretches: told of the steps done.
+    """
+    for count in counts:
+        for steps in stretches.calls(count):
+            theta = advance(net, method, theta, *points, step, steps, images)
+            theta["W1"].block_until_ready()
+            stretches.report(steps)
+        yield theta
+
+
+@dataclass(frozen=True)
+class Observer:
+    """Observes a block of seeds in training.
+
+    Attributes:
+        names: of `ntkbench.backends.base.OBSERVABLES`.
+        start: parameters at t = 0. x: points, (n, d) or (S, n, d). x_test: likewise, or None.
+    """
+
+    names: Sequence[str]
+    net: Network
+    start: Theta
+    x: np.ndarray
+    x_test: np.ndarray | None
+    within: WithinBudget
+
+    def __call__(self, now: Theta) -> dict[str, np.ndarray]:
+        """By name, seeds first."""
+        return {name: self._observe(name, now) for name in self.names}
+
+    def _observe(self, name: str, now: Theta) -> np.ndarray:
+        match name:
+            case "f":
+                return self.within.outputs(self.net, now, self.x)
+            case "f_test" if self.x_test is not None:
+                return self.within.outputs(self.net, now, self.x_test)
+            case "K2":
+                return self.within.kernel(self.net, now, self.x, None, "one")
+            case _:
+                return np.asarray(movement(now, self.start))
 
 
 @jax.jit
