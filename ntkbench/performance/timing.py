@@ -1,9 +1,7 @@
 """Seconds and memory of one primitive at one size, beside the same matrix products alone, in a process of its own."""
 
-import ctypes
 import importlib
 import multiprocessing
-import resource
 import statistics
 import sys
 import time
@@ -11,13 +9,13 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ntkbench import backends
 from ntkbench.backends.base import Backend
+from ntkbench.performance.memory import growth
 from ntkbench.performance.workloads import Workload
 
 SHORT = 0.02
@@ -65,7 +63,7 @@ def measure(workload: Workload, backend: Backend, rounds: int) -> Timing:
         roofline_seconds=min(bare for _, bare in times),
         ratio=statistics.median(ours / bare for ours, bare in times),
         first_seconds=first,
-        peak_bytes=_growth(run) if backend.device == "cpu" else None,
+        peak_bytes=growth(run) if backend.device == "cpu" else None,
         rounds=rounds,
         device=backend.device,
     )
@@ -83,20 +81,6 @@ def _round(run: Callable[[], object]) -> float:
     for _ in range(repeats):
         run()
     return (time.perf_counter() - start) / repeats
-
-
-def _growth(run: Callable[[], object]) -> int | None:
-    """Bytes by which the largest resident size during one call exceeds that before it."""
-    if not sys.platform.startswith("linux"):
-        return None
-    # What earlier calls have freed goes back to the system first, or it would be taken again unseen.
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
-    # Linux forgets the largest size so far when it is told to; without that only a larger one than any before would show.
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    run()
-    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
 def measure_apart(workload: Workload, backend: str, rounds: int, **settings: Any) -> Timing:

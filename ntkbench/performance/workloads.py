@@ -48,17 +48,21 @@ def gradient(net: FullyConnected, points: int, seeds: int = 1) -> list[Product]:
     return forward(net, points, seeds) + backward(net, points, seeds) + weights
 
 
-def ntk(net: FullyConnected, rows: int, columns: int | None = None, seeds: int = 1) -> list[Product]:
+def ntk(net: FullyConnected, rows: int, columns: int | None = None, seeds: int = 1, outputs: str = "full") -> list[Product]:
     """Both passes, backward from every output, and two Gram products per layer (Novak et al. 2022, structured derivatives).
 
     The readout's own signals are unit vectors: it takes the Gram product of its inputs only.
+
+    Args:
+        outputs: as in `Backend.ntk`; `trace` needs no products between different outputs.
     """
     sides = [rows] if columns is None else [rows, columns]
     other = rows if columns is None else columns
-    outputs, batch = net.output_dim, seeds * net.copies
-    passes = [p for side in sides for p in forward(net, side, seeds) + backward(net, side * outputs, seeds)]
+    out, batch = net.output_dim, seeds * net.copies
+    passes = [p for side in sides for p in forward(net, side, seeds) + backward(net, side * out, seeds)]
     inputs = [(batch, rows, fan_in, other) for fan_in, _ in net.fans]
-    signals = [(batch, rows * outputs, fan_out, other * outputs) for _, fan_out in net.fans[:-1]]
+    apart, together = (out, 1) if outputs == "trace" else (1, out)
+    signals = [(batch * apart, rows * together, fan_out, other * together) for _, fan_out in net.fans[:-1]]
     return passes + inputs + signals
 
 

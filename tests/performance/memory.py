@@ -5,20 +5,18 @@ raises the process's resident memory at its worst: temporaries and result. `unkn
 see, and where the system does not say.
 """
 
-import gc
 import importlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from ntkbench.backends import load
+from ntkbench.performance.memory import growth
 from tests.performance.primitives import PRIMITIVES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PROCESS = Path("/proc/self")
-# Freed memory goes back to the system at once, or what the first call left would hide what the second one needs.
+# Freed memory goes back to the system at once, so that the peak counts nothing that a call has freed already.
 RETURNED = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_TOP_PAD_": "0"}
 
 
@@ -51,26 +49,6 @@ class Meter:
         self._process.communicate()
 
 
-def raised_by(run: Callable[[], object]) -> int | None:
-    """Bytes by which the second call raises the peak of resident memory; None where the system does not say."""
-    run()
-    gc.collect()
-    try:
-        (PROCESS / "clear_refs").write_text("5")  # the peak starts anew from what is resident now
-        before = _status("VmRSS")
-        kept = run()
-        raised = _status("VmHWM") - before
-    except OSError:
-        return None
-    del kept
-    return raised
-
-
-def _status(name: str) -> int:
-    (line,) = [line for line in (PROCESS / "status").read_text().splitlines() if line.startswith(f"{name}:")]
-    return 1024 * int(line.split()[1])
-
-
 def main(name: str, precision: str, threads: str) -> None:
     """Answer until the input ends."""
     backend, peers = (
@@ -81,7 +59,8 @@ def main(name: str, precision: str, threads: str) -> None:
         number, variant = request.split()
         primitive = PRIMITIVES[int(number)]
         run = primitive.ours(backend) if variant == "ours" else primitive.peer(peers, backend)
-        raised = raised_by(run) if backend.device == "cpu" else None
+        run()
+        raised = growth(run) if backend.device == "cpu" else None
         print("unknown" if raised is None else raised / 2**20, flush=True)
         del run
 

@@ -1,12 +1,13 @@
 """The matrix products that each primitive cannot do without: its roofline, as `Backend.matrix_products` takes them.
 
-A shape is (count, rows, inner, columns). They are counted from the algorithm on paper, without the savings of symmetry, and
-change only when the algorithm on paper does: a stored run is compared by them. Elementwise work is in none of them.
+Those of fully connected networks are `ntkbench.performance.workloads`'; here is what only benchmarks ask for. A shape is
+(count, rows, inner, columns). They are counted from the algorithm on paper, without the savings of symmetry, and change only
+when the algorithm on paper does: a stored run is compared by them. Elementwise work is in none of them.
 """
 
 from collections.abc import Sequence
 
-from ntkbench.networks import Convolutional, FullyConnected, Network
+from ntkbench.networks import Convolutional, FullyConnected
 from ntkbench.performance import workloads
 from ntkbench.performance.workloads import flops
 from tests.performance.workloads import Workload
@@ -20,33 +21,19 @@ def times(count: int, shapes: Sequence[Shape]) -> Shapes:
     return [(count * c, *rest) for c, *rest in shapes]  # type: ignore[misc]
 
 
-def _rows(net: Network, n: int, layer: int) -> int:
-    """Rows that pass through a layer: one per point, and per position in a convolution."""
-    return n * net.positions if isinstance(net, Convolutional) and layer < net.depth else n
-
-
-def passes(w: Workload) -> Shapes:
-    """Forward, and backward from every output; nothing is needed below the first layer on the way back."""
-    net = w.net
-    forward = [(w.seeds, _rows(net, w.n, l), *fans) for l, fans in enumerate(net.fans)]
-    hidden = [(l, fans) for l, fans in enumerate(net.fans) if 0 < l < net.depth]
-    backward = [(w.seeds, net.output_dim * _rows(net, w.n, l), fan_out, fan_in) for l, (fan_in, fan_out) in hidden]
-    return [*forward, *backward]
-
-
 def ntk(w: Workload, outputs: str = "one") -> Shapes:
-    """The passes, and per layer the two Gram matrices of its signals, or for a convolution the cheaper of two routes."""
-    net, n, last = w.net, w.n, w.net.depth
-    signals = net.output_dim * n
-    # The trace needs no products between different outputs; at the readout the signals are the unit vectors.
-    pairs = (net.output_dim, n, n) if outputs == "trace" else (1, signals, signals)
-    found = [(w.seeds, n, net.fans[last][0], n)]
-    for fan_in, fan_out in net.fans[:last]:
-        if isinstance(net, Convolutional):
-            found += times(w.seeds, _convolution(net, n, fan_in, fan_out))
-        else:
-            found += [(w.seeds, n, fan_in, n), (w.seeds * pairs[0], pairs[1], fan_out, pairs[2])]
-    return passes(w) + found
+    """Of a convolutional network the passes, per convolution the cheaper of two routes, and the readout's inputs."""
+    net = w.net
+    if isinstance(net, FullyConnected):
+        return workloads.ntk(net, w.n, seeds=w.seeds, outputs=outputs)
+    assert isinstance(net, Convolutional)
+    (*convolutions, (features, _)), pixels = net.fans, w.n * net.positions
+    forward = [(pixels, *fans) for fans in convolutions] + [(w.n, *net.fans[-1])]
+    backward = [(net.output_dim * pixels, fan_out, fan_in) for fan_in, fan_out in convolutions[1:]]
+    found = [(1, *shape) for shape in (*forward, *backward, (w.n, features, w.n))]
+    for fans in convolutions:
+        found += _convolution(net, w.n, *fans)
+    return times(w.seeds, found)
 
 
 def _convolution(net: Convolutional, n: int, fan_in: int, fan_out: int) -> Shapes:
@@ -77,8 +64,9 @@ def contracted(w: Workload, k: int, order: int) -> Shapes:
 
 
 def training(w: Workload, gradients: int) -> Shapes:
-    """The passes, and one gradient per weight matrix."""
-    return times(gradients, passes(w) + [(w.seeds, fan_out, w.n, fan_in) for fan_in, fan_out in w.net.fans])
+    """Of fully connected networks."""
+    assert isinstance(w.net, FullyConnected)
+    return times(gradients, workloads.gradient(w.net, w.n, w.seeds))
 
 
 def limiting(w: Workload) -> Shapes:

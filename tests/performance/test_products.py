@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.performance import memory, products
+from ntkbench.performance import memory
+from tests.performance import products
 from tests.performance.clock import Clock
 from tests.performance.primitives import PRIMITIVES
 from tests.performance.workloads import dense, images
@@ -49,6 +50,6 @@ def test_a_round_repeats_short_calls_and_work_adds_to_it() -> None:
     not (memory.PROCESS / "clear_refs").exists(), reason="the peak of resident memory is reset through Linux's /proc"
 )
 def test_temporaries_count_towards_the_peak() -> None:
-    raised = memory.raised_by(lambda: np.ones(2**23).sum())
+    raised = memory.growth(lambda: np.ones(2**23).sum())
     assert raised is not None
     assert 60 < raised / 2**20 < 80
