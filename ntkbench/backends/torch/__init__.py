@@ -1,7 +1,7 @@
 """The suite's quantities in torch."""
 
+from ntkbench.backends.torch.any_model import empirical_ntk
 from ntkbench.backends.torch.backend import TorchBackend
-from ntkbench.backends.torch.functional import empirical_ntk
 
 backend = TorchBackend
 """What `ntkbench.backends.load` makes."""

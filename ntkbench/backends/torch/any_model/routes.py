@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ntkbench.backends.torch import modules
-from ntkbench.backends.torch.function import (
+from ntkbench.backends.torch.any_model import modules
+from ntkbench.backends.torch.any_model.function import (
     Function,
     Tensor,
     Tensors,
@@ -17,7 +17,7 @@ from ntkbench.backends.torch.function import (
     refuse_infinite_gradients,
     saved_bytes,
 )
-from ntkbench.backends.torch.per_example import Gradient, Outer, dense
+from ntkbench.backends.torch.any_model.per_example import Gradient, Outer, dense
 
 Gradients = Callable[[str], Gradient | None]
 """The gradient of the parameter of that name, made when it is asked for; None for zero."""

@@ -17,8 +17,8 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.func import functional_call, vjp, vmap
 from torch.nn import functional
 
-from ntkbench.backends.torch.function import Function, refuse_infinite
-from ntkbench.backends.torch.per_example import Gradient, Outer, Tensor, total
+from ntkbench.backends.torch.any_model.function import Function, refuse_infinite
+from ntkbench.backends.torch.any_model.per_example import Gradient, Outer, Tensor, total
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from ntkbench.backends.base import OUTPUTS
-from ntkbench.backends.torch.function import Function, Tensor, Tensors, refuse_infinite_gradients
-from ntkbench.backends.torch.per_example import CHUNK_BYTES, add_products, mirror
-from ntkbench.backends.torch.routes import Gradients, Part, Probe
+from ntkbench.backends.torch.any_model.function import Function, Tensor, Tensors, refuse_infinite_gradients
+from ntkbench.backends.torch.any_model.per_example import CHUNK_BYTES, add_products, mirror
+from ntkbench.backends.torch.any_model.routes import Gradients, Part, Probe
 from ntkbench.scalars import is_whole
 
 

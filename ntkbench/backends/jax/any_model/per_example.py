@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ntkbench.backends.jax.function import Jacobian
+from ntkbench.backends.jax.any_model.function import Jacobian
 
 STRIPS = 8
 """Strips of a symmetric kernel, each computed from its diagonal on: 9/16 of the work of the full square."""

@@ -20,8 +20,8 @@ from torch.nn.utils import parametrizations
 from ntkbench.backends import Backend, load
 from ntkbench.backends import jax as ours_jax
 from ntkbench.backends import torch as ours_torch
-from ntkbench.backends.torch import routes
-from ntkbench.backends.torch.function import Function
+from ntkbench.backends.torch.any_model import routes
+from ntkbench.backends.torch.any_model.function import Function
 from ntkbench.networks import FullyConnected
 from tests.backends import models_jax
 from tests.backends.models_torch import Recurrent, Residual, Transformer, examples, made

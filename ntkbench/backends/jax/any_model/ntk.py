@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from ntkbench.backends.base import OUTPUTS
-from ntkbench.backends.jax.function import (
+from ntkbench.backends.jax.any_model.function import (
     Function,
     Jacobian,
     Outputs,
@@ -30,7 +30,7 @@ from ntkbench.backends.jax.function import (
     refuse_interaction,
     saved_bytes,
 )
-from ntkbench.backends.jax.per_example import added, products
+from ntkbench.backends.jax.any_model.per_example import added, products
 from ntkbench.scalars import is_whole
 
 
