@@ -89,8 +89,12 @@ def block_sizes(net: FullyConnected, n: int, order: int, itemsize: int, budget: 
 
 
 def bytes_per_seed(net: FullyConnected, n: int, order: int, size: int, last: int, itemsize: int) -> int:
-    """Temporaries for one seed: parameters, responses of every layer of two blocks, pieces; once more for every movement."""
-    responses = 6 * net.depth * net.width * size * n * (1 if size == n else 2)
+    """Temporaries for one seed: parameters, responses of every layer of two blocks, pieces; once more for every movement.
+
+    Beyond order 4 the points with their derivatives are kept besides.
+    """
+    points = 8 * net.depth * net.width * n if order > 4 else 0
+    responses = points + 6 * net.depth * net.width * size * n * (1 if size == n else 2)
     bent = points_at_a_time(net.width, size, n) * net.width * n**2
     made = bent + 3 * size * n**2 + (4 * size * n**2 * (size + n) if order > 3 else 0)
     movements = 1 if order < 5 else (1 + last) * (1 + n) ** (order - 5)

@@ -14,6 +14,7 @@ The compiled functions give `w_ac.g_b`, `T_a` and `w_ac.w_bd` for points a and b
 """
 
 from functools import partial
+from itertools import starmap
 from typing import NamedTuple
 
 import jax
@@ -43,6 +44,13 @@ class Pieces(NamedTuple):
     third: Array | None = None
     fourth: Array | None = None
     squares: Array | None = None
+
+
+class Points(NamedTuple):
+    """What a network leaves at all points."""
+
+    activations: Activations
+    signals: Signals
 
 
 class LayerProducts(NamedTuple):
@@ -79,6 +87,24 @@ class Responses(NamedTuple):
     products: list[LayerProducts]
 
 
+class Factors(NamedTuple):
+    """What the pieces of K4 are sums of products of: the arguments of one product each.
+
+    `T_a` is fixed by two sums over layers, of the activations' curvature and of the weights' own bilinear coupling.
+
+    Attributes:
+        curvatures: of `products_of_curvatures`, hidden layers.
+        couplings: of `products_of_couplings`, inner layers.
+        grams: of `products_of_responses`, all layers.
+        crossings: of `products_across`, inner layers.
+    """
+
+    curvatures: list[tuple[Array, ...]]
+    couplings: list[tuple[Array, ...]]
+    grams: list[tuple[Array, ...]]
+    crossings: list[tuple[Array, ...]]
+
+
 @partial(jax.jit, static_argnums=(0, 3))
 def lower_orders(net: FullyConnected, theta: Theta, x: Array, order: int, first: Array, second: Array | None = None) -> Pieces:
     """Pieces of K2, K3 and, for order 4, K4, of all seeds; see `pieces`."""
@@ -91,11 +117,22 @@ def pieces(net: FullyConnected, theta: Theta, x: Array, order: int, first: Array
     points = linearize(net, theta, x)
     one = _responses(net, theta, *points, first)
     if second is not None:
-        return Pieces(squares=_squares(net, one, first, _responses(net, theta, *points, second), second))
+        two = _responses(net, theta, *points, second)
+        return Pieces(squares=_squares(_factors(net, one, first, two, second)))
     K2, third = add(p.delta * p.metric for p in one.products), _third(one.products)
     if order == 3:
         return Pieces(K2, third)
-    return Pieces(K2, third, _fourth(one), _squares(net, one, first, one, first))
+    of = _factors(net, one, first, one, first)
+    coupling = add(starmap(products_of_couplings, of.couplings)) if of.couplings else None
+    return Pieces(K2, third, symmetrized(add(starmap(products_of_curvatures, of.curvatures)), coupling), _squares(of))
+
+
+def factors(net: FullyConnected, theta: Theta, points: Points, first: Array, second: Array | None) -> Factors:
+    """Of one network; those of `T_a` only if `second` is None, meaning `first`."""
+    one = _responses(net, theta, *points, first)
+    if second is None:
+        return _factors(net, one, first, one, first)
+    return _factors(net, one, first, _responses(net, theta, *points, second), second)
 
 
 def _responses(net: FullyConnected, theta: Theta, activations: Activations, signals: Signals, block: Array) -> Responses:
@@ -160,46 +197,46 @@ def _third(products: list[LayerProducts]) -> Array:
     return add(terms)
 
 
-def _squares(net: FullyConnected, one: Responses, first: Array, two: Responses, second: Array) -> Array:
-    """`w_ac.w_bd` at [a, c, b, d]."""
-    terms = []
+def _factors(net: FullyConnected, one: Responses, first: Array, two: Responses, second: Array) -> Factors:
+    of = Factors([], [], [], [])
     for l, (layer, p, q) in enumerate(zip(net.layers, one.products, two.products, strict=True), start=1):
         if p.ddelta_delta is not None:
-            terms.append(_pair_gram(one.delta[l - 1], two.delta[l - 1]) * p.metric[:, None, second, None])
+            of.grams.append((one.delta[l - 1], two.delta[l - 1], p.metric[:, second]))
         if p.dh_h is not None:
-            weight = layer.weight_multiplier**2 * p.delta[:, None, second, None]
-            terms.append(_pair_gram(one.h[l - 2], two.h[l - 2]) * weight)
+            of.grams.append((one.h[l - 2], two.h[l - 2], layer.weight_multiplier**2 * p.delta[:, second]))
         if p.ddelta_delta is not None and p.dh_h is not None and q.ddelta_delta is not None and q.dh_h is not None:
-            terms.append(p.ddelta_delta[:, :, second, None] * jnp.einsum("bda->abd", q.dh_h[:, :, first])[:, None])
-            terms.append(p.dh_h[:, :, second, None] * jnp.einsum("bda->abd", q.ddelta_delta[:, :, first])[:, None])
-    return add(terms)
+            of.crossings.append((p.ddelta_delta[:, :, second], q.dh_h[:, :, first]))
+            of.crossings.append((p.dh_h[:, :, second], q.ddelta_delta[:, :, first]))
+            if two is one:
+                of.couplings.append((p.ddelta_delta, p.dh_h))
+    if two is one:
+        of.curvatures.extend(zip(one.cubic, one.quadratic, one.z, one.u, strict=True))
+    return of
 
 
-def _pair_gram(one: Array, two: Array) -> Array:
-    """Inner products of all pairs of responses: (units, a, c) and (units, b, d) to (a, c, b, d)."""
+def _squares(of: Factors) -> Array:
+    """`w_ac.w_bd` at [a, c, b, d]."""
+    return add([*starmap(products_of_responses, of.grams), *starmap(products_across, of.crossings)])
+
+
+def products_of_responses(one: Array, two: Array, factor: Array) -> Array:
+    """Inner products of all pairs of responses times a factor of their points, at [a, c, b, d]."""
     units, *shape = one.shape
-    return (one.reshape(units, -1).T @ two.reshape(units, -1)).reshape(*shape, *two.shape[1:])
+    grams = (one.reshape(units, -1).T @ two.reshape(units, -1)).reshape(*shape, *two.shape[1:])
+    return grams * factor[:, None, :, None]
 
 
-def _fourth(of: Responses) -> Array:
-    """`T_a(b, c, d)` at [a, b, c, d]; symmetric in b, c, d.
-
-    Two responses fix it: of the weights' own bilinear coupling, and of the activations' curvature.
-    """
-    curvature = add(map(_curvature, of.cubic, of.quadratic, of.z, of.u))
-    terms = [jnp.einsum(f"{rotation}->abcd", curvature) for rotation in ("abcd", "adbc", "acdb")]
-    couplings = [
-        p.ddelta_delta[:, :, :, None] * jnp.einsum("akj->ajk", p.dh_h)[:, None, :, :]
-        for p in of.products
-        if p.ddelta_delta is not None and p.dh_h is not None
-    ]
-    if couplings:
-        coupling = add(couplings)
-        terms += [jnp.einsum(f"{order}->abcd", coupling) for order in ("abcd", "abdc", "acbd", "acdb", "adbc", "adcb")]
-    return add(terms)
+def products_across(one: Array, two: Array) -> Array:
+    """From [a, c, b] and [b, d, a], at [a, c, b, d]."""
+    return one[:, :, :, None] * jnp.einsum("bda->abd", two)[:, None]
 
 
-def _curvature(cubic: Array, quadratic: Array, dz: Array, du: Array) -> Array:
+def products_of_couplings(ddelta_delta: Array, dh_h: Array) -> Array:
+    """The weights' own bilinear coupling, at [a, b, c, d] before it is made symmetric."""
+    return ddelta_delta[:, :, :, None] * jnp.einsum("akj->ajk", dh_h)[:, None, :, :]
+
+
+def products_of_curvatures(cubic: Array, quadratic: Array, dz: Array, du: Array) -> Array:
     """`sum_units dz^ab dz^ac (cubic dz^ad / 3 + quadratic du^ad)` at [a, b, c, d].
 
     A few points at a time, since the products of all pairs of responses of all points would take n^3 units.
@@ -215,6 +252,14 @@ def _curvature(cubic: Array, quadratic: Array, dz: Array, du: Array) -> Array:
     points = (cubic.T, quadratic.T, jnp.moveaxis(dz, 1, 0), jnp.moveaxis(du, 1, 0))
     found: Array = jax.lax.map(one_point, points, batch_size=points_at_a_time(*dz.shape))
     return found
+
+
+def symmetrized(curvature: Array, coupling: Array | None) -> Array:
+    """`T_a(b, c, d)` at [.., a, b, c, d], symmetric in b, c, d, from the sums over layers; no coupling at depth 1."""
+    terms = [jnp.einsum(f"...{slots}->...abcd", curvature) for slots in ("abcd", "adbc", "acdb")]
+    if coupling is not None:
+        terms += [jnp.einsum(f"...{slots}->...abcd", coupling) for slots in ("abcd", "abdc", "acbd", "acdb", "adbc", "adcb")]
+    return add(terms)
 
 
 def points_at_a_time(units: int, block: int, n: int) -> int:

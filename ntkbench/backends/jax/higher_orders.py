@@ -4,6 +4,10 @@
 included. Along `g_e` the weights of a layer move by a product of rank one, `c_l delta_l^e h_{l-1}^e^T`, so that the moved
 network is kept as `W_l + c_l Delta_l diag(eps) H_{l-1}^T` and differentiated in eps: no gradient is ever formed. For K6 the
 factors of the inner movement are those of the network moved by the outer one.
+
+It is compiled in stages: the points with their derivatives (together, their jet), then the factors of K4 with theirs, then by
+the chain rule every product of factors, one compiled function for the products of all layers. As a single function the
+compiler takes several times as long, and repeats the cheap operations of one stage for every use in the next.
 """
 
 from collections.abc import Callable
@@ -14,10 +18,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.custom_derivatives import SymbolicZero
 
 from ntkbench.backends.jax import hierarchy
-from ntkbench.backends.jax.hierarchy import Pieces
-from ntkbench.backends.jax.network import Theta, combine, linearize, over_networks
+from ntkbench.backends.jax.hierarchy import Factors, Pieces, Points
+from ntkbench.backends.jax.network import Activations, Signals, Theta, add, combine, linearize, over_networks
 from ntkbench.networks import FullyConnected
 
 
@@ -36,58 +41,177 @@ class Moved:
         return Moved(self.base.T, self.right, self.eps, self.left)
 
     def __matmul__(self, other: Array) -> Array:
-        return self.base @ other + self.left @ (self.eps[:, None] * (self.right.T @ other))
+        return self.base @ other + _movement(self.left, self.eps, self.right.T @ other)
 
 
-@partial(jax.jit, static_argnums=(0, 3))
+@jax.custom_jvp
+def _movement(left: Array, eps: Array, right: Array) -> Array:
+    """`left diag(eps) right` at eps = 0, for its derivatives there: told so, nothing is multiplied by zeros."""
+    return jnp.zeros((*left.shape[:-1], *right.shape[1:]), left.dtype)
+
+
+def _movement_along(primals: tuple[Array, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
+    """By the product rule; what does not move has a tangent of the type `SymbolicZero`."""
+    (left, eps, right), (d_left, d_eps, d_right) = primals, tangents
+    still = _movement(left, eps, right)
+    terms = [jnp.zeros_like(still)] if isinstance(d_eps, SymbolicZero) else [left @ (d_eps[:, None] * right)]
+    if not isinstance(d_left, SymbolicZero):
+        terms.append(_movement(d_left, eps, right))
+    if not isinstance(d_right, SymbolicZero):
+        terms.append(_movement(left, eps, d_right))
+    return still, add(terms)
+
+
+_movement.defjvp(_movement_along, symbolic_zeros=True)
+
+
+Jet = Any
+"""A tree of arrays at the parameters, or a pair of jets: at the parameters, and its derivatives along the gradients."""
+
+
 def higher_order(
     net: FullyConnected, theta: Theta, x: Array, order: int, last: Array, first: Array, second: Array | None = None
 ) -> Pieces:
     """Pieces of K5 or K6 of all seeds: those of K4 with the further points on axes behind, the last one in the block `last`."""
+    jet = _factors(net, theta, x, order, last, first, second, _points(net, theta, x, order, last))
 
-    def one_network(one: Theta, points: Array) -> Pieces:
-        def fourth(at: Theta) -> Pieces:
-            found = hierarchy.pieces(net, at, points, 4, first, second)
-            return Pieces(fourth=found.fourth, squares=found.squares)
+    def total(product: Callable[..., Array], name: str) -> Array | None:
+        terms = _terms(jet, name)
+        return add(_highest(product, order, term) for term in terms) if terms else None
 
-        every = jnp.arange(points.shape[0])
-        below = fourth if order == 5 else _along_gradients(net, fourth, points, every)
-        return _along_gradients(net, below, points, last)(one)
-
-    copies = over_networks(one_network, theta, x)
-    found: Pieces = jax.tree.map(lambda kernels: combine(net, kernels, order), copies)
+    squares = [total(hierarchy.products_of_responses, "grams"), total(hierarchy.products_across, "crossings")]
+    of_single = total(hierarchy.products_of_curvatures, "curvatures"), total(hierarchy.products_of_couplings, "couplings")
+    found: Pieces = _assembled(net, order, squares, of_single)
     return found
 
 
-def _along_gradients(
-    net: FullyConnected, function: Callable[[Theta], Pieces], x: Array, block: Array
-) -> Callable[[Theta], Pieces]:
-    """The derivatives of a function of the parameters along `g_e`, e in the block, on a last axis."""
+def _terms(jet: Jet, name: str) -> list[Jet]:
+    """The jets of the factors of each product."""
+    lists: Jet = jax.tree.map(lambda of: getattr(of, name), jet, is_leaf=lambda node: isinstance(node, Factors))
+    count = len(getattr(_lowest(jet, Factors), name))
+    return [jax.tree.map(lambda terms, i=i: terms[i], lists, is_leaf=lambda node: isinstance(node, list)) for i in range(count)]
 
-    def derivatives(theta: Theta) -> Pieces:
-        moved = _moved(net, theta, x)
-        still = jnp.zeros(x.shape[0], x.dtype)
 
-        def along(direction: Array) -> Pieces:
-            found: Pieces = jax.jvp(lambda eps: function(moved(eps)), (still,), (direction,))[1]
+def _lowest(jet: Jet, kind: type) -> Any:
+    """What is differentiated, at the parameters themselves."""
+    while not isinstance(jet, kind):
+        jet = jet[0]
+    return jet
+
+
+def _directions(order: int, x: Array, last: Array) -> list[Array]:
+    """Along one gradient each, of all points first and then of a block; x (.., n, d)."""
+    eye = jnp.eye(x.shape[-2], dtype=x.dtype)
+    return [eye, eye[last]][6 - order :]
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _assembled(
+    net: FullyConnected, order: int, squares: list[Array | None], fourth: tuple[Array | None, Array | None]
+) -> Pieces:
+    """Of all copies together, directions on the last axes."""
+
+    def finished(kernels: Array) -> Array:
+        directions = range(order - 3, 1, -1)
+        return combine(net, jnp.moveaxis(kernels, tuple(directions), tuple(range(4 - order, 0))), order)
+
+    curvature, coupling = fourth
+    return Pieces(
+        fourth=None if curvature is None else finished(hierarchy.symmetrized(curvature, coupling)),
+        squares=finished(add(square for square in squares if square is not None)),
+    )
+
+
+@partial(jax.jit, static_argnums=(0, 3))
+def _points(net: FullyConnected, theta: Theta, x: Array, order: int, last: Array) -> Jet:
+    """Activations and signals of all seeds and copies, with their derivatives once or twice along the gradients."""
+
+    def one_network(one: Theta, points: Array) -> Jet:
+        def points_at(at: Theta, _: Jet) -> Points:
+            return Points(*linearize(net, at, points))
+
+        function: Callable[[Theta, Jet], Jet] = points_at
+        for block in _directions(order, points, last):
+            function = _with_derivatives(net, function, points_at, block)
+        return function(one, None)
+
+    found: Jet = over_networks(one_network, theta, x)
+    return found
+
+
+@partial(jax.jit, static_argnums=(0, 3))
+def _factors(
+    net: FullyConnected, theta: Theta, x: Array, order: int, last: Array, first: Array, second: Array | None, points: Jet
+) -> Jet:
+    """The jet of the factors of K4 from that of the points."""
+
+    def one_network(one: Theta, jet: Jet) -> Jet:
+        def factors_at(at: Theta, of: Jet) -> Factors:
+            return hierarchy.factors(net, at, of, first, second)
+
+        function: Callable[[Theta, Jet], Jet] = factors_at
+        for block in _directions(order, x, last):
+            function = _with_derivatives(net, function, lambda _, of: _lowest(of, Points), block)
+        return function(one, jet)
+
+    found: Jet = jax.vmap(jax.vmap(one_network))(theta, points)
+    return found
+
+
+def _with_derivatives(
+    net: FullyConnected, function: Callable[[Theta, Jet], Jet], points: Callable[[Theta, Jet], Points], block: Array
+) -> Callable[[Theta, Jet], Jet]:
+    """A function of the parameters and of jets together with its derivatives along the `g_e` of a block, on a leading axis.
+
+    Args:
+        points: from the same arguments the points that the gradients are made of.
+        block: directions eps, one a row.
+    """
+
+    def both(theta: Theta, jet: Jet) -> Jet:
+        at, along = (None, None) if jet is None else jet
+        moved = _moved(net, theta, *points(theta, at))
+        still = jnp.zeros(block.shape[1], block.dtype)
+
+        def derivative(direction: Array, tangent: Jet) -> Jet:
+            found: Jet = jax.jvp(lambda eps, of: function(moved(eps), of), (still, at), (direction, tangent))
             return found
 
-        found: Pieces = jax.vmap(along, out_axes=-1)(jnp.eye(x.shape[0], dtype=x.dtype)[block])
+        found: Jet = jax.vmap(derivative, out_axes=(None, 0))(block, along)
         return found
 
-    return derivatives
+    return both
 
 
-def _moved(net: FullyConnected, theta: Theta, x: Array) -> Callable[[Array], Theta]:
+@partial(jax.jit, static_argnums=(0, 1))
+def _highest(product: Callable[..., Array], order: int, jet: Jet) -> Array:
+    """The derivative of a product of factors from theirs, directions on axes behind the seeds and copies."""
+    for _ in range(order - 4):
+        product = _derivatives(product)
+    found: Array = jax.vmap(jax.vmap(product))(*jet)
+    return found
+
+
+def _derivatives(function: Callable[..., Array]) -> Callable[..., Array]:
+    """By the chain rule, of a function's arguments and their derivatives on a leading axis."""
+
+    def found(at: Jet, along: Jet) -> Array:
+        result: Array = jax.vmap(lambda tangent: jax.jvp(function, at, tangent)[1])(along)
+        return result
+
+    return found
+
+
+def _moved(net: FullyConnected, theta: Theta, activations: Activations, signals: Signals) -> Callable[[Array], Theta]:
     """The network at `theta + sum_e eps_e g_e`."""
-    activations, signals = linearize(net, theta, x)
 
     def at(eps: Array) -> Theta:
         moved: dict[str, Any] = dict(theta)
         for l, (layer, delta, h) in enumerate(zip(net.layers, signals.delta, activations.h, strict=True), start=1):
             moved[f"W{l}"] = Moved(theta[f"W{l}"], layer.weight_multiplier * delta, eps, h)
             if f"b{l}" in theta:
-                moved[f"b{l}"] = theta[f"b{l}"] + layer.bias_multiplier * (delta @ eps)
+                along = _movement(delta, eps, jnp.ones_like(eps[:, None]))[:, 0]
+                moved[f"b{l}"] = theta[f"b{l}"] + layer.bias_multiplier * along
         return moved
 
     return at
