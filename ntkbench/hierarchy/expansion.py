@@ -121,6 +121,14 @@ def principal_vectors(path: np.ndarray, k: int) -> np.ndarray:
     return np.ascontiguousarray(vectors[:, :k])
 
 
+def left_out(path: np.ndarray) -> np.ndarray:
+    """The largest share of a residual of the path, (n, T), that j principal vectors leave out, j = 0, 1, ..., min(n, T) - 1."""
+    _, values, times = np.linalg.svd(path, full_matrices=False)
+    beyond = np.cumsum(((values[:, None] * times) ** 2)[::-1], axis=0)[::-1]
+    shares: np.ndarray = np.sqrt(beyond / beyond[0]).max(axis=1)
+    return shares
+
+
 _SNAPSHOTS = 64
 
 

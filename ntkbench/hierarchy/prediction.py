@@ -8,15 +8,16 @@ import numpy as np
 
 from ntkbench.backends.base import Backend
 from ntkbench.hierarchy.cost import FORMS, choose, largest_basis
-from ntkbench.hierarchy.expansion import Expansion, frozen_path, principal_vectors, snapshots
+from ntkbench.hierarchy.expansion import Expansion, frozen_path, left_out, principal_vectors, snapshots
 from ntkbench.networks import FullyConnected, Parameters
 from ntkbench.scalars import is_finite
 
 _FIRST_BASIS = 6
 _GROWTH = 4
-"""Vectors of the first basis, and how many are added while its error is too large."""
+"""Vectors of the first basis, and how many are added where choosing it anew does not halve its error."""
 
 _DROPPED = 2
+"""The error of a basis is seen in what changes without so many of its last vectors."""
 
 _STEP = 0.01
 """The integrator's tolerance over that of the outputs: the former is a root mean square over all outputs, and of one step."""
@@ -63,7 +64,8 @@ def predict_training(
 
     Two forms, equal where both fit: `tensors` (order 2 to 6, memory n^order), and `tensor_free` (order 2 to 4, memory n^2),
     which projects the residual's path on a basis of few vectors. The first basis is that of the frozen NTK's path, known in
-    closed form; it grows, along the path just found, until the error that it leaves is estimated below `tolerance`.
+    closed form; it is chosen anew along the path just found, as large as that path's singular values ask for, until the error
+    that it leaves is estimated below `tolerance`.
 
     Args:
         x: (n, d) or (S, n, d); y: (n,) or (S, n), targets of the one output; x_test: (n_test, d) or (S, n_test, d).
@@ -142,23 +144,28 @@ class _Seed:
         return expansion.integrate(self.y, self.times, _STEP * self.tolerance)
 
     def tensor_free(self) -> Found:
-        """Enlarges the basis until its error is below the tolerance, or it is as large as the budget allows."""
-        if self.order == 2 or self.times[-1] == 0:
-            return self.integrated(self.start)
+        """Chooses the basis anew until its error is below the tolerance, or it is as large as the budget allows."""
         n = len(self.y)
         residual0 = self.start.f0[:n] - self.y
+        if self.order == 2 or self.times[-1] == 0 or not residual0.any():
+            return self.integrated(self.start)
         most = largest_basis(self.net, n, len(self.rows), self.order, self.backend.memory_bytes)
         looks = snapshots(self.start.K2[:n], self.times[-1])
         path = frozen_path(self.start.K2[:n], residual0, looks)
-        k = min(_FIRST_BASIS, most)
+        allowed = self.tolerance * np.abs(residual0).max()
+        k, before = min(_FIRST_BASIS, most), np.inf
         while k < n:
             expansion = self.contracted(principal_vectors(path, k))
             outputs = self.integrate(expansion)
             path = self.path(expansion, looks)
-            error = self.basis_error(expansion, outputs, path)
-            if error <= self.tolerance * np.abs(residual0).max() or k == most:
+            correction = _difference(outputs, self.integrate(self.start))
+            error = self.basis_error(expansion, outputs, path, correction)
+            halved = error < before / 2
+            if error <= allowed or (k == most and not halved):
                 return outputs, k, error
-            k = min(k + _GROWTH, most)
+            wanted = _DROPPED + int((correction * left_out(path) > allowed).sum())
+            k = min(max(wanted, k if halved else k + _GROWTH), most)
+            before = error
         return self.integrated(self.contracted(np.eye(n)))
 
     def path(self, expansion: Expansion, looks: np.ndarray) -> np.ndarray:
@@ -167,19 +174,18 @@ class _Seed:
         finite: np.ndarray = followed[np.isfinite(followed).all(axis=1)].T
         return finite
 
-    def basis_error(self, expansion: Expansion, outputs: np.ndarray, path: np.ndarray) -> float:
+    def basis_error(self, expansion: Expansion, outputs: np.ndarray, path: np.ndarray, correction: float) -> float:
         """What the basis leaves out, estimated twice, and the sum of both.
 
         A basis that is too small shows when its last vectors are dropped; one that was chosen along another path shows in the
-        share of the residual that lies outside of it, and the corrections to the frozen NTK are wrong by about that share.
+        share of the residual that lies outside of it, and the correction to the frozen NTK is wrong by about that share.
         """
         basis = expansion.basis
         if basis is None:
             return 0.0
         smaller = self.integrate(expansion.within(basis.shape[1] - _DROPPED))
-        frozen = self.integrate(self.start)
         outside = np.linalg.norm(path - basis @ (basis.T @ path), axis=0) / np.linalg.norm(path, axis=0)
-        return _difference(outputs, smaller) + _difference(outputs, frozen) * float(outside.max())
+        return _difference(outputs, smaller) + correction * float(outside.max())
 
     def contracted(self, basis: np.ndarray) -> Expansion:
         kernels = self.backend.contracted_hierarchy(self.net, self.theta, self.rows, self.x, basis, self.order)

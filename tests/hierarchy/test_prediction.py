@@ -12,7 +12,7 @@ from scipy.integrate import solve_ivp
 
 from ntkbench.backends import BACKENDS, Backend, load
 from ntkbench.hierarchy import Prediction, cost, predict_training, right_hand_side
-from ntkbench.hierarchy.expansion import Expansion, frozen_path, principal_vectors, snapshots
+from ntkbench.hierarchy.expansion import Expansion, frozen_path, left_out, principal_vectors, snapshots
 from ntkbench.networks import FullyConnected
 from ntkbench.seeding import rng
 
@@ -96,6 +96,17 @@ def test_principal_vectors_are_orthonormal_and_lead() -> None:
     assert outside[0] > outside[1] > outside[2]
 
 
+def test_what_a_basis_leaves_out_of_a_path_is_known_for_every_size() -> None:
+    f0, kernels, y = made_up(6, 2, "left out")
+    path = frozen_path(kernels[2], f0 - y, snapshots(kernels[2], 5.0))
+    shares = left_out(path)
+    assert shares.shape == (6,)
+    for k, share in enumerate(shares):
+        basis = principal_vectors(path, k)
+        outside = np.linalg.norm(path - basis @ basis.T @ path, axis=0) / np.linalg.norm(path, axis=0)
+        assert share == pytest.approx(outside.max(), rel=1e-6, abs=1e-10)
+
+
 def setting(seeds: int = 2, n: int = 5, **changes: Any) -> tuple[FullyConnected, dict[str, np.ndarray], np.ndarray, np.ndarray]:
     net = FullyConnected(**({"input_dim": 4, "width": 24, "depth": 2, "activation": "tanh"} | changes))
     draw = rng(ROOT, "prediction", n)
@@ -128,6 +139,31 @@ def test_a_small_basis_errs_by_about_what_it_says(backend: Backend) -> None:
         assert rough.basis[0] < 16
         true = np.abs(rough.f - exact.f).max()
         assert true / 3 < rough.error[0] < 1000 * true
+
+
+def test_the_basis_is_as_small_as_the_path_allows(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    net, theta, x, y = setting(seeds=1, n=40)
+    sizes: list[int] = []
+    contract = backend.contracted_hierarchy
+
+    def counted(*args: Any) -> dict[int, np.ndarray]:
+        sizes.append(args[4].shape[1])
+        return contract(*args)
+
+    monkeypatch.setattr(backend, "contracted_hierarchy", counted)
+    found = predict_training(backend, net, theta, x, y, order=3, times=[16.0], form="tensor_free", tolerance=1e-8)
+    assert found.error[0] <= 1e-8 * np.abs(backend.forward(net, theta, x)[0, :, 0] - y).max()
+    assert sizes == sorted(sizes)
+    assert sizes[-1] == found.basis[0] <= 10  # chosen anew it need not grow: enlarged by 4 at a time it had 18
+    assert len(sizes) > 2
+
+
+def test_outputs_that_are_the_targets_stay(backend: Backend) -> None:
+    net, theta, x, _ = setting(seeds=1)
+    y = backend.forward(net, theta, x)[0, :, 0]
+    for form in ("tensors", "tensor_free"):
+        found = predict_training(backend, net, theta, x, y, order=3, times=[1.0, 2.0], form=form)
+        assert_allclose(found.f[0], [y, y], rtol=0, atol=1e-12)
 
 
 def test_higher_orders_come_closer_to_the_network(backend: Backend) -> None:
