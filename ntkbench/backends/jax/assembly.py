@@ -91,7 +91,7 @@ def block_sizes(net: FullyConnected, n: int, order: int, itemsize: int, budget: 
 def bytes_per_seed(net: FullyConnected, n: int, order: int, size: int, last: int, itemsize: int) -> int:
     """Temporaries for one seed: parameters, responses of every layer of two blocks, pieces; once more for every movement.
 
-    Beyond order 4 the points with their derivatives are kept besides.
+    Beyond order 4 the points move as well.
     """
     points = 8 * net.depth * net.width * n if order > 4 else 0
     responses = points + 6 * net.depth * net.width * size * n * (1 if size == n else 2)

@@ -5,9 +5,9 @@ included. Along `g_e` the weights of a layer move by a product of rank one, `c_l
 network is kept as `W_l + c_l Delta_l diag(eps) H_{l-1}^T` and differentiated in eps: no gradient is ever formed. For K6 the
 factors of the inner movement are those of the network moved by the outer one.
 
-It is compiled in stages: the points with their derivatives (together, their jet), then the factors of K4 with theirs, then by
-the chain rule every product of factors, one compiled function for the products of all layers. As a single function the
-compiler takes several times as long, and repeats the cheap operations of one stage for every use in the next.
+It is compiled in stages: the factors of K4 with their derivatives (together, their jet), then by the chain rule every product
+of factors, one compiled function for the products of all layers. In a single function the compiler repeats the cheap
+operations of the first stage for every use in the next.
 """
 
 from collections.abc import Callable
@@ -73,7 +73,7 @@ def higher_order(
     net: FullyConnected, theta: Theta, x: Array, order: int, last: Array, first: Array, second: Array | None = None
 ) -> Pieces:
     """Pieces of K5 or K6 of all seeds: those of K4 with the further points on axes behind, the last one in the block `last`."""
-    jet = _factors(net, theta, x, order, last, first, second, _points(net, theta, x, order, last))
+    jet = _factors(net, theta, x, order, last, first, second)
 
     def total(product: Callable[..., Array], name: str) -> Array | None:
         terms = _terms(jet, name)
@@ -123,61 +123,36 @@ def _assembled(
 
 
 @partial(jax.jit, static_argnums=(0, 3))
-def _points(net: FullyConnected, theta: Theta, x: Array, order: int, last: Array) -> Jet:
-    """Activations and signals of all seeds and copies, with their derivatives once or twice along the gradients."""
+def _factors(net: FullyConnected, theta: Theta, x: Array, order: int, last: Array, first: Array, second: Array | None) -> Jet:
+    """The jet of the factors of K4, of all seeds and copies."""
 
     def one_network(one: Theta, points: Array) -> Jet:
-        def points_at(at: Theta, _: Jet) -> Points:
-            return Points(*linearize(net, at, points))
+        def factors_at(at: Theta) -> Factors:
+            return hierarchy.factors(net, at, Points(*linearize(net, at, points)), first, second)
 
-        function: Callable[[Theta, Jet], Jet] = points_at
+        function: Callable[[Theta], Jet] = factors_at
         for block in _directions(order, points, last):
-            function = _with_derivatives(net, function, points_at, block)
-        return function(one, None)
+            function = _with_derivatives(net, function, points, block)
+        return function(one)
 
     found: Jet = over_networks(one_network, theta, x)
     return found
 
 
-@partial(jax.jit, static_argnums=(0, 3))
-def _factors(
-    net: FullyConnected, theta: Theta, x: Array, order: int, last: Array, first: Array, second: Array | None, points: Jet
-) -> Jet:
-    """The jet of the factors of K4 from that of the points."""
-
-    def one_network(one: Theta, jet: Jet) -> Jet:
-        def factors_at(at: Theta, of: Jet) -> Factors:
-            return hierarchy.factors(net, at, of, first, second)
-
-        function: Callable[[Theta, Jet], Jet] = factors_at
-        for block in _directions(order, x, last):
-            function = _with_derivatives(net, function, lambda _, of: _lowest(of, Points), block)
-        return function(one, jet)
-
-    found: Jet = jax.vmap(jax.vmap(one_network))(theta, points)
-    return found
-
-
 def _with_derivatives(
-    net: FullyConnected, function: Callable[[Theta, Jet], Jet], points: Callable[[Theta, Jet], Points], block: Array
-) -> Callable[[Theta, Jet], Jet]:
-    """A function of the parameters and of jets together with its derivatives along the `g_e` of a block, on a leading axis.
+    net: FullyConnected, function: Callable[[Theta], Jet], points: Array, block: Array
+) -> Callable[[Theta], Jet]:
+    """A function of the parameters together with its derivatives along the `g_e` of a block, on a leading axis."""
 
-    Args:
-        points: from the same arguments the points that the gradients are made of.
-        block: directions eps, one a row.
-    """
-
-    def both(theta: Theta, jet: Jet) -> Jet:
-        at, along = (None, None) if jet is None else jet
-        moved = _moved(net, theta, *points(theta, at))
+    def both(theta: Theta) -> Jet:
+        moved = _moved(net, theta, *linearize(net, theta, points))
         still = jnp.zeros(block.shape[1], block.dtype)
 
-        def derivative(direction: Array, tangent: Jet) -> Jet:
-            found: Jet = jax.jvp(lambda eps, of: function(moved(eps), of), (still, at), (direction, tangent))
+        def derivative(direction: Array) -> Jet:
+            found: Jet = jax.jvp(lambda eps: function(moved(eps)), (still,), (direction,))
             return found
 
-        found: Jet = jax.vmap(derivative, out_axes=(None, 0))(block, along)
+        found: Jet = jax.vmap(derivative, out_axes=(None, 0))(block)
         return found
 
     return both
