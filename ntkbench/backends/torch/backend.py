@@ -211,8 +211,8 @@ class TorchBackend(Backend):
         per_matrix = self.dtype.itemsize * (3 * kernels[0].size + 2 * sides[0].size)
         found = []
         for block in self.seed_blocks(len(kernels), per_matrix):
-            matrices = self._transfers.own(kernels[block])
-            solution, failed = linear_algebra.solve(matrices, self._transfers.own(sides[block]), ridge)
+            matrices = self._transfers.put(kernels[block])
+            solution, failed = linear_algebra.solve(matrices, self._transfers.put(sides[block]), ridge)
             if failed is not None:
                 smallest = linear_algebra.smallest_eigenvalue(matrices[failed], ridge)
                 raise checks.not_positive_definite(block.start + failed, len(kernels), smallest, ridge)
