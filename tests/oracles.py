@@ -13,7 +13,7 @@ import torch
 from scipy.integrate import solve_ivp
 from scipy.special import erf
 
-from ntkbench.networks import Convolutional, FullyConnected, Network, Parameters
+from ntkbench.networks import Convolutional, Network, Parameters
 
 ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "relu": lambda z: np.where(z.real > 0, z, 0),
@@ -59,7 +59,8 @@ def network(net: Network, vector: np.ndarray, x: np.ndarray) -> np.ndarray:
         h = x
         for l, layer in enumerate(net.layers, start=1):
             if isinstance(net, Convolutional):
-                h = _window_entries(net, l, h) if l <= net.depth else _read_out(net, h)
+                channels = net.image[2] if l == 1 else net.width
+                h = _window_entries(net, channels, h) if l <= net.depth else _read_out(net, h)
             z = layer.weight_multiplier * np.einsum("...ji,...ni->...nj", theta[f"W{l}"][..., copy, :, :], h)
             if net.bias_variance > 0:
                 z = z + layer.bias_multiplier * theta[f"b{l}"][..., copy, None, :]
@@ -68,10 +69,9 @@ def network(net: Network, vector: np.ndarray, x: np.ndarray) -> np.ndarray:
     return total
 
 
-def _window_entries(net: Convolutional, l: int, h: np.ndarray) -> np.ndarray:
+def _window_entries(net: Convolutional, channels: int, h: np.ndarray) -> np.ndarray:
     """The 3 x 3 surroundings of every pixel: (n, H * W * C) or (..., n * H * W, C) to (..., n * H * W, 9 * C)."""
     height, width, _ = net.image
-    channels = net.image[2] if l == 1 else net.width
     maps = h.reshape(*h.shape[:-2], -1, height, width, channels)
     found = np.zeros((*maps.shape[:-1], 9, channels), dtype=h.dtype)
     for i, j, offset in np.ndindex(height, width, 9):
@@ -124,7 +124,7 @@ def gradient_flow(net: Network, vector: np.ndarray, x: np.ndarray, y: np.ndarray
     return solution.y.T
 
 
-def hierarchy(net: FullyConnected, vector: np.ndarray, x: np.ndarray, order: int) -> dict[int, np.ndarray]:
+def hierarchy(net: Network, vector: np.ndarray, x: np.ndarray, order: int) -> dict[int, np.ndarray]:
     """`K_{r+1}(.., c) = mobility <grad K_r(..), grad f_c>` by differentiating K_r along grad f_c, again and again."""
     points = torch.tensor(x, dtype=torch.float64)
 
@@ -152,15 +152,25 @@ def _along_gradients(
     return next_kernel
 
 
-def _torch_network(net: FullyConnected, vector: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+def _torch_network(net: Network, vector: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     theta = unflatten(net, vector)
     total = torch.zeros((), dtype=torch.float64)
     for copy, copy_weight in enumerate(net.copy_weights):
         h = x
         for l, layer in enumerate(net.layers, start=1):
+            if isinstance(net, Convolutional):
+                h = _torch_seen(net, l, h.reshape(len(x), net.positions, -1))
             z = layer.weight_multiplier * h @ theta[f"W{l}"][copy].T
             if net.bias_variance > 0:
                 z = z + layer.bias_multiplier * theta[f"b{l}"][copy]
             h = TORCH_ACTIVATIONS[net.activation](z) if l <= net.depth else z
         total = total + copy_weight * h
     return total
+
+
+def _torch_seen(net: Convolutional, l: int, maps: torch.Tensor) -> torch.Tensor:
+    """What layer l sees of maps (n, p, C): (n, p, 9 * C), or what the readout does."""
+    if l > net.depth:
+        return maps.mean(dim=1) if net.readout == "global_average" else maps.flatten(1)
+    places = torch.tensor(_window_entries(net, 1, np.eye(net.positions))).view(net.positions, net.positions, -1)
+    return torch.einsum("nqc,qpo->npoc", maps, places).flatten(2)

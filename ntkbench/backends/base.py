@@ -19,7 +19,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from ntkbench.networks import FullyConnected, Network, Parameters
+from ntkbench.networks import Network, Parameters
 from ntkbench.scalars import is_whole
 
 Progress = Callable[[int, int], None]
@@ -138,20 +138,22 @@ class Backend(abc.ABC):
     def hierarchy(self, net: Network, theta: Parameters, x: np.ndarray, order: int) -> dict[int, np.ndarray]:
         """NTH kernels `{2: K2, ..., order: K_order}`, K_r of shape (S,) + (n,) * r, order 2 to 6.
 
-        `K_{r+1}(x_1..x_r, x) = mobility * <grad K_r(x_1..x_r), grad f(x)>` (Huang & Yau 2019, Theorem 2.3), from first-order
-        responses of activations and back-propagated signals (the 2n+1 rule); exact, and without
-        parameter-sized temporaries up to order 4.
+        `K_{r+1}(x_1..x_r, x) = mobility * <grad K_r(x_1..x_r), grad f(x)>` (Huang & Yau 2019, Theorem 2.3); exact. Fully
+        connected networks: from first-order responses of activations and back-propagated signals (the 2n+1 rule), without
+        parameter-sized temporaries up to order 4. Convolutional networks: order 4 at most, by forward mode along dense
+        gradients, n^2 passes through all points for K4. K5 and K6 would take n^3 and n^4, and no low rank makes these
+        affordable.
 
         Raises:
-            ValueError: as `ntk`; also for an order outside 2..6, for a network that is not fully connected beyond order 2, and
-                for ReLU beyond order 2, whose second derivative is a delta function, so that K3 and higher do not exist in the
-                sense of the theory.
+            ValueError: as `ntk`; also for an order outside 2..6, for a convolutional network beyond order 4, and for ReLU
+                beyond order 2, whose second derivative is a delta function, so that K3 and higher do not exist in the sense of
+                the theory.
         """
 
     @abc.abstractmethod
     def contracted_hierarchy(
         self,
-        net: FullyConnected,
+        net: Network,
         theta: Parameters,
         rows: np.ndarray,
         x: np.ndarray,
@@ -165,8 +167,8 @@ class Backend(abc.ABC):
             [3][a, i, j]    = sum_bc  K3(a, b, c)    u_bi u_cj
             [4][a, i, j, k] = sum_bcd K4(a, b, c, d) u_bi u_cj u_dk
 
-        No kernel of three slots is ever formed: the directions `v_i = sum_c u_ci grad f_c` take the place of the gradients in
-        the 2n+1 rule.
+        No kernel of three slots is ever formed: the directions `v_i = sum_c u_ci grad f_c` take the place of the gradients, in
+        the 2n+1 rule for fully connected networks, in forward mode for convolutional ones.
 
         Args:
             rows: points of the first slot, (n1, d) or (S, n1, d); x: points of the others, (n, d) or (S, n, d).

@@ -9,7 +9,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 
 from ntkbench.backends.base import OBSERVABLES, OUTPUTS
-from ntkbench.networks import SMOOTH_ACTIVATIONS, FullyConnected, Network
+from ntkbench.networks import SMOOTH_ACTIVATIONS, Convolutional, Network
 from ntkbench.scalars import is_finite, is_whole
 
 ASYMMETRY = 1000.0
@@ -108,8 +108,11 @@ def hierarchy(net: Network, order: int) -> None:
         raise ValueError(f"order must be 2, 3, 4, 5 or 6, got {order!r}")
     if net.output_dim != 1:
         raise ValueError(f"the hierarchy asks for one output, the network has {net.output_dim}")
-    if order > 2 and not isinstance(net, FullyConnected):
-        raise ValueError(f"K3 and higher are there for fully connected networks, not for {type(net).__name__}: take order 2")
+    if order > 4 and isinstance(net, Convolutional):
+        raise ValueError(
+            f"K5 and K6 are there for fully connected networks alone, got order {order}: gradients of convolutions have no low "
+            f"rank, and dense directions would take n^{order - 2} passes through all points; take order 4 at most"
+        )
     if order > 2 and net.activation not in SMOOTH_ACTIVATIONS:
         raise ValueError(
             f"{net.activation} has no K3 or higher (its second derivative is a delta function); "

@@ -1,6 +1,6 @@
 """What a prediction costs with tensors of the hierarchy and without, and which to choose. Leading terms, one seed."""
 
-from ntkbench.networks import FullyConnected
+from ntkbench.networks import Convolutional, Network
 
 FORMS = ("auto", "tensors", "tensor_free")
 
@@ -10,22 +10,45 @@ _EVALUATIONS = 1000
 _TYPICAL_BASIS = 12
 
 
-def by_tensors(net: FullyConnected, n: int, rows: int, order: int) -> tuple[float, float]:
+def by_tensors(net: Network, n: int, rows: int, order: int) -> tuple[float, float]:
     """Operations and bytes: responses and Gram products of all rows, per direction beyond order 4; then the integration."""
-    products = 4 * rows**2 * net.width**2 + 12 * rows ** min(order, 4) * net.width
-    building = net.copies * net.depth * products * (8 * rows) ** max(0, order - 4)
-    return building + _EVALUATIONS * 2 * rows * n ** (order - 1), 8.0 * 4 * rows**order
+    if isinstance(net, Convolutional):
+        building = _moving_kernels(net, rows, rows, rows, order)
+    else:
+        products = 4 * rows**2 * net.width**2 + 12 * rows ** min(order, 4) * net.width
+        building = net.depth * products * (8 * rows) ** max(0, order - 4)
+    return net.copies * building + _EVALUATIONS * 2 * rows * n ** (order - 1), 8.0 * 4 * rows**order
 
 
-def tensor_free(net: FullyConnected, n: int, rows: int, order: int, k: int) -> tuple[float, float]:
-    """Operations and bytes in a basis of k vectors: `k^(order-2)` directions through all points, and their Gram products."""
+def tensor_free(net: Network, n: int, rows: int, order: int, k: int) -> tuple[float, float]:
+    """Operations and bytes in a basis of k vectors: `k^(order-2)` directions through all points, and their Gram products.
+
+    Convolutional networks hold one pair of directions at a time, as tangents of the kernel's factors.
+    """
     directions = k ** (order - 2)
-    products = 16 * rows * net.width**2 + 4 * rows * n * net.width
-    floats = directions * net.parameter_count + 6 * k * n * net.width * net.depth + rows * k ** (order - 1)
-    return net.copies * net.depth * directions * products + _EVALUATIONS * 2.0 * rows * n, 8.0 * floats
+    if isinstance(net, Convolutional):
+        building = _moving_kernels(net, n, rows, k, order)
+        floats = 2 ** (order - 2) * (net.parameter_count + net.copies * rows * net.positions * net.width * net.depth)
+    else:
+        building = net.depth * directions * (16 * rows * net.width**2 + 4 * rows * n * net.width)
+        floats = directions * net.parameter_count + 6 * k * n * net.width * net.depth
+    return net.copies * building + _EVALUATIONS * 2.0 * rows * n, 8.0 * (floats + rows * k ** (order - 1))
 
 
-def choose(net: FullyConnected, n: int, rows: int, order: int, form: str, memory_bytes: int) -> str:
+def _moving_kernels(net: Convolutional, n: int, rows: int, k: int, order: int) -> int:
+    """Operations of the NTK of rows and points for every choice of directions, each kernel with its tangents.
+
+    Passes forward and backward and a gradient for every point, `2 p F` operations each, and a product of `F` multiply-adds per
+    pair of points, for a layer of p positions and F weights.
+    """
+    kernel = 0
+    for l, layer in enumerate(net.layers, start=1):
+        weights, positions = layer.fan_in * layer.fan_out, net.positions if l <= net.depth else 1
+        kernel += 2 * weights * (3 * (n + rows) * positions + n * rows)
+    return int((2 * k) ** (order - 2)) * kernel
+
+
+def choose(net: Network, n: int, rows: int, order: int, form: str, memory_bytes: int) -> str:
     """The form asked for; for `auto` the one of fewer operations among those that fit the budget.
 
     Args:
@@ -49,7 +72,7 @@ def choose(net: FullyConnected, n: int, rows: int, order: int, form: str, memory
     return min(fitting, key=lambda name: fitting[name])
 
 
-def largest_basis(net: FullyConnected, n: int, rows: int, order: int, memory_bytes: int) -> int:
+def largest_basis(net: Network, n: int, rows: int, order: int, memory_bytes: int) -> int:
     """Vectors that fit the budget: `n` at most, and those of the typical basis at least."""
     k = min(n, _TYPICAL_BASIS)
     while k < n and tensor_free(net, n, rows, order, k + 1)[1] <= memory_bytes:

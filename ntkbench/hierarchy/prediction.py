@@ -9,7 +9,7 @@ import numpy as np
 from ntkbench.backends.base import Backend
 from ntkbench.hierarchy.cost import FORMS, choose, largest_basis
 from ntkbench.hierarchy.expansion import Expansion, frozen_path, left_out, principal_vectors, snapshots
-from ntkbench.networks import FullyConnected, Parameters
+from ntkbench.networks import Network, Parameters
 from ntkbench.scalars import is_finite
 
 _FIRST_BASIS = 6
@@ -47,7 +47,7 @@ class Prediction:
 
 def predict_training(
     backend: Backend,
-    net: FullyConnected,
+    net: Network,
     theta: Parameters,
     x: np.ndarray,
     y: np.ndarray,
@@ -62,10 +62,10 @@ def predict_training(
 
     Test points are driven by the residual on the training points (Huang & Yau 2019, Theorem 2.6). Order 2 is the frozen NTK.
 
-    Two forms, equal where both fit: `tensors` (order 2 to 6, memory n^order), and `tensor_free` (order 2 to 4, memory n^2),
-    which projects the residual's path on a basis of few vectors. The first basis is that of the frozen NTK's path, known in
-    closed form; it is chosen anew along the path just found, as large as that path's singular values ask for, until the error
-    that it leaves is estimated below `tolerance`.
+    Two forms, equal where both fit: `tensors` (order 2 to 6, to 4 for convolutional networks, memory n^order), and
+    `tensor_free` (order 2 to 4, memory n^2), which projects the residual's path on a basis of few vectors. The first basis is
+    that of the frozen NTK's path, known in closed form; it is chosen anew along the path just found, as large as that path's
+    singular values ask for, until the error that it leaves is estimated below `tolerance`.
 
     Args:
         x: (n, d) or (S, n, d); y: (n,) or (S, n), targets of the one output; x_test: (n_test, d) or (S, n_test, d).
@@ -118,7 +118,7 @@ class _Seed:
     """One network and what is asked of it; `theta` has a seed axis of length 1."""
 
     backend: Backend
-    net: FullyConnected
+    net: Network
     theta: Parameters
     x: np.ndarray
     rows: np.ndarray

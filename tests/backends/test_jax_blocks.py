@@ -45,7 +45,7 @@ def test_every_way_gives_the_same_kernel(monkeypatch: pytest.MonkeyPatch, way: s
     expected = oracles.full_ntk(net, oracles.flatten(drawn, 0), x, x)
     theta, points = {name: jnp.asarray(array[0, 0]) for name, array in drawn.items()}, jnp.asarray(x)
     for inputs, columns in (([points], slice(None)), ([points, points[:2]], slice(2))):
-        kernel = jax.jit(lambda at, *x: net.mobility * ntk._kernel(net, at, x, "full", ntk.Sizes(1, 1)))
+        kernel = jax.jit(lambda at, *x: net.mobility * ntk.kernel(net, at, x, "full", ntk.Sizes(1, 1)))
         found = kernel(theta, *inputs)
         assert_allclose(found, expected[:, columns], rtol=0, atol=1e-13 * np.abs(expected).max())
 

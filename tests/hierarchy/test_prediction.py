@@ -13,7 +13,7 @@ from scipy.integrate import solve_ivp
 from ntkbench.backends import BACKENDS, Backend, load
 from ntkbench.hierarchy import Prediction, cost, predict_training, right_hand_side
 from ntkbench.hierarchy.expansion import Expansion, frozen_path, left_out, principal_vectors, snapshots
-from ntkbench.networks import FullyConnected
+from ntkbench.networks import Convolutional, FullyConnected
 from ntkbench.seeding import rng
 
 ROOT = 20190918
@@ -183,6 +183,21 @@ def test_higher_orders_come_closer_to_the_network(backend: Backend) -> None:
         assert found[3] < found[1]
 
 
+def test_convolutional_networks_are_predicted_in_both_forms(backend: Backend) -> None:
+    net, draw = Convolutional((3, 3, 1), 8, 1, "tanh", "zero"), rng(ROOT, "images")
+    theta, x, x_test, y = net.initialize(ROOT, [0]), *(draw.standard_normal((n, 9)) for n in (4, 1)), draw.standard_normal(4)
+    asked = {"times": [0.5, 2.0], "x_test": x_test, "tolerance": 1e-11}
+    tensors = predict_training(backend, net, theta, x, y, order=4, form="tensors", **asked)
+    free = predict_training(backend, net, theta, x, y, order=4, **asked)
+    assert free.form == "tensor_free"
+    assert free.f_test is not None
+    assert_allclose(free.f, tensors.f, rtol=0, atol=1e-10)
+    assert_allclose(free.f_test, tensors.f_test, rtol=0, atol=1e-10)
+    trained = backend.train(net, theta, x, y[:, None], times=[0.5, 2.0], step=0.05, integrator="dop853").observed("f")[..., 0]
+    frozen = predict_training(backend, net, theta, x, y, order=2, **asked)
+    assert np.abs(free.f - trained).max() < np.abs(frozen.f - trained).max() / 5
+
+
 def test_seeds_with_points_of_their_own(backend: Backend) -> None:
     net, theta, x, y = setting(n=4)
     both, targets = np.stack([x, x[::-1] * 0.5]), np.stack([y, 2 * y])
@@ -202,6 +217,8 @@ def test_the_cheaper_form_that_fits_is_chosen() -> None:
     assert cost.choose(net, 4, 4, 4, "auto", 2**31) == "tensors"
     assert cost.choose(net, 1000, 2000, 4, "auto", 2**32) == "tensor_free"
     assert cost.choose(net, 4, 4, 6, "auto", 2**31) == "tensors"
+    images = Convolutional((8, 8, 1), 16, 2, "tanh")
+    assert cost.choose(images, 4, 8, 4, "auto", 2**31) == "tensor_free"
     with pytest.raises(ValueError, match="order 6 with 100 training points"):
         cost.choose(net, 100, 100, 6, "auto", 2**31)
     small, large = (cost.largest_basis(net, 500, 600, 4, budget) for budget in (2**26, 2**32))

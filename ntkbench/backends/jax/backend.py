@@ -3,6 +3,7 @@
 import importlib.metadata
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import jax
 import numpy as np
@@ -13,6 +14,7 @@ from ntkbench.backends.base import Backend, BackendUnavailable, Progress, Trajec
 from ntkbench.backends.jax import (
     assembly,
     contraction,
+    convolutional_hierarchy,
     hierarchy,
     linear_algebra,
     ntk,
@@ -25,7 +27,7 @@ from ntkbench.backends.jax.limits import runner
 from ntkbench.backends.jax.transfers import Transfers
 from ntkbench.backends.jax.within_budget import WithinBudget, pair_of_outputs
 from ntkbench.integrators import steps_between, tableau
-from ntkbench.networks import FullyConnected, Network, Parameters
+from ntkbench.networks import Convolutional, FullyConnected, Network, Parameters
 
 
 class JaxBackend(Backend):
@@ -110,9 +112,12 @@ class JaxBackend(Backend):
         checks.hierarchy(net, order)
         seeds = checks.parameters(net, theta)
         x = checks.inputs(net, seeds, x)
-        if order == 2 or not isinstance(net, FullyConnected):
+        if order == 2:
             return {2: self.ntk(net, theta, x)}
         n = x.shape[-2]
+        if isinstance(net, Convolutional):
+            return {2: self.ntk(net, theta, x), **self._along_directions(net, theta, x, x, np.eye(n), int(order))}
+        net = cast(FullyConnected, net)
         found = {r: np.zeros((seeds,) + (n,) * r, self.dtype) for r in range(2, int(order) + 1)}
         for r in (min(int(order), 4), *range(5, int(order) + 1)):
             size, directions, needed = assembly.block_sizes(net, n, r, self.dtype.itemsize, self.memory_bytes)
@@ -123,12 +128,15 @@ class JaxBackend(Backend):
         return found
 
     def contracted_hierarchy(
-        self, net: FullyConnected, theta: Parameters, rows: np.ndarray, x: np.ndarray, basis: np.ndarray, order: int
+        self, net: Network, theta: Parameters, rows: np.ndarray, x: np.ndarray, basis: np.ndarray, order: int
     ) -> dict[int, np.ndarray]:
-        """One seed and copy after another, in blocks of rows and of points."""
+        """Fully connected: one seed and copy after another, in blocks of rows and of points."""
         seeds = checks.parameters(net, theta)
         rows, x = checks.inputs(net, seeds, rows, "rows"), checks.inputs(net, seeds, x)
         basis = checks.contraction(net, seeds, x, basis, order)
+        if isinstance(net, Convolutional):
+            return self._along_directions(net, theta, rows, x, basis, int(order))
+        net = cast(FullyConnected, net)
         n1, k = rows.shape[-2], basis.shape[-1]
         sizes = contraction.block_sizes(net, n1, x.shape[-2], k, int(order), self.dtype.itemsize, self.memory_bytes)
         found = {r: np.zeros((seeds, n1) + (k,) * (r - 1), self.dtype) for r in range(3, int(order) + 1)}
@@ -139,6 +147,21 @@ class JaxBackend(Backend):
                 made = contraction.contracted(net, one, *given, order=int(order), sizes=sizes, put=self._transfers.put)
                 for r, kernel in zip(found, made, strict=True):
                     found[r][s] += net.mobility ** (r - 1) * weight**r * self._transfers.get(kernel)
+        return found
+
+    def _along_directions(
+        self, net: Convolutional, theta: Parameters, rows: np.ndarray, x: np.ndarray, basis: np.ndarray, order: int
+    ) -> dict[int, np.ndarray]:
+        """`contracted_hierarchy` in blocks of seeds, of rows and of points."""
+        n1, k, seeds, left = rows.shape[-2], basis.shape[-1], len(theta["W1"]), self._within.left(net)
+        sizes = n1, x.shape[-2], k, order, self.dtype.itemsize
+        tile, needed = convolutional_hierarchy.block_sizes(net, *sizes, left, self.memory_bytes)
+        found = {r: np.zeros((seeds, n1) + (k,) * (r - 1), self.dtype) for r in range(3, order + 1)}
+        for block in self._blocks(seeds, needed, left):
+            at, points = self._transfers.parameters(theta, block), block.cut_seeds(x)
+            given = points if rows is x else block.cut_seeds(rows), points, block.cut_seeds(basis)
+            kernels = {r: kernel[block.kept] for r, kernel in found.items()}
+            convolutional_hierarchy.add_tiles(kernels, net, at, given, tile, self._within.sizes, self._transfers)
         return found
 
     def train(

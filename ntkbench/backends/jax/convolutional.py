@@ -60,11 +60,14 @@ def _sources(net: Convolutional) -> np.ndarray:
     return found
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def windows(net: Convolutional, h: Array) -> Array:
-    """The surroundings of every position, (positions, channels) to (positions, 9 * channels)."""
+def surroundings(net: Convolutional, h: Array) -> Array:
+    """Of every position, (positions, channels) to (positions, 9 * channels); for forward mode, which `windows` lacks."""
     padded = jnp.concatenate([h, jnp.zeros_like(h[:1])]) if net.padding == "zero" else h
     return _rows(padded, _sources(net).ravel()).reshape(net.positions, -1)
+
+
+windows = jax.custom_vjp(surroundings, nondiff_argnums=(0,))
+"""`surroundings`, with `fold` in reverse mode."""
 
 
 def fold(net: Convolutional, entries: Array) -> Array:
@@ -89,12 +92,12 @@ def _rows(matrix: Array, rows: np.ndarray) -> Array:
 windows.defvjp(lambda net, h: (windows(net, h), None), lambda net, _, cotangent: (fold(net, cotangent),))
 
 
-def forward(net: Convolutional, theta: dict[str, Array], image: Array) -> Maps:
-    """One network at one image, (height * width * channels,)."""
+def forward(net: Convolutional, theta: dict[str, Array], image: Array, see: Callable[..., Array] = windows) -> Maps:
+    """One network at one image, (height * width * channels,); `see` is `windows`, or `surroundings` for forward mode."""
     *hidden, readout = net.layers
     h, seen, slopes = [image.reshape(net.positions, -1)], [], []
     for l, layer in enumerate(hidden, start=1):
-        seen.append(windows(net, h[-1]))
+        seen.append(see(net, h[-1]))
         value, slope, *_ = DERIVATIVES[net.activation](affine(layer, theta, l, seen[-1]))
         h.append(value)
         slopes.append(slope)

@@ -72,11 +72,12 @@ def ntk(net: Network, theta: Theta, x1: Array, x2: Array | None, outputs: str, s
     networks = theta["W1"].shape[0] * net.copies
     each = Sizes(sizes.images // networks, sizes.gradients // networks)
     points = [x1] if x2 is None else [x1, x2]
-    kernels = over_networks(lambda one, *x: _kernel(net, one, x, outputs, each), theta, *points)
+    kernels = over_networks(lambda one, *x: kernel(net, one, x, outputs, each), theta, *points)
     return combine(net, kernels, 2)
 
 
-def _kernel(net: Network, theta: Theta, points: Sequence[Array], outputs: str, sizes: Sizes) -> Array:
+def kernel(net: Network, theta: Theta, points: Sequence[Array], outputs: str, sizes: Sizes) -> Array:
+    """Of one network without its mobility, (n1, n2) or (n1, n2, O, O), for one or two arrays of points; has a forward mode."""
     n1, n2 = points[0].shape[0], points[-1].shape[0]
     ways = _ways(net, n1, n2, outputs)
     factors = [_factors(net, theta, x, ways, outputs, sizes) for x in points]
@@ -85,8 +86,8 @@ def _kernel(net: Network, theta: Theta, points: Sequence[Array], outputs: str, s
         _contract(net, layer, one, two, pairs, sizes)
         for layer, one, two in zip(net.layers, factors[0], factors[-1], strict=True)
     ]
-    kernel = _assemble([add(blocks) for blocks in zip(*layers, strict=True)], pairs)
-    return kernel if outputs == "full" else kernel[..., 0, 0]
+    found = _assemble([add(blocks) for blocks in zip(*layers, strict=True)], pairs)
+    return found if outputs == "full" else found[..., 0, 0]
 
 
 def _strips(n: int) -> Pairs:
@@ -161,7 +162,7 @@ def _trace(delta: Array, outputs: str) -> Array:
 
 
 def _factors_of_image(net: Convolutional, theta: Theta, image: Array, ways: list[str], outputs: str) -> list[Factors]:
-    maps = convolutional.forward(net, theta, image)
+    maps = convolutional.forward(net, theta, image, convolutional.surroundings)
     found: list[Factors] = []
     for l, delta in enumerate(convolutional.backward(net, theta, maps), start=1):
         signals, window = _trace(delta, outputs), maps.windows[l - 1]
@@ -238,7 +239,7 @@ def _contract_channels(
     def gradients(factors: Channels, start: Array) -> Array:
         delta = jax.lax.dynamic_slice_in_dim(factors.delta, start, size, axis=3)
         found: Array = convolutional.over_images(
-            lambda image: _gradient(layer, image.delta, convolutional.windows(net, image.maps)),
+            lambda image: _gradient(layer, image.delta, convolutional.surroundings(net, image.maps)),
             Channels(delta, factors.maps),
             images,
         )

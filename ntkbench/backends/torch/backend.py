@@ -3,6 +3,7 @@
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -10,12 +11,22 @@ import torch
 from ntkbench import limits
 from ntkbench.backends import checks
 from ntkbench.backends.base import Backend, BackendUnavailable, Progress, Trajectory
-from ntkbench.backends.torch import contraction, hierarchy, linear_algebra, network, ntk, roofline, training, within_budget
+from ntkbench.backends.torch import (
+    contraction,
+    convolutional_hierarchy,
+    hierarchy,
+    linear_algebra,
+    network,
+    ntk,
+    roofline,
+    training,
+    within_budget,
+)
 from ntkbench.backends.torch.limits import runner
 from ntkbench.backends.torch.tiles import cache_bytes
 from ntkbench.backends.torch.transfers import Transfers, joined, joined_by_name
 from ntkbench.integrators import steps_between, tableau
-from ntkbench.networks import FullyConnected, Network, Parameters
+from ntkbench.networks import Convolutional, FullyConnected, Network, Parameters
 
 
 class TorchBackend(Backend):
@@ -102,9 +113,12 @@ class TorchBackend(Backend):
         checks.hierarchy(net, order)
         seeds = checks.parameters(net, theta)
         x = checks.inputs(net, seeds, x)
-        if order == 2 or not isinstance(net, FullyConnected):
+        if order == 2:
             return {2: self.ntk(net, theta, x)}
         n = x.shape[-2]
+        if isinstance(net, Convolutional):
+            return {2: self.ntk(net, theta, x), **self._along_directions(net, theta, None, x, np.eye(n), int(order))}
+        net = cast(FullyConnected, net)
         least, per_seed = (hierarchy.bytes_per_seed(net, n, order, self.dtype.itemsize, block) for block in (1, n))
         checks.one_seed_fits(f"K{order} of {n} points at width {net.width}", least, self.memory_bytes)
         found = []
@@ -116,12 +130,15 @@ class TorchBackend(Backend):
 
     @torch.inference_mode()
     def contracted_hierarchy(
-        self, net: FullyConnected, theta: Parameters, rows: np.ndarray, x: np.ndarray, basis: np.ndarray, order: int
+        self, net: Network, theta: Parameters, rows: np.ndarray, x: np.ndarray, basis: np.ndarray, order: int
     ) -> dict[int, np.ndarray]:
         """In blocks of seeds, and of rows; ValueError also if one row and all points of one seed exceed `memory_bytes`."""
         seeds = checks.parameters(net, theta)
         rows, x = checks.inputs(net, seeds, rows, "rows"), checks.inputs(net, seeds, x)
         basis = checks.contraction(net, seeds, x, basis, order)
+        if isinstance(net, Convolutional):
+            return self._along_directions(net, theta, None if rows is x else rows, x, basis, int(order))
+        net = cast(FullyConnected, net)
         sizes = *basis.shape[-2:], order, self.dtype.itemsize
         least, per_seed = (contraction.bytes_per_seed(net, block, *sizes) for block in (1, rows.shape[-2]))
         checks.one_seed_fits(f"contractions over {x.shape[-2]} points at width {net.width}", least, self.memory_bytes)
@@ -130,6 +147,26 @@ class TorchBackend(Backend):
             at_rows, points, vectors = (self._transfers.points(net, array, seeds, block) for array in (rows, x, basis))
             parameters = self._transfers.parameters(theta, block)
             kernels = contraction.kernels(net, parameters, at_rows, points, vectors, order, self.memory_bytes)
+            found.append({r: self._transfers.get(kernel) for r, kernel in kernels.items()})
+        return joined_by_name(found)
+
+    @torch.inference_mode(mode=False)
+    def _along_directions(
+        self, net: Convolutional, theta: Parameters, rows: np.ndarray | None, x: np.ndarray, basis: np.ndarray, order: int
+    ) -> dict[int, np.ndarray]:
+        """`contracted_hierarchy` in blocks of seeds; `rows` None means `x`. In inference mode there are no derivatives."""
+        seeds, n1, k = len(theta["W1"]), (x if rows is None else rows).shape[-2], basis.shape[-1]
+        sizes = n1, k, order, self.dtype.itemsize
+        least = convolutional_hierarchy.bytes_per_seed(net, 1, 1, *sizes)
+        what = f"K{order} of {n1} points along {k} directions at width {net.width}"
+        checks.one_seed_fits(what, least, self.memory_bytes)
+        blocks = convolutional_hierarchy.block_sizes(net, max(n1, x.shape[-2]), *sizes, self.memory_bytes)
+        found = []
+        for block in self.seed_blocks(seeds, convolutional_hierarchy.bytes_per_seed(net, *blocks, *sizes)):
+            at_rows = None if rows is None else self._transfers.points(net, rows, seeds, block)
+            points, vectors = (self._transfers.points(net, array, seeds, block) for array in (x, basis))
+            parameters = self._transfers.parameters(theta, block)
+            kernels = convolutional_hierarchy.kernels(net, parameters, at_rows, points, vectors, order, blocks)
             found.append({r: self._transfers.get(kernel) for r, kernel in kernels.items()})
         return joined_by_name(found)
 
