@@ -47,9 +47,10 @@ onstart:
         session.lock(Path("results"))
     except (studies.ConfigError, session.AlreadyRunning) as error:
         raise WorkflowError(str(error)) from None
-    # With its limit of jobs per second Snakemake looks for new ones once more every second for each that is done: by the end of a
-    # study that takes a core, beside the timings. Without, it looks when a job is done.
-    workflow.scheduler.job_rate_limiter = None
+    # Under a limit of jobs per second Snakemake looks for new ones once more every second for each that is done: by the end of a
+    # study that takes a core, beside the timings. Without, it looks when a job is done; clusters keep the limit.
+    if workflow.local_exec:
+        workflow.scheduler.job_rate_limiter = None
 
 
 onsuccess:
