@@ -141,7 +141,7 @@ def block_sizes(
     """
 
     def needed(tile: tuple[int, int]) -> int:
-        passes = ntk.bytes_per_seed(net, *tile, itemsize, "one") + itemsize * net.parameter_count
+        passes = ntk.bytes_per_seed(net, *tile, itemsize, "one") + 3 * itemsize * net.parameter_count
         return _parts(order) * passes + itemsize * 4 * net.copies * tile[0] * int(k ** (order - 1))
 
     what = f"K{order} of {n} points and {k} directions at width {net.width}, in blocks of one point,"
