@@ -125,7 +125,7 @@ def needed(call: Callable[..., Any]) -> int:
 def test_blocks_in_torch_change_nothing(kind: type[nn.Module], outputs: str) -> None:
     """Of examples, of outputs and, in the functional form, of parameters."""
     model = made(kind)
-    x1, x2 = examples(model, 5, 1), examples(model, 3, 2)
+    x1, x2 = examples(model, 3, 1), examples(model, 2, 2)
     as_function = partial(torch.func.functional_call, model)
     for other in (None, x2):
         by_module = partial(ours_torch.empirical_ntk, model, x1, other, outputs=outputs)
