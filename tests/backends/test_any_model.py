@@ -437,6 +437,24 @@ class Centred(Noisy):
         return self.linear(x - x.mean(0))
 
 
+class Summed(Noisy):
+    """The first example sees no other."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x.cumsum(0))
+
+
+class Steps(nn.Module):
+    """Takes the axis of examples for that of time, and reads the last feature of a state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recurrent = nn.RNN(2, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.recurrent(x.view(len(x), -1, 1).expand(-1, -1, 2))[0][:, -1]
+
+
 LINEAR = nn.Linear(3, 2).double()
 nn.init.ones_(LINEAR.weight)
 nn.init.constant_(LINEAR.bias, 0.5)
@@ -450,6 +468,8 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "noise": (lambda: ours_torch.empirical_ntk(Noisy().double(), X), "random, two evaluations"),
     "interaction": (lambda: ours_torch.empirical_ntk(Centred().double(), X), "examples interact"),
+    "interaction with the first": (lambda: ours_torch.empirical_ntk(Summed().double(), X), "examples interact"),
+    "time first": (lambda: ours_torch.empirical_ntk(Steps().double(), X / 12), "batch_first=True"),
     "one": (lambda: ours_torch.empirical_ntk(LINEAR, X, outputs="one"), "has 2: choose 'trace' or 'full'"),
     "outputs": (lambda: ours_torch.empirical_ntk(LINEAR, X, outputs="all"), "choose one of one, trace, full"),
     "budget": (lambda: ours_torch.empirical_ntk(LINEAR, X, memory_bytes=100), r"needs \d+ bytes.*memory_bytes is 100"),
@@ -496,6 +516,17 @@ W = {"w": np.ones((3, 2))}
 POINTS = np.arange(12.0).reshape(4, 3)
 REFUSED_JAX: dict[str, tuple[Callable[[], object], str]] = {
     "interaction": (lambda: ours_jax.empirical_ntk(lambda p, x: product(p, x - x.mean(0)), W, POINTS), "examples interact"),
+    "interaction with the first": (
+        lambda: ours_jax.empirical_ntk(lambda p, x: product(p, x.cumsum(0)), W, POINTS),
+        "leading axis counts examples",
+    ),
+    "less the first": (lambda: ours_jax.empirical_ntk(lambda p, x: product(p, x - x[:1]), W, POINTS), "examples interact"),
+    "mask of the batch": (
+        lambda: ours_jax.empirical_ntk(
+            lambda p, x: product(p, x) * jax.random.bernoulli(jax.random.key(1), 0.5, (len(x), 2)), W, POINTS
+        ),
+        "randomness",
+    ),
     "one": (lambda: ours_jax.empirical_ntk(product, W, POINTS, outputs="one"), "has 2: choose 'trace' or 'full'"),
     "outputs": (lambda: ours_jax.empirical_ntk(product, W, POINTS, outputs="all"), "choose one of one, trace, full"),
     "budget": (lambda: ours_jax.empirical_ntk(product, W, POINTS, memory_bytes=100), r"needs \d+ bytes.*memory_bytes is 100"),

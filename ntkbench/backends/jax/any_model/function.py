@@ -90,30 +90,31 @@ def outputs_of(function: Function, leaves: list[Array], pair: Tree) -> Outputs:
 
 
 def refuse_interaction(function: Function, leaves: list[Array], pair: Tree) -> None:
-    """ValueError if the gradient of an example changes when another joins its batch."""
+    """ValueError if the gradient of either of two examples changes when the other joins its batch."""
     difference, largest = _interaction(function, leaves, pair)
     rounding = float(np.finfo(difference.dtype).eps)
     if float(difference) > rounding**0.5 * float(largest):
         raise ValueError(
-            "examples interact: the gradient of one example's outputs changes when another joins its batch; "
-            "normalize by stored statistics, or take the interaction out"
+            "examples interact: the gradient of one example's outputs changes when another joins its batch; normalize by "
+            "stored statistics, take randomness and interaction out, or see that the leading axis counts examples"
         )
 
 
 @partial(jax.jit, static_argnums=0)
 def _interaction(function: Function, leaves: list[Array], pair: Tree) -> tuple[Array, Array]:
-    """How far an example's gradient is from that in a pair, and its largest entry."""
+    """How far the gradients of two examples alone are from those in a pair, and their largest entry."""
 
     def combined(chosen: list[Array], x: Tree) -> Array:
         given = list(leaves)
         for place, leaf in zip(function.differentiated, chosen, strict=True):
             given[place] = leaf
-        f = function(given, x)[0]
-        return f @ jnp.cos(jnp.arange(1, f.size + 1, dtype=f.dtype))  # irregular, so that errors do not cancel
+        f = function(given, x)
+        return f @ jnp.cos(jnp.arange(1, f.shape[1] + 1, dtype=f.dtype))  # irregular, so that errors do not cancel
 
     chosen = [leaves[i] for i in function.differentiated]
-    alone = jax.grad(combined)(chosen, jax.tree.map(lambda a: a[:1], pair))
-    joined = jax.grad(combined)(chosen, pair)
+    joined = jax.jacrev(combined)(chosen, pair)
+    first, second = (jax.jacrev(combined)(chosen, jax.tree.map(lambda a, i=i: a[i : i + 1], pair)) for i in range(2))
+    alone = jax.tree.map(lambda *rows: jnp.concatenate(rows), first, second)
     differences = jnp.stack([jnp.abs(a - b).max() for a, b in zip(alone, joined, strict=True)])
     largest = jnp.stack([jnp.abs(a).max() for a in alone])
     return differences.max(), largest.max()

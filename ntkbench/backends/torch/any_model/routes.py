@@ -76,19 +76,20 @@ class Probe:
             )
 
     def _refuse_interaction(self) -> None:
-        names = list(self.function.params)
-        first = self.f[:1] @ self._cotangent.T
-        if not first.requires_grad:
-            return
-        together = torch.autograd.grad(first, list(self.function.params.values()), retain_graph=True, allow_unused=True)
-        for name, gradient in zip(names, together, strict=True):
-            alone = self._exact[name][0, 0]
-            found = torch.zeros_like(alone) if gradient is None else gradient.to_dense().flatten()
-            if not agree(found, alone, self._largest):
-                raise ValueError(
-                    f"examples interact: the gradient of one example's outputs with respect to {name} changes when another "
-                    "joins its batch; call model.eval(), or take the interaction out"
-                )
+        """Either example may be the one that sees the other: the later of two time steps, say."""
+        for i in range(2):
+            combined = self.f[i] @ self._cotangent[0]
+            if not combined.requires_grad:
+                return
+            together = torch.autograd.grad(combined, list(self.function.params.values()), retain_graph=True, allow_unused=True)
+            for (name, exact), gradient in zip(self._exact.items(), together, strict=True):
+                found = torch.zeros_like(exact[i, 0]) if gradient is None else gradient.to_dense().flatten()
+                if not agree(found, exact[i, 0], self._largest):
+                    raise ValueError(
+                        f"examples interact: the gradient of one example's outputs with respect to {name} changes when another "
+                        "joins its batch; call model.eval(), take the interaction out, or see that the leading axis counts "
+                        "examples (batch_first=True for recurrent and attention modules)"
+                    )
 
     def parts(self, rows1: int, rows2: int, together: bool, share: int) -> Iterator[Part]:
         """All parameters, first those that go layer by layer, then groups of the others.
