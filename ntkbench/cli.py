@@ -127,7 +127,7 @@ def plan(
     elsewhere = found.device != "cpu" and (config.gpu_present() or found.device == "cuda")
     _print(_stage_table(planned))
     typer.echo(
-        f"about {_duration(planning.wall_seconds(planned, used))} with {used} cores; {_gib(available)} GiB are available"
+        f"about {_duration(planning.wall_seconds(planned, used))} with {used} cores{_without_unknown(planned)}; {_gib(available)} GiB are available"
     )
     if elsewhere:
         typer.echo(
@@ -197,8 +197,15 @@ def _stage_table(planned: Sequence[planning.Job]) -> Table:
     """Seconds of each stage, one job after another, and the most that one of its jobs holds."""
     table = Table("stage", "jobs", "in all", "GiB each, at most")
     for stage, count, seconds, memory in planning.totals(planned):
-        table.add_row(stage, str(count), _duration(seconds), _gib(memory))
+        told = _duration(seconds) + _without_unknown([job for job in planned if job.stage == stage])
+        table.add_row(stage, str(count), told, _gib(memory))
     return table
+
+
+def _without_unknown(planned: Sequence[planning.Job]) -> str:
+    """What the sums of a plan leave out."""
+    unknown = sum(job.seconds is None for job in planned)
+    return f", without {unknown} jobs whose seconds and memory are not known" if unknown else ""
 
 
 def _duration(seconds: float | None) -> str:

@@ -211,6 +211,16 @@ def test_a_plan_says_what_a_study_takes(study: Path, machine: Callable[[int], No
     assert re.search(r"about [\d.]+ (s|min) with 1 cores; 16 GiB are available", output)
 
 
+def test_a_plan_says_what_it_leaves_out(study: Path, machine: Callable[[int], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    claim = claims.get("hierarchy/truncation")
+    known = run("plan", str(study)).output
+    monkeypatch.setattr(type(claim), "calls", lambda self, case, width: None)
+    output = run("plan", str(study)).output
+    assert "not known" not in known
+    assert re.search(r"with \d+ cores, without \d+ jobs whose seconds and memory are not known", output)
+    assert re.search(r"│ measure +│ 6 +│ [\d.]+ (s|min), without \d+ jobs", output)
+
+
 def test_a_study_that_does_not_fit_is_refused(study: Path, machine: Callable[[int], None]) -> None:
     machine(2**28)
     result = run("plan", str(study), code=2)

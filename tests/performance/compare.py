@@ -119,8 +119,10 @@ def main() -> None:
     """Print the report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("base", type=Path, help="the stored run")
-    parser.add_argument("new", type=Path, help="the run in question")
+    parser.add_argument("new", type=Path, nargs="?", help="the run in question")
     paths = parser.parse_args()
+    if paths.new is None:
+        parser.error("there is no run to compare: `make benchmark` makes one")
     try:
         base, new = read(paths.base), read(paths.new)
         changes = compare(base, new)

@@ -52,10 +52,16 @@ def read(path: Path) -> Run:
     Raises:
         ValueError: where the file holds something else, or the run mixed devices or threads.
     """
-    stored = json.loads(path.read_text())
+    if not path.is_file():
+        raise ValueError(f"{path} is missing: `make benchmark RUN_FILE={path}` makes it; BASE= and NEW= name other runs")
+    try:
+        stored = json.loads(path.read_text())
+        found = list(stored["benchmarks"])
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{path} is no file of `make benchmark`") from None
     measured: dict[Key, Measured] = {}
     settings, versions = set(), set()
-    for benchmark in stored.get("benchmarks", ()):
+    for benchmark in found:
         info = benchmark["extra_info"]
         key = (info["quantity"], info["size"], info["framework"], info["precision"])
         if key in measured:

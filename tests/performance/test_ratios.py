@@ -50,3 +50,13 @@ def test_intervals_cover_the_true_ratio() -> None:
 def test_files_that_would_mislead_are_refused(tmp_path: Path, benchmarks: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         rounds.read(written(tmp_path / "run.json", *benchmarks))
+
+
+@pytest.mark.parametrize("text", ["", "no json", "[]", '{"rows": 1}'])
+def test_a_file_that_is_no_run_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "run.json"
+    with pytest.raises(ValueError, match=r"run\.json is missing: `make benchmark RUN_FILE="):
+        rounds.read(path)
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"run\.json is no file of `make benchmark`"):
+        rounds.read(path)

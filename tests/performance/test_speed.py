@@ -7,8 +7,11 @@ import pytest
 
 from tests.performance.primitives import PRIMITIVES
 
-LARGE = os.environ.get("NTKBENCH_BENCHMARK_SIZE") == "large"
-CHOSEN = [number for number, primitive in enumerate(PRIMITIVES) if primitive.large == LARGE]
+SIZES = ("usual", "large")
+SIZE = os.environ.get("NTKBENCH_BENCHMARK_SIZE", "usual")
+if SIZE not in SIZES:
+    raise pytest.UsageError(f"SIZE={SIZE} is unknown: choose one of {', '.join(SIZES)}")
+CHOSEN = [number for number, primitive in enumerate(PRIMITIVES) if primitive.large == (SIZE == "large")]
 
 
 @pytest.mark.performance

@@ -83,9 +83,7 @@ def empirical_ntk(
         total.add(places)
     kernel = total.kernel
     if not total.outputs_are_finite():
-        raise ValueError(
-            "the function's outputs are not finite, each example taken as a batch of its own"
-        )
+        raise ValueError("the function's outputs are not finite, each example taken as a batch of its own")
     if not jnp.isfinite(kernel).all():
         raise ValueError("the gradients of the outputs are not finite: the function is not differentiable at these examples")
     return kernel[:, 0, :, 0] if outputs != "full" else kernel.transpose(0, 2, 1, 3)

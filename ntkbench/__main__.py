@@ -1,0 +1,5 @@
+"""`python -m ntkbench` is the command `ntkbench`."""
+
+from ntkbench.cli import app
+
+app()
