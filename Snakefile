@@ -9,7 +9,6 @@ sys.path.insert(0, workflow.basedir)
 os.environ["PYTHONPATH"] = os.pathsep.join([workflow.basedir, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 from ntkbench import cli, provenance, config as studies
-from ntkbench.stages import session
 from ntkbench.stages.dependencies import stage_code
 
 try:
@@ -42,15 +41,7 @@ rule all:
 
 
 onstart:
-    try:
-        studies.check_device(STUDY)
-        session.lock(Path("results"))
-    except (studies.ConfigError, session.AlreadyRunning) as error:
-        raise WorkflowError(str(error)) from None
-    # Under a limit of jobs per second Snakemake looks for new ones once more every second for each that is done: by the end of a
-    # study that takes a core, beside the timings. Without, it looks when a job is done; clusters keep the limit.
-    if workflow.local_exec:
-        workflow.scheduler.job_rate_limiter = None
+    start_alone()
 
 
 onsuccess:

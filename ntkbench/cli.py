@@ -126,9 +126,8 @@ def plan(
     typer.echo(f"{cases_in_all} cases, {cases_in_all * len(found.backends)} measurements ({backends})")
     elsewhere = found.device != "cpu" and (config.gpu_present() or found.device == "cuda")
     _print(_stage_table(planned))
-    typer.echo(
-        f"about {_duration(planning.wall_seconds(planned, used))} with {used} cores{_without_unknown(planned)}; {_gib(available)} GiB are available"
-    )
+    duration = f"{_duration(planning.wall_seconds(planned, used))} with {used} cores{_without_unknown(planned)}"
+    typer.echo(f"about {duration}; {_gib(available)} GiB are available")
     if elsewhere:
         typer.echo(
             "The study runs on a GPU, whose speed and memory were not measured: these are the numbers of a run on the CPU."

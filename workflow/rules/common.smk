@@ -1,5 +1,7 @@
 """What the rules share: the cells of the study, and the code that each stage runs."""
 
+from ntkbench.stages import session
+
 
 wildcard_constraints:
     claim="[a-z_]+/[a-z0-9_]+",
@@ -13,6 +15,19 @@ wildcard_constraints:
 STUDY_TITLE = f"Study {STUDY.name}"
 CURVES = STUDY.performance.curves if STUDY.performance else ()
 ON_GPU = STUDY.device == "cuda" or (STUDY.device == "auto" and studies.gpu_present())
+
+
+def start_alone():
+    """Refuses a device that is not there, and a second run in this checkout; the rest of the machine is for the jobs."""
+    try:
+        studies.check_device(STUDY)
+        session.lock(Path("results"))
+    except (studies.ConfigError, session.AlreadyRunning) as error:
+        raise WorkflowError(str(error)) from None
+    # Under its limit of jobs per second Snakemake looks for work once more each second for every job that is done: by the end
+    # of a study that takes a core, beside the timings. Without, it looks when a job is done; clusters keep the limit.
+    if workflow.local_exec:
+        workflow.scheduler.job_rate_limiter = None
 
 
 def cell(wildcards):
