@@ -248,7 +248,6 @@ class Twice(nn.Module):
         return self.inner(x, x)
 
 
-@pytest.mark.filterwarnings("ignore:There is a performance drop")  # torch says so where it vectorizes by a loop
 @pytest.mark.parametrize("name", MODELS)
 def test_what_modules_do_not_tell_is_differentiated(name: str) -> None:
     make, draw = MODELS[name]
@@ -269,6 +268,73 @@ def test_routes_of_models_with_hidden_traps() -> None:
     assert by_jacobian(made(Tied), torch.randint(5, (4, 3), generator=draw)) == {"matrix.weight"}
     exceptions = {"time.weight", "time.bias", "flipped.weight", "place.weight"}
     assert by_jacobian(made(Sideways), torch.randn(5, 2, 3, generator=draw).double()) == exceptions
+
+
+class Sorted(nn.Module):
+    """A module in the middle sees the examples in another order, as packed sequences do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        order = x[:, 0].argsort()
+        return self.last(torch.tanh(self.first(x[order]))[order.argsort()])
+
+
+def test_examples_that_are_in_order_by_chance_show_no_module_to_keep_them() -> None:
+    model = made(Sorted)
+    x = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)).double()
+    x[0, 0] = -9  # the first in any order
+    assert x[1, 0] != x[:, 0].sort()[0][1]
+    for points in (x, x[[0, 4, 5, 2, 1, 3]]):
+        assert by_jacobian(model, points) == {"first.weight", "first.bias"}
+        assert_equal(ours_torch.empirical_ntk(model, points), trace(oracle(model, points)))
+
+
+def test_parameters_without_entries_contribute_nothing() -> None:
+    x = np.arange(12.0).reshape(4, 3)
+    for found in (
+        ours_torch.empirical_ntk(lambda p, x: x @ p["a"], torch.tensor(x), params={"a": X[0], "none": X[:0]}),
+        ours_torch.empirical_ntk(WithNone(), torch.tensor(x)),
+        ours_jax.empirical_ntk(lambda p, x: x @ p["a"], {"a": x[0], "none": x[:0]}, x),
+    ):
+        assert_equal(found, x @ x.T)
+
+
+class WithNone(nn.Module):
+    """A linear map with a parameter that holds nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.none = nn.Parameter(X[0].clone()), nn.Parameter(X[:0].clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.weight + self.none.sum()
+
+
+@pytest.mark.parametrize("change", [lambda w: w.data.clamp_(0.1, 0.2), lambda w: w.detach().mul_(0.9999)])
+def test_a_model_that_changes_its_parameters_is_refused_and_keeps_them(change: Callable[[Tensor], Tensor]) -> None:
+    class Changing(Noisy):
+        def forward(self, x: Tensor) -> Tensor:
+            change(self.linear.weight)
+            return self.linear(x)
+
+    model = Changing().double()
+    before = model.linear.weight.detach().clone()
+    with pytest.raises(ValueError, match=r"changes its parameters linear\.weight when called"):
+        ours_torch.empirical_ntk(model, X)
+    assert (model.linear.weight == before).all()
+
+
+def test_what_a_model_says_is_passed_on() -> None:
+    def fails(p: Any, x: Any) -> Any:
+        raise KeyError("mask")
+
+    for call in (lambda: ours_torch.empirical_ntk(fails, X, params={"a": X}), lambda: ours_jax.empirical_ntk(fails, W, POINTS)):
+        with pytest.raises(ValueError, match=r"the model failed on 2 of the examples, shape \(2, 3\).*mask") as refusal:
+            call()
+        assert isinstance(refusal.value.__cause__, KeyError)
 
 
 @st.composite
@@ -444,6 +510,13 @@ class Summed(Noisy):
         return self.linear(x.cumsum(0))
 
 
+class InOrder(Noisy):
+    """Examples that see no other where they are in order."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x.sort(0).values)
+
+
 class Steps(nn.Module):
     """Takes the axis of examples for that of time, and reads the last feature of a state."""
 
@@ -459,6 +532,7 @@ LINEAR = nn.Linear(3, 2).double()
 nn.init.ones_(LINEAR.weight)
 nn.init.constant_(LINEAR.bias, 0.5)
 X = torch.arange(12.0).view(4, 3).double()
+STEP = torch.tensor([[0.0], [1.0], [0.0]]).double()
 REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "dropout": (lambda: ours_torch.empirical_ntk(double(LINEAR, nn.Dropout()), X), r"Dropout '1' is random.*model\.eval\(\)"),
     "batch norm": (lambda: ours_torch.empirical_ntk(double(nn.BatchNorm1d(3), LINEAR), X), r"interact in training.*eval\(\)"),
@@ -469,6 +543,16 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "noise": (lambda: ours_torch.empirical_ntk(Noisy().double(), X), "random, two evaluations"),
     "interaction": (lambda: ours_torch.empirical_ntk(Centred().double(), X), "examples interact"),
     "interaction with the first": (lambda: ours_torch.empirical_ntk(Summed().double(), X), "examples interact"),
+    "interaction in one order": (lambda: ours_torch.empirical_ntk(InOrder().double(), X), "examples interact"),
+    "interaction of others than first and last": (
+        lambda: ours_torch.empirical_ntk(Centred().double(), X[[0, 0, 1, 0]]),
+        "examples interact",
+    ),
+    "interaction in x1 alone": (lambda: ours_torch.empirical_ntk(Centred().double(), X, X[[0, 0]]), "examples interact"),
+    "interaction in x2 alone": (
+        lambda: ours_torch.empirical_ntk(Centred().double(), X[[0, 0]], X[:1].tile(3, 1) + STEP),
+        "examples interact",
+    ),
     "time first": (lambda: ours_torch.empirical_ntk(Steps().double(), X / 12), "batch_first=True"),
     "one": (lambda: ours_torch.empirical_ntk(LINEAR, X, outputs="one"), "has 2: choose 'trace' or 'full'"),
     "outputs": (lambda: ours_torch.empirical_ntk(LINEAR, X, outputs="all"), "choose one of one, trace, full"),
@@ -484,6 +568,22 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "no params": (lambda: ours_torch.empirical_ntk(lambda p, x: x, X), "params="),
     "no tensor": (lambda: ours_torch.empirical_ntk(LINEAR, X.numpy()), "x1 is a ndarray"),
     "empty": (lambda: ours_torch.empirical_ntk(LINEAR, X, X[:0]), r"x2 has shape \(0, 3\)"),
+    "precision": (lambda: ours_torch.empirical_ntk(LINEAR, X.float()), r"float32 \(give them in .* torch\.float64\): mat1"),
+    "width": (lambda: ours_torch.empirical_ntk(LINEAR, X[:, :2]), r"failed on 2 of the examples, shape \(2, 2\).*: mat1"),
+    "second input": (lambda: ours_torch.empirical_ntk(nn.Bilinear(3, 3, 2).double(), X), "failed .* missing 1 required"),
+    "two shapes": (lambda: ours_torch.empirical_ntk(LINEAR, X, X[:, :2]), r"x1 is \(3,\).*x2 \(2,\).*one shape"),
+    "two dtypes": (lambda: ours_torch.empirical_ntk(LINEAR, X, X.float()), r"x2 \(3,\), torch\.float32.*one shape and dtype"),
+    "no output": (
+        lambda: ours_torch.empirical_ntk(lambda p, x: (p["a"] * x)[:, :0], X, params={"a": X[0]}),
+        "no output at all",
+    ),
+    "no tensors": (
+        lambda: ours_torch.empirical_ntk(lambda p, x: x, X, params={"a": np.ones(3)}),
+        r"params\['a'\] is a ndarray",
+    ),
+    "no names": (lambda: ours_torch.empirical_ntk(lambda p, x: x, X, params=[X]), "params is a list"),
+    "none": (lambda: ours_torch.empirical_ntk(lambda p, x: x, X, params={"a": X[:0]}), "no parameters"),
+    "overflow": (lambda: ours_torch.empirical_ntk(nn.Linear(3, 2).half(), 60 * X.half()), "overflow torch.float16.*float32"),
 }
 
 
@@ -539,6 +639,29 @@ REFUSED_JAX: dict[str, tuple[Callable[[], object], str]] = {
     "no axis": (lambda: ours_jax.empirical_ntk(lambda p, x: product(p, x).sum(), W, POINTS), r"shape \(\) for 2"),
     "two results": (lambda: ours_jax.empirical_ntk(lambda p, x: (x, x), W, POINTS), "gives tuple"),
     "empty": (lambda: ours_jax.empirical_ntk(product, W, POINTS, POINTS[:0]), "x2 has shapes"),
+    "interaction in one order": (
+        lambda: ours_jax.empirical_ntk(lambda p, x: product(p, jnp.sort(x, 0)), W, POINTS),
+        "interact",
+    ),
+    "interaction of others than first and last": (
+        lambda: ours_jax.empirical_ntk(lambda p, x: product(p, x["a"] - x["a"].mean(0)), W, {"a": POINTS[[0, 0, 1, 0]]}),
+        "examples interact",
+    ),
+    "interaction in x1 alone": (
+        lambda: ours_jax.empirical_ntk(lambda p, x: product(p, x - x.mean(0)), W, POINTS, POINTS[[0, 0]]),
+        "examples interact",
+    ),
+    "text": (lambda: ours_jax.empirical_ntk(product, {**W, "name": "relu"}, POINTS), r"params\['name'\] is 'relu'"),
+    "callable": (lambda: ours_jax.empirical_ntk(product, {**W, "f": [abs]}, POINTS), r"params\['f'\]\[0\] is <built-in"),
+    "width": (lambda: ours_jax.empirical_ntk(product, W, POINTS[:, :2]), r"failed on 2 of the examples, shape \(2, 2\): dot"),
+    "two shapes": (lambda: ours_jax.empirical_ntk(product, W, POINTS, POINTS[:, :2]), r"x1 has shape \(3,\), of x2 \(2,\)"),
+    "two trees": (lambda: ours_jax.empirical_ntk(product, W, {"a": POINTS}, {"b": POINTS}), "examples of one shape"),
+    "no output": (lambda: ours_jax.empirical_ntk(lambda p, x: product(p, x)[:, :0], W, POINTS), "no output at all"),
+    "no entries": (lambda: ours_jax.empirical_ntk(product, {"w": np.ones((3, 0))}, POINTS), "nothing to differentiate"),
+    "overflow": (
+        lambda: ours_jax.empirical_ntk(product, {"w": np.ones((3, 2), np.float16)}, np.float16(60 * POINTS)),
+        "overflow float16, the gradients do not",
+    ),
 }
 
 

@@ -45,12 +45,11 @@ class Function:
 
 
 def function_of(f: Callable[[Any, Any], Array], params: Tree) -> tuple[Function, list[Array]]:
-    """The function and its leaves; ValueError if some are complex, or none to be differentiated."""
-    leaves, structure = jax.tree.flatten(params)
-    leaves = [jnp.asarray(leaf) for leaf in leaves]
+    """The function and its leaves; ValueError if some are complex or no arrays, or none to be differentiated."""
+    leaves, structure = jax.tree.flatten(arrays("params", params))
     if any(jnp.issubdtype(leaf.dtype, jnp.complexfloating) for leaf in leaves):
         raise ValueError("some parameters are complex: the NTK is defined for real ones")
-    differentiated = tuple(i for i, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.floating))
+    differentiated = tuple(i for i, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.size)
     if not differentiated:
         raise ValueError("params holds no floating-point array: there is nothing to differentiate")
     try:
@@ -60,13 +59,41 @@ def function_of(f: Callable[[Any, Any], Array], params: Tree) -> tuple[Function,
     return Function(f, structure, differentiated), leaves
 
 
+def arrays(name: str, tree: Tree) -> Tree:
+    """The tree's leaves as arrays; ValueError that names a leaf which is none."""
+
+    def array(path: tuple[Any, ...], leaf: object) -> Array:
+        try:
+            return jnp.asarray(leaf)
+        except (TypeError, ValueError, OverflowError) as error:
+            what = f"{name}{jax.tree_util.keystr(path)} is {leaf!r}"
+            raise ValueError(f"{what}: give arrays or numbers, and close over everything else") from error
+
+    return jax.tree_util.tree_map_with_path(array, tree)
+
+
 def examples(name: str, x: Tree) -> Tree:
     """`x` as arrays; ValueError unless they have a common leading axis and no axis is empty."""
-    x = jax.tree.map(jnp.asarray, x)
+    x = arrays(name, x)
     shapes = [leaf.shape for leaf in jax.tree.leaves(x)]
     if not shapes or any(not shape or 0 in shape or shape[0] != shapes[0][0] for shape in shapes):
         raise ValueError(f"{name} has shapes {shapes}: give arrays with one leading axis of examples, one example at least")
     return x
+
+
+def pair_of(x1: Tree, x2: Tree) -> Tree:
+    """The first example, and the one that differs from it in most entries: equal ones would hide that they interact."""
+    shapes = [jax.tree.map(lambda a: a.shape[1:], x) for x in (x1, x2)]
+    if len({jax.tree.structure(x) for x in shapes}) > 1 or jax.tree.leaves(shapes[0]) != jax.tree.leaves(shapes[1]):
+        raise ValueError(f"an example of x1 has shape {shapes[0]}, of x2 {shapes[1]}: give examples of one shape")
+
+    def differences(x: Tree) -> np.ndarray:
+        of_leaves = jax.tree.map(lambda a, b: np.asarray(a != b[:1]).reshape(len(a), -1).sum(1), x, x1)
+        return np.asarray(sum(jax.tree.leaves(of_leaves)))
+
+    x, counts = max(((x, differences(x)) for x in (x1, x2)), key=lambda side: int(side[1].max()))
+    place = int(counts.argmax())
+    return jax.tree.map(lambda a, b: jnp.stack([a[0], b[place]]), x1, x)
 
 
 @dataclass(frozen=True)
@@ -78,26 +105,33 @@ class Outputs:
 
 
 def outputs_of(function: Function, leaves: list[Array], pair: Tree) -> Outputs:
-    """Of the function; ValueError unless it gives one real array whose leading axis counts examples."""
-    found = jax.eval_shape(lambda p, x: function.f(jax.tree.unflatten(function.structure, p), x), leaves, pair)
+    """Of the function; ValueError if it fails, or unless it gives one real array whose leading axis counts examples."""
+    try:
+        found = jax.eval_shape(lambda p, x: function.f(jax.tree.unflatten(function.structure, p), x), leaves, pair)
+    except Exception as error:
+        shapes = jax.tree.map(lambda a: a.shape, pair)
+        raise ValueError(f"the model failed on 2 of the examples, shape {shapes}: {error}") from error
     shape = getattr(found, "shape", None)
     if shape is None or shape[:1] != (2,):
         what = type(found).__name__ if shape is None else f"shape {shape}"
         raise ValueError(f"f gives {what} for 2 examples: give one array, (n,) or (n, ...)")
     if not jnp.issubdtype(found.dtype, jnp.floating):
         raise ValueError(f"f's outputs have dtype {found.dtype}: the NTK is defined for real, floating-point ones")
+    if 0 in shape:
+        raise ValueError(f"f gives shape {shape}, no output at all: there is nothing to differentiate")
     return Outputs(math.prod(shape[1:]), found.dtype)
 
 
 def refuse_interaction(function: Function, leaves: list[Array], pair: Tree) -> None:
     """ValueError if the gradient of either of two examples changes when the other joins its batch."""
-    difference, largest = _interaction(function, leaves, pair)
-    rounding = float(np.finfo(difference.dtype).eps)
-    if float(difference) > rounding**0.5 * float(largest):
-        raise ValueError(
-            "examples interact: the gradient of one example's outputs changes when another joins its batch; normalize by "
-            "stored statistics, take randomness and interaction out, or see that the leading axis counts examples"
-        )
+    for x in (pair, jax.tree.map(lambda a: a[::-1], pair)):  # they may interact in one order only
+        difference, largest = _interaction(function, leaves, x)
+        rounding = float(np.finfo(difference.dtype).eps)
+        if float(difference) > rounding**0.5 * float(largest):
+            raise ValueError(
+                "examples interact: the gradient of one example's outputs changes when another joins its batch; normalize by "
+                "stored statistics, take randomness and interaction out, or see that the leading axis counts examples"
+            )
 
 
 @partial(jax.jit, static_argnums=0)

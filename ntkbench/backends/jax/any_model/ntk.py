@@ -27,6 +27,7 @@ from ntkbench.backends.jax.any_model.function import (
     function_of,
     jacobian,
     outputs_of,
+    pair_of,
     refuse_interaction,
     saved_bytes,
 )
@@ -48,8 +49,8 @@ def empirical_ntk(
     Args:
         f: `f(params, x)`, traceable by jax, maps a batch of examples, along the leading axis, to outputs (n,) or (n, ...), each
             example by itself; axes beyond the first are flattened to O outputs in row-major order.
-        params: any pytree; floating-point leaves are differentiated, others (integers, keys) are held fixed.
-        x1, x2: examples, arrays or pytrees of arrays, with a leading axis of n1 and n2 examples; None means `x1`.
+        params: any pytree; floating-point leaves are differentiated, other arrays (integers, keys) are held fixed.
+        x1, x2: examples of one shape, arrays or pytrees of arrays, with a leading axis of n1 and n2 examples; None means `x1`.
         outputs: `trace`, the sum (not the mean) of the kernels of each output with itself; `full`; or `one`, which is `trace`
             but refuses a function of several outputs.
         memory_bytes: budget of temporaries: the work is cut into blocks of examples and, where one example alone is too
@@ -60,9 +61,10 @@ def empirical_ntk(
         influence on the outputs contribute zero.
 
     Raises:
-        ValueError: for a function in which examples interact (batch normalization by the batch), outputs or gradients
-            that are not finite, complex parameters or outputs, outputs without an axis of examples, an unknown `outputs`,
-            and a budget below what one example, output and parameter take.
+        ValueError: for a function in which examples interact (batch normalization by the batch) or that fails, outputs,
+            gradients or products of them that are not finite, leaves that are no arrays, complex parameters or outputs,
+            outputs without an axis of examples or without entries, an unknown `outputs`, and a budget below what one
+            example, output and parameter take.
 
     Source: Jacot et al. 2018, section 4.
     """
@@ -73,7 +75,7 @@ def empirical_ntk(
     x1 = examples("x1", x1)
     other = x1 if x2 is None else examples("x2", x2)
     function, leaves = function_of(f, params)
-    pair = jax.tree.map(lambda a, b: jnp.concatenate([a[:1], b[-1:]]), x1, other)
+    pair = pair_of(x1, other)
     found = outputs_of(function, leaves, pair)
     if outputs == "one" and found.count != 1:
         raise ValueError(f"outputs 'one' asks for one output, the function has {found.count}: choose 'trace' or 'full'")
@@ -81,11 +83,8 @@ def empirical_ntk(
     total = _Sum(function, leaves, found, (x1, other), x2 is None, outputs != "full", memory_bytes)
     for places in total.groups():
         total.add(places)
+    total.refuse_infinite()
     kernel = total.kernel
-    if not total.outputs_are_finite():
-        raise ValueError("the function's outputs are not finite, each example taken as a batch of its own")
-    if not jnp.isfinite(kernel).all():
-        raise ValueError("the gradients of the outputs are not finite: the function is not differentiable at these examples")
     return kernel[:, 0, :, 0] if outputs != "full" else kernel.transpose(0, 2, 1, 3)
 
 
@@ -117,9 +116,25 @@ class _Sum:
         self.kernel = jnp.zeros((n1, axis, n2, axis), outputs.dtype)
         self._finite: list[Array] = []
 
-    def outputs_are_finite(self) -> bool:
-        """Whether those of all examples so far are."""
-        return all(bool(flag) for flag in self._finite)
+    def refuse_infinite(self) -> None:
+        """ValueError if outputs or the kernel are not finite; the gradients of the examples of one such entry tell why."""
+        if not all(bool(flag) for flag in self._finite):
+            raise ValueError("the function's outputs are not finite, each example taken as a batch of its own")
+        unfit = jnp.argwhere(~jnp.isfinite(self.kernel))
+        if len(unfit) == 0:
+            return
+        i, _, j, _ = unfit[0].tolist()
+        dtype, places = self.kernel.dtype, self._function.differentiated
+        for (side, row), cotangent in product(((0, i), (1, j)), jnp.eye(self._outputs.count, dtype=dtype)):
+            gradients = self._jacobian(places, side, slice(row, row + 1), cotangent[None])
+            if not all(bool(jnp.isfinite(g).all()) for g in gradients):
+                raise ValueError(
+                    "the gradients of the outputs are not finite: the function is not differentiable at these examples, or "
+                    f"they overflow {dtype}"
+                )
+        raise ValueError(
+            f"products of the gradients overflow {dtype}, the gradients do not: take a wider dtype, float32 for half precision"
+        )
 
     def groups(self) -> Iterator[tuple[int, ...]]:
         """The leaves to differentiate, in groups that fit; ValueError if one output of one example does not."""

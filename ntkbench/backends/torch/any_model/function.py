@@ -25,31 +25,69 @@ class Function:
         self.module = model if isinstance(model, nn.Module) and params is None else None
         if self.module is not None:
             _refuse_training_mode(self.module)
-            given: Tensors = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
+            self._held: Tensors = dict(self.module.named_parameters())
+            given: Tensors = {name: p for name, p in self._held.items() if p.requires_grad}
             # Copies, since a forward pass may write to buffers.
             self._fixed = {name: buffer.detach().clone() for name, buffer in self.module.named_buffers()}
             self._call = partial(_call_module, self.module)
         elif params is None:
             raise ValueError(f"model is a {type(model).__name__}: give an nn.Module, or a function f(params, x) and params=")
         else:
-            given = {name: p for name, p in params.items() if p.is_floating_point() or p.is_complex()}
-            self._fixed = {name: p for name, p in params.items() if name not in given}
+            self._held = _named_tensors(params)
+            given = {name: p for name, p in self._held.items() if p.is_floating_point() or p.is_complex()}
+            self._fixed = {name: p for name, p in self._held.items() if name not in given or p.numel() == 0}
             self._call = model
         if named := [name for name, p in given.items() if p.is_complex()]:
             raise ValueError(f"parameters {', '.join(named)} are complex: the NTK is defined for real ones")
+        given = {name: p for name, p in given.items() if p.numel() > 0}
         if not given:
             raise ValueError("the model has no parameters to differentiate: floating point, and requiring grad in a module")
         self.params = {name: p.detach().requires_grad_() for name, p in given.items()}
 
     def __call__(self, params: Tensors, x: Tensor) -> Tensor:
         """The outputs, (n, O), where `params` take the place of those of the same names."""
-        f = self._call({**self._fixed, **self.params, **params}, x)
+        try:
+            f = self._call({**self._fixed, **self.params, **params}, x)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            raise ValueError(f"the model failed on {len(x)} of the examples, {self._described(x)}: {error}") from error
         if not isinstance(f, Tensor) or f.ndim == 0 or len(f) != len(x):
             found = f"shape {tuple(f.shape)}" if isinstance(f, Tensor) else type(f).__name__
             raise ValueError(f"the model gives {found} for {len(x)} examples: give a tensor, (n,) or (n, ...)")
         if not f.is_floating_point():
             raise ValueError(f"the model's outputs have dtype {f.dtype}: the NTK is defined for real, floating-point ones")
+        if f.numel() == 0:
+            raise ValueError(f"the model gives shape {tuple(f.shape)}, no output at all: there is nothing to differentiate")
         return f.reshape(len(x), -1)
+
+    def _described(self, x: Tensor) -> str:
+        dtypes = {p.dtype for p in self.params.values()}
+        said = f"shape {tuple(x.shape)} and dtype {x.dtype}"
+        if not x.is_floating_point() or x.dtype in dtypes:
+            return said
+        return f"{said} (give them in that of the parameters, {', '.join(sorted(map(str, dtypes)))})"
+
+    def refuse_changes(self, x: Tensor) -> None:
+        """ValueError if a call changes parameters, which are put back; by value, as changes of `.data` are not counted."""
+        before = {name: p.detach().clone() for name, p in self._held.items()}
+        self({}, x)
+        changed = [name for name, p in self._held.items() if not ((p == before[name]) | before[name].isnan()).all()]
+        for name in changed:
+            self._held[name].detach().copy_(before[name])
+        if changed:
+            raise ValueError(
+                f"the model changes its parameters {', '.join(changed)} when called: keep them as they are in forward"
+            )
+
+
+def _named_tensors(params: object) -> Tensors:
+    if not isinstance(params, Mapping):
+        raise ValueError(f"params is a {type(params).__name__}: give a mapping of names to tensors")
+    for name, p in params.items():
+        if not isinstance(p, Tensor):
+            raise ValueError(f"params[{name!r}] is a {type(p).__name__}: give tensors, and close over everything else")
+    return dict(params)
 
 
 def _call_module(module: nn.Module, state: Tensors, x: Tensor) -> Tensor:
@@ -73,9 +111,12 @@ def _refuse_training_mode(model: nn.Module) -> None:
 
 
 def refuse_infinite_gradients(values: Tensor) -> None:
-    """ValueError if gradients, or their products, are not finite."""
+    """ValueError if gradients are not finite."""
     if not values.isfinite().all():
-        raise ValueError("the gradients of the outputs are not finite: the model is not differentiable at these examples")
+        raise ValueError(
+            "the gradients of the outputs are not finite: the model is not differentiable at these examples, or they overflow "
+            f"{values.dtype}"
+        )
 
 
 def refuse_infinite(f: Tensor) -> None:

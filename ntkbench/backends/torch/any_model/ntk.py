@@ -9,13 +9,20 @@ examples (`routes.py`).
 """
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
 
 from ntkbench.backends.base import OUTPUTS
-from ntkbench.backends.torch.any_model.function import Function, Tensor, Tensors, refuse_infinite_gradients
+from ntkbench.backends.torch.any_model.function import (
+    Function,
+    Tensor,
+    Tensors,
+    one_by_one,
+    refuse_infinite_gradients,
+)
 from ntkbench.backends.torch.any_model.per_example import CHUNK_BYTES, add_products, mirror
 from ntkbench.backends.torch.any_model.routes import Gradients, Part, Probe
 from ntkbench.scalars import is_whole
@@ -36,7 +43,7 @@ def empirical_ntk(
         model: an `nn.Module`, differentiated in its parameters that require grad, at its buffers as they are; or, with
             `params`, a function `f(params, x)`. Either maps a batch of examples, along the leading axis, to outputs (n,) or
             (n, ...), each example by itself; axes beyond the first are flattened to O outputs in row-major order.
-        x1, x2: examples, (n1, ...) and (n2, ...), floating point or integer (tokens); None means `x1`.
+        x1, x2: examples, (n1, ...) and (n2, ...), of one shape, floating point or integer (tokens); None means `x1`.
         params: named tensors, all differentiated that are floating point.
         outputs: `trace`, the sum (not the mean) of the kernels of each output with itself; `full`; or `one`, which is `trace`
             but refuses a model of several outputs.
@@ -49,8 +56,9 @@ def empirical_ntk(
 
     Raises:
         ValueError: for a model in which examples interact (batch normalization in training mode) or that is random (dropout
-            in training mode), outputs or gradients that are not finite, complex parameters or outputs, outputs
-            without an axis of examples, an unknown `outputs`, and a budget below what one example, output and parameter take.
+            in training mode), fails, or changes its parameters when called, outputs, gradients or products of them that are
+            not finite, complex parameters or outputs, outputs without an axis of examples or without entries, an unknown
+            `outputs`, and a budget below what one example, output and parameter take.
 
     Source: Jacot et al. 2018, section 4; Novak et al. 2022 for the routes and their costs.
     """
@@ -58,18 +66,20 @@ def empirical_ntk(
         raise ValueError(f"outputs {outputs!r} is unknown; choose one of {', '.join(OUTPUTS)}")
     if not is_whole(memory_bytes) or memory_bytes < 1:
         raise ValueError(f"memory_bytes must be a whole number of at least 1, got {memory_bytes!r}")
-    with torch.inference_mode(mode=False), torch.no_grad():
+    with torch.inference_mode(mode=False), torch.no_grad(), warnings.catch_warnings():
+        # torch asks users to report operations that it vectorizes by a loop: slower, but nothing that they can mend.
+        warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
         function = Function(model, params)
         x1 = _examples("x1", x1)
         x2 = None if x2 is None else _examples("x2", x2)
-        probe = Probe(function, torch.cat([x1[:1], (x1 if x2 is None else x2)[-1:]]))
+        probe = Probe(function, _pair(x1, x1 if x2 is None else x2))
         if outputs == "one" and probe.outputs != 1:
             raise ValueError(f"outputs 'one' asks for one output, the model has {probe.outputs}: choose 'trace' or 'full'")
         total = _Sum(probe, x1, x2, outputs != "full", memory_bytes)
         for part in total.parts():
             total.add(part)
+        total.refuse_infinite()
     kernel = total.kernel
-    refuse_infinite_gradients(kernel)
     return kernel[:, 0, :, 0] if outputs != "full" else kernel.transpose(1, 2).contiguous()
 
 
@@ -79,6 +89,17 @@ def _examples(name: str, x: object) -> Tensor:
     if x.ndim == 0 or x.numel() == 0:
         raise ValueError(f"{name} has shape {tuple(x.shape)}: give one example at least, along the leading axis")
     return x.detach()
+
+
+def _pair(x1: Tensor, x2: Tensor) -> Tensor:
+    """The first example, and the one that differs from it in most entries: equal ones would hide that they interact."""
+    of1, of2 = ((x.shape[1:], x.dtype, x.device) for x in (x1, x2))
+    if of1 != of2:
+        said = [f"{tuple(shape)}, {dtype}, {device}" for shape, dtype, device in (of1, of2)]
+        raise ValueError(f"an example of x1 is {said[0]}, of x2 {said[1]}: give examples of one shape and dtype, on one device")
+    differences = [(x != x1[:1]).reshape(len(x), -1).sum(1) for x in (x1, x2)]
+    x, counts = max(zip((x1, x2), differences, strict=True), key=lambda side: int(side[1].max()))
+    return torch.stack([x1[0], x[int(counts.argmax())]])
 
 
 Tile = tuple[slice, slice, slice, slice]
@@ -120,6 +141,23 @@ class _Sum:
                 diagonal = self.symmetric and (i, o) == (j, q)
                 second = None if diagonal else part.gradients(self.x2[j], self._cotangents(q))
                 self._add_tile(part, (i, o, j, q), first, second)
+
+    def refuse_infinite(self) -> None:
+        """ValueError if the kernel is not finite; the gradients of the examples of one such entry tell why."""
+        unfit = (~self.kernel.isfinite()).nonzero()
+        if len(unfit) == 0:
+            return
+        i, _, j, _ = unfit[0].tolist()
+        function = self.probe.function
+        for example in (self.x1[i : i + 1], self.x2[j : j + 1]):
+            for o in range(self.probe.outputs):
+                found = one_by_one(function, list(function.params), example, self._cotangents(slice(o, o + 1)))
+                for gradient in found.values():
+                    refuse_infinite_gradients(gradient)
+        raise ValueError(
+            f"products of the gradients overflow {self.kernel.dtype}, the gradients do not: take a wider dtype, float32 for "
+            "half precision"
+        )
 
     def _add_tile(self, part: Part, tile: Tile, first: Gradients, second: Gradients | None) -> None:
         places = (tile[0], slice(0, 1), tile[2], slice(0, 1)) if self.together else tile

@@ -47,12 +47,14 @@ class Probe:
         outputs: O.
 
     Raises:
-        ValueError: for a function that is random, in which examples interact, or whose outputs are not finite.
+        ValueError: for a function that is random, changes its parameters, in which examples interact, or whose outputs are
+            not finite.
     """
 
     @torch.enable_grad()
     def __init__(self, function: Function, pair: Tensor):
         self.function, self.pair = function, pair
+        function.refuse_changes(pair)
         self.f = function({}, pair)
         self.outputs = self.f.shape[1]
         self._refuse_unfit_outputs()
@@ -76,9 +78,10 @@ class Probe:
             )
 
     def _refuse_interaction(self) -> None:
-        """Either example may be the one that sees the other: the later of two time steps, say."""
-        for i in range(2):
-            combined = self.f[i] @ self._cotangent[0]
+        """Either example may be the one that sees the other, the later of two time steps, say, and in one order only."""
+        turned = self.function({}, self.pair.flip(0))
+        for i, f in ((0, self.f[0]), (1, self.f[1]), (0, turned[1]), (1, turned[0])):
+            combined = f @ self._cotangent[0]
             if not combined.requires_grad:
                 return
             together = torch.autograd.grad(combined, list(self.function.params.values()), retain_graph=True, allow_unused=True)
@@ -129,18 +132,20 @@ class Probe:
         """`all_at_once` where the model allows it."""
         try:
             found = all_at_once(self.function, names, self.pair, self._cotangent)
-        except RuntimeError:
+        except (RuntimeError, ValueError):
             return one_by_one
         return all_at_once if all(agree(found[n], self._exact[n], self._largest) for n in names) else one_by_one
 
     def layered(self, rows1: int, rows2: int, together: bool) -> Part:
         """The parameters whose gradients follow from their modules' inputs and signals."""
-        uses = modules.uses(self.function, self.pair, self._cotangent)
+        # In both orders: a model that sorts its batch keeps examples in place where they are sorted already.
+        uses, turned = (modules.uses(self.function, x, self._cotangent) for x in (self.pair, self.pair.flip(0)))
         gram: dict[str, bool] = {}
         inputs, signals = [0], [0]
         for name, of_parameter in uses.items():
-            found = self._attempt(name, of_parameter)
-            if found is None:
+            exact = self._exact[name]
+            found = self._attempt(of_parameter, exact)
+            if found is None or name not in turned or self._attempt(turned[name], exact.flip(0)) is None:
                 continue
             gram[name] = isinstance(found, Outer) and found.by_gram(rows1, rows2, self.outputs, together)
             inputs.append(found.inputs.nbytes if isinstance(found, Outer) else 0)
@@ -154,9 +159,9 @@ class Probe:
 
         return Part(gram, gradients, self._saved + max(inputs) // 2, (kept + max(signals)) // 2)
 
-    def _attempt(self, name: str, uses: Sequence[modules.Use]) -> Gradient | None:
+    def _attempt(self, uses: Sequence[modules.Use], exact: Tensor) -> Gradient | None:
         try:
             found = modules.gradient(uses, 2, together=False)
         except (ValueError, RuntimeError):
             return None
-        return found if agree(dense(found), self._exact[name], self._largest) else None
+        return found if agree(dense(found), exact, self._largest) else None
