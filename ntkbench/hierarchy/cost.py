@@ -7,11 +7,18 @@ FORMS = ("auto", "tensors", "tensor_free")
 _EVALUATIONS = 1000
 """Right-hand sides of a typical integration."""
 
+FIRST_BASIS = 6
+"""Vectors of the first basis, which a prediction without tensors cannot do without."""
+
 _TYPICAL_BASIS = 12
+"""Vectors that a prediction typically ends with."""
 
 
 def by_tensors(net: Network, n: int, rows: int, order: int) -> tuple[float, float]:
-    """Operations and bytes: responses and Gram products of all rows, per direction beyond order 4; then the integration."""
+    """Operations and bytes: responses and Gram products of all rows, per direction beyond order 4; then the integration.
+
+    Kernels are built with all rows in every slot, also where the integration asks for the training points alone.
+    """
     if isinstance(net, Convolutional):
         building = _moving_kernels(net, rows, rows, rows, order)
     else:
@@ -51,6 +58,8 @@ def _moving_kernels(net: Convolutional, n: int, rows: int, k: int, order: int) -
 def choose(net: Network, n: int, rows: int, order: int, form: str, memory_bytes: int) -> str:
     """The form asked for; for `auto` the one of fewer operations among those that fit the budget.
 
+    Without tensors the first basis decides on what fits, as a prediction goes on from there as far as the budget allows.
+
     Args:
         n: training points; rows: training and test points.
 
@@ -61,7 +70,8 @@ def choose(net: Network, n: int, rows: int, order: int, form: str, memory_bytes:
         return form
     costs = {"tensors": by_tensors(net, n, rows, order)}
     if order <= 4:
-        costs["tensor_free"] = tensor_free(net, n, rows, order, min(n, _TYPICAL_BASIS))
+        operations, _ = tensor_free(net, n, rows, order, min(n, _TYPICAL_BASIS))
+        costs["tensor_free"] = operations, tensor_free(net, n, rows, order, min(n, FIRST_BASIS))[1]
     fitting = {name: flops for name, (flops, needed) in costs.items() if needed <= memory_bytes}
     if not fitting:
         needs = ", ".join(f"{name} {needed / 2**20:.0f} MiB" for name, (_, needed) in costs.items())
@@ -73,8 +83,8 @@ def choose(net: Network, n: int, rows: int, order: int, form: str, memory_bytes:
 
 
 def largest_basis(net: Network, n: int, rows: int, order: int, memory_bytes: int) -> int:
-    """Vectors that fit the budget: `n` at most, and those of the typical basis at least."""
-    k = min(n, _TYPICAL_BASIS)
+    """Vectors that fit the budget: `n` at most, and those of the first basis at least."""
+    k = min(n, FIRST_BASIS)
     while k < n and tensor_free(net, n, rows, order, k + 1)[1] <= memory_bytes:
         k += 1
     return k

@@ -7,6 +7,10 @@ With `r = f - y` on the n training points, `S_0 = 1` and `S_j(t) = integral of r
 exactly: differentiate, and find `dK_r/dt = -(1/n) K_{r+1} . r` for r < p (Huang & Yau 2019, Theorem 2.6). So the state
 `(f, S_1, ..., S_{p-2})` replaces `(f, K2, ..., K_{p-1})`, test points are further rows, and where the residual's path lies near
 the span of the columns of an orthonormal (n, k) matrix, the integrals have k entries per slot instead of n.
+
+For p = 2 the residual is `exp(-K t / n) r_0`, K the kernel of the training points. With `K = V diag(l) V^T` it follows that
+
+    f(t) = f_0 - K2 V diag((1 - exp(-l t / n)) / l) V^T r_0,    K2 V = V diag(l) on the training points.
 """
 
 from dataclasses import dataclass
@@ -14,8 +18,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.integrate import solve_ivp
 
-_ROUNDING = 3e-14
+ROUNDING = 3e-14
 """The smallest relative tolerance that scipy's integrators honour."""
+
+_LONGEST = 0.1
+"""The longest step over the last time: where no tolerance binds, steps grow all alike, and coarser ones would be the same."""
 
 _BLOWN_UP = 1e4
 """A residual that has grown so many times over belongs to no training: gradient flow never increases the loss."""
@@ -27,7 +34,7 @@ class Expansion:
 
     Attributes:
         f0: (R,), outputs on the rows; the first n of them are the training points.
-        K2: (R, n), the NTK of rows and training points.
+        K2: (R, n), the NTK of rows and training points, symmetric and positive semi-definite on the latter.
         corrections: `K_3, K_4, ...` with the basis in every slot but the first: (R, k, k), (R, k, k, k), and so on.
         basis: (n, k) with orthonormal columns; None for the identity.
     """
@@ -44,8 +51,8 @@ class Expansion:
         parts = tuple(c[(slice(None), *[slice(k)] * (c.ndim - 1))] for c in self.corrections)
         return Expansion(self.f0, self.K2, parts, self.basis[:, :k])
 
-    def integrate(self, y: np.ndarray, times: np.ndarray, tolerance: float) -> np.ndarray:
-        """Outputs on the rows at every time, (T, R), by scipy's adaptive DOP853.
+    def integrate(self, y: np.ndarray, times: np.ndarray, tolerance: float, coarsening: float = 1.0) -> np.ndarray:
+        """Outputs on the rows at every time, (T, R): in closed form without corrections, else by scipy's adaptive DOP853.
 
         Far outside of its horizon the truncated hierarchy may blow up; then outputs are NaN from there on.
 
@@ -53,12 +60,15 @@ class Expansion:
             y: (n,), targets.
             times: increasing, not negative.
             tolerance: of a step, root mean square over the outputs, relative to the largest residual at t = 0.
+            coarsening: of that tolerance, rounding at the least, and of the longest step.
         """
-        flow = _Flow(self, y)
         scale = float(np.abs(self.f0[: len(y)] - y).max())
-        outputs = np.full((len(times), len(self.f0)), np.nan)
         if scale == 0 or times[-1] == 0:
             return np.tile(self.f0, (len(times), 1))
+        if not self.corrections:
+            return self._frozen(y, times)
+        flow = _Flow(self, y)
+        outputs = np.full((len(times), len(self.f0)), np.nan)
 
         def within_bounds(_: float, state: np.ndarray) -> float:
             return float(_BLOWN_UP * scale - np.abs(state[: len(y)] - y).max())
@@ -71,10 +81,25 @@ class Expansion:
             method="DOP853",
             t_eval=times,
             events=within_bounds,
-            rtol=max(tolerance, _ROUNDING),
-            atol=max(tolerance, _ROUNDING) * scale,
+            rtol=coarsening * max(tolerance, ROUNDING),
+            atol=coarsening * max(tolerance, ROUNDING) * scale,
+            max_step=coarsening * _LONGEST * times[-1],
         )
-        outputs[: found.t.size] = found.y[: len(self.f0)].T
+        reached = len(found.t)
+        if reached:  # scipy has no array where it reached no time
+            outputs[:reached] = found.y[: len(self.f0)].T
+        return outputs
+
+    def _frozen(self, y: np.ndarray, times: np.ndarray) -> np.ndarray:
+        """Outputs with K2 frozen, (T, R), whatever the times; eigenvalues that are negative by rounding count as 0."""
+        n = len(y)
+        eigenvalues, vectors = np.linalg.eigh(self.K2[:n])
+        eigenvalues = np.clip(eigenvalues, 0, None)
+        moving = eigenvalues > 0
+        still = np.repeat(times[:, None] / n, n, axis=1)
+        spent = np.where(moving, -np.expm1(-still * eigenvalues) / np.where(moving, eigenvalues, 1), still)
+        images = np.concatenate([vectors * eigenvalues, self.K2[n:] @ vectors])
+        outputs: np.ndarray = self.f0 - (spent * (vectors.T @ (self.f0[:n] - y))) @ images.T
         return outputs
 
 
@@ -107,14 +132,6 @@ class _Flow:
         return np.concatenate([slope / -self.n, *slopes])
 
 
-def frozen_path(K2: np.ndarray, residual0: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """The residual with the kernel frozen, `exp(-K2 t / n) r_0`, at every time: (n, T)."""
-    eigenvalues, vectors = np.linalg.eigh(K2)
-    decays = np.exp(np.outer(-np.clip(eigenvalues, 0, None) / len(K2), times))
-    path: np.ndarray = vectors @ (decays * (vectors.T @ residual0)[:, None])
-    return path
-
-
 def principal_vectors(path: np.ndarray, k: int) -> np.ndarray:
     """The k leading left singular vectors of a path, (n, k)."""
     vectors, _, _ = np.linalg.svd(path, full_matrices=path.shape[1] < k)
@@ -134,5 +151,5 @@ _SNAPSHOTS = 64
 
 def snapshots(K2: np.ndarray, last: float) -> np.ndarray:
     """Times at which a path is looked at: 0, then spaced by equal ratios from the fastest mode's time scale to the last."""
-    fastest = len(K2) / float(np.linalg.eigvalsh(K2)[-1])
-    return np.concatenate([[0.0], np.geomspace(min(fastest / 10, last / 2), last, _SNAPSHOTS)])
+    spans = last * float(np.linalg.eigvalsh(K2)[-1]) / len(K2)
+    return np.concatenate([[0.0], np.geomspace(last / max(10 * spans, 2), last, _SNAPSHOTS)])

@@ -6,15 +6,15 @@ from itertools import pairwise
 
 import numpy as np
 
+from ntkbench.backends import checks
 from ntkbench.backends.base import Backend
-from ntkbench.hierarchy.cost import FORMS, choose, largest_basis
-from ntkbench.hierarchy.expansion import Expansion, frozen_path, left_out, principal_vectors, snapshots
+from ntkbench.hierarchy.cost import FIRST_BASIS, FORMS, choose, largest_basis
+from ntkbench.hierarchy.expansion import ROUNDING, Expansion, left_out, principal_vectors, snapshots
 from ntkbench.networks import Network, Parameters
 from ntkbench.scalars import is_finite
 
-_FIRST_BASIS = 6
 _GROWTH = 4
-"""Vectors of the first basis, and how many are added where choosing it anew does not halve its error."""
+"""How many vectors are added to a basis where choosing it anew does not halve its error."""
 
 _DROPPED = 2
 """The error of a basis is seen in what changes without so many of its last vectors."""
@@ -33,8 +33,12 @@ class Prediction:
             truncated hierarchy blew up, far outside of its horizon.
         form: `tensors` or `tensor_free`.
         basis: (S,), vectors in the basis of the residual's path; n for `tensors` and for order 2, which need none.
-        error: (S,), estimate of the largest error of an output that basis and integrator leave, in the outputs' units. The
-            truncation of the hierarchy itself is not in it.
+        error: (S,), estimate, and no bound, of the largest error of an output that basis and integrator leave, in the
+            outputs' units. It is the sum of what changes where the basis lacks its last vectors, of the share of the
+            residual outside of the basis times the largest correction to the frozen NTK's outputs, and of what changes where
+            the integrator is ten times coarser; rounding at the least. Infinite where those that are compared differ in when
+            they blow up; outputs that are NaN in both are left aside. Neither the truncation of the hierarchy is in it, nor
+            the rounding of the backend's outputs and kernels.
     """
 
     times: np.ndarray
@@ -65,7 +69,7 @@ def predict_training(
     Two forms, equal where both fit: `tensors` (order 2 to 6, to 4 for convolutional networks, memory n^order), and
     `tensor_free` (order 2 to 4, memory n^2), which projects the residual's path on a basis of few vectors. The first basis is
     that of the frozen NTK's path, known in closed form; it is chosen anew along the path just found, as large as that path's
-    singular values ask for, until the error that it leaves is estimated below `tolerance`.
+    singular values ask for, until the error that it leaves is estimated below `tolerance`. Order 2 has a closed form itself.
 
     Args:
         x: (n, d) or (S, n, d); y: (n,) or (S, n), targets of the one output; x_test: (n_test, d) or (S, n_test, d).
@@ -74,17 +78,16 @@ def predict_training(
         tolerance: of outputs, relative to the largest residual at t = 0.
 
     Raises:
-        ValueError: as `Backend.hierarchy`; for an unknown form, or one that lacks the order; for targets, times or a tolerance
-            of another kind; and if no form fits the backend's budget.
+        ValueError: as `Backend.hierarchy`; for an unknown form, or one that lacks the order; for points, targets, times or a
+            tolerance of another kind; and if no form fits the backend's budget.
     """
-    _check(order, times, form, tolerance)
-    x, y = np.asarray(x), np.asarray(y, dtype=float)
-    rows = x if x_test is None else _joined(x, np.asarray(x_test))
+    _check(net, order, times, form, tolerance)
+    seeds = checks.parameters(net, theta)
+    x = checks.inputs(net, seeds, x)
+    y = _targets(y, seeds, x.shape[-2])
+    rows = x if x_test is None else _joined(x, checks.inputs(net, seeds, x_test, "x_test"))
     n = x.shape[-2]
     f0 = np.asarray(backend.forward(net, theta, rows)[..., 0], dtype=float)
-    seeds = len(f0)
-    if y.shape not in ((n,), (seeds, n)) or not np.isfinite(y).all():
-        raise ValueError(f"y must be finite and of shape ({n},) or ({seeds}, {n}), got shape {y.shape}")
     form = choose(net, n, rows.shape[-2], order, form, backend.memory_bytes)
     found = []
     for s in range(seeds):
@@ -134,14 +137,16 @@ class _Seed:
         corrections = (kernels[r][0][(slice(None), *[slice(n)] * (r - 1))] for r in range(3, self.order + 1))
         return self.integrated(replace(self.start, corrections=tuple(corrections)))
 
-    def integrated(self, expansion: Expansion) -> Found:
-        """Compared with an integration ten times coarser."""
-        outputs = self.integrate(expansion)
-        coarser = expansion.integrate(self.y, self.times, 10 * _STEP * self.tolerance)
-        return outputs, len(self.y), _difference(outputs, coarser)
+    def integrated(self, expansion: Expansion, basis_error: float = 0.0) -> Found:
+        """Outputs; to the basis's error comes that of the integrator, and the sum is rounding at the least."""
+        outputs, coarser = (self.integrate(expansion, self.times, coarsening) for coarsening in (1, 10))
+        n = len(self.y)
+        vectors = n if expansion.basis is None else expansion.basis.shape[1]
+        largest = max(np.abs(self.start.f0[:n] - self.y).max(), np.abs(outputs[np.isfinite(outputs)]).max(initial=0.0))
+        return outputs, vectors, max(basis_error + _difference(outputs, coarser), ROUNDING * float(largest))
 
-    def integrate(self, expansion: Expansion) -> np.ndarray:
-        return expansion.integrate(self.y, self.times, _STEP * self.tolerance)
+    def integrate(self, expansion: Expansion, times: np.ndarray, coarsening: int = 1) -> np.ndarray:
+        return expansion.integrate(self.y, times, _STEP * self.tolerance, coarsening)
 
     def tensor_free(self) -> Found:
         """Chooses the basis anew until its error is below the tolerance, or it is as large as the budget allows."""
@@ -151,30 +156,29 @@ class _Seed:
             return self.integrated(self.start)
         most = largest_basis(self.net, n, len(self.rows), self.order, self.backend.memory_bytes)
         looks = snapshots(self.start.K2[:n], self.times[-1])
-        path = frozen_path(self.start.K2[:n], residual0, looks)
+        followed = frozen = self.integrate(self.start, looks)
         allowed = self.tolerance * np.abs(residual0).max()
-        k, before = min(_FIRST_BASIS, most), np.inf
+        k, before = min(FIRST_BASIS, most), np.inf
         while k < n:
-            expansion = self.contracted(principal_vectors(path, k))
-            outputs = self.integrate(expansion)
-            path = self.path(expansion, looks)
-            correction = _difference(outputs, self.integrate(self.start))
-            error = self.basis_error(expansion, outputs, path, correction)
+            expansion = self.contracted(principal_vectors(self.path(followed), k))
+            followed = self.integrate(expansion, looks)
+            followed = followed[np.isfinite(followed).all(axis=1)]
+            correction = _difference(followed, frozen[: len(followed)])
+            error = self.basis_error(expansion, self.path(followed), correction)
             halved = error < before / 2
             if error <= allowed or (k == most and not halved):
-                return outputs, k, error
-            wanted = _DROPPED + int((correction * left_out(path) > allowed).sum())
+                return self.integrated(expansion, error)
+            wanted = _DROPPED + int((correction * left_out(self.path(followed)) > allowed).sum())
             k = min(max(wanted, k if halved else k + _GROWTH), most)
             before = error
         return self.integrated(self.contracted(np.eye(n)))
 
-    def path(self, expansion: Expansion, looks: np.ndarray) -> np.ndarray:
-        """The residual as far as it is finite, (n, T)."""
-        followed = expansion.integrate(self.y, looks, _STEP * self.tolerance)[:, : len(self.y)] - self.y
-        finite: np.ndarray = followed[np.isfinite(followed).all(axis=1)].T
-        return finite
+    def path(self, outputs: np.ndarray) -> np.ndarray:
+        """The residual of outputs (T, R), (n, T)."""
+        residual: np.ndarray = outputs[:, : len(self.y)].T - self.y[:, None]
+        return residual
 
-    def basis_error(self, expansion: Expansion, outputs: np.ndarray, path: np.ndarray, correction: float) -> float:
+    def basis_error(self, expansion: Expansion, path: np.ndarray, correction: float) -> float:
         """What the basis leaves out, estimated twice, and the sum of both.
 
         A basis that is too small shows when its last vectors are dropped; one that was chosen along another path shows in the
@@ -183,9 +187,10 @@ class _Seed:
         basis = expansion.basis
         if basis is None:
             return 0.0
-        smaller = self.integrate(expansion.within(basis.shape[1] - _DROPPED))
+        smaller = expansion.within(basis.shape[1] - _DROPPED)
+        changed = _difference(*(self.integrate(e, self.times) for e in (expansion, smaller)))
         outside = np.linalg.norm(path - basis @ (basis.T @ path), axis=0) / np.linalg.norm(path, axis=0)
-        return _difference(outputs, smaller) + correction * float(outside.max())
+        return changed + correction * float(outside.max())
 
     def contracted(self, basis: np.ndarray) -> Expansion:
         kernels = self.backend.contracted_hierarchy(self.net, self.theta, self.rows, self.x, basis, self.order)
@@ -194,9 +199,11 @@ class _Seed:
 
 
 def _difference(one: np.ndarray, other: np.ndarray) -> float:
-    """The largest where both are finite."""
-    both = np.isfinite(one) & np.isfinite(other)
-    return float(np.abs(one - other)[both].max(initial=0.0))
+    """The largest where both are finite; infinite if only one is anywhere."""
+    finite = np.isfinite(one)
+    if (finite != np.isfinite(other)).any():
+        return np.inf
+    return float(np.abs(one - other)[finite].max(initial=0.0))
 
 
 def _joined(x: np.ndarray, x_test: np.ndarray) -> np.ndarray:
@@ -208,12 +215,30 @@ def _joined(x: np.ndarray, x_test: np.ndarray) -> np.ndarray:
     return np.concatenate(list(both), axis=1)
 
 
-def _check(order: int, times: Sequence[float], form: str, tolerance: float) -> None:
+def _targets(y: object, seeds: int, n: int) -> np.ndarray:
+    """As an array of float64, (n,) or (seeds, n); ValueError for anything else."""
+    targets = checks.real("y", y).astype(float)
+    if targets.shape not in ((n,), (seeds, n)):
+        mend = ": take y[:, 0]" if targets.shape == (n, 1) else ""
+        raise ValueError(f"y must be of shape ({n},) or ({seeds}, {n}), got shape {targets.shape}{mend}")
+    return targets
+
+
+def _check(net: Network, order: int, times: Sequence[float], form: str, tolerance: float) -> None:
+    if net.output_dim != 1:
+        raise ValueError(f"a prediction is of one output, the network has {net.output_dim}: take a network of one")
+    checks.hierarchy(net, order)
     if form not in FORMS:
         raise ValueError(f"form {form!r} is unknown; choose one of {', '.join(FORMS)}")
     if form == "tensor_free" and order > 4:
         raise ValueError(f"form 'tensor_free' has orders 2, 3 and 4, got order {order}: choose 'tensors'")
-    if not len(times) or not all(map(is_finite, times)) or times[0] < 0 or any(a >= b for a, b in pairwise(times)):
-        raise ValueError(f"times must be finite, not negative and increasing, got {list(times)}")
+    if (
+        np.asarray(times, dtype=object).ndim != 1
+        or not len(times)
+        or not all(map(is_finite, times))
+        or times[0] < 0
+        or any(a >= b for a, b in pairwise(times))
+    ):
+        raise ValueError(f"times must be a list, finite, not negative and increasing, got {times}")
     if not (is_finite(tolerance) and 0 < tolerance < 1):
         raise ValueError(f"tolerance must lie between 0 and 1, got {tolerance!r}")
