@@ -117,6 +117,13 @@ def test_a_blow_up_before_the_first_time_leaves_nothing() -> None:
     assert np.isnan(found).all()
 
 
+def test_a_coarser_integration_takes_other_steps_even_at_rounding() -> None:
+    f0, kernels, y = made_up(4, 3, "plain")
+    expansion = Expansion(f0, kernels[2], (kernels[3],))
+    fine, coarser = (expansion.integrate(y, TIMES, 1e-16, coarsening) for coarsening in (1, 10))
+    assert 1e-14 < np.abs(fine - coarser).max() < 1e-11
+
+
 def test_looks_at_a_path_that_stands_still() -> None:
     looks = snapshots(np.zeros((3, 3)), 5.0)
     assert (np.diff(looks) > 0).all()
