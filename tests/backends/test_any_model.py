@@ -313,6 +313,27 @@ class WithNone(nn.Module):
         return x @ self.weight + self.none.sum()
 
 
+class Scale(nn.Module):
+    """A module whose parameter is a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * x
+
+
+def test_a_parameter_may_be_a_number() -> None:
+    x = np.arange(4.0)
+    for found in (
+        ours_torch.empirical_ntk(lambda p, x: p["a"] * x, torch.tensor(x), params={"a": torch.ones(()).double()}),
+        ours_torch.empirical_ntk(Scale().double(), torch.tensor(x)),
+        ours_jax.empirical_ntk(lambda p, x: p * x, 2.0, x),
+    ):
+        assert_equal(found, np.outer(x, x))
+
+
 @pytest.mark.parametrize("change", [lambda w: w.data.clamp_(0.1, 0.2), lambda w: w.detach().mul_(0.9999)])
 def test_a_model_that_changes_its_parameters_is_refused_and_keeps_them(change: Callable[[Tensor], Tensor]) -> None:
     class Changing(Noisy):
@@ -456,6 +477,9 @@ def test_dtype_is_the_models() -> None:
     assert_equal(found.numpy(), trace(oracle(model.double(), x)), 1e-5)
     f, params = counterpart(made(Recurrent).float())
     assert ours_jax.empirical_ntk(f, params, jnp.ones((2, 5, 2), jnp.float32)).dtype == jnp.float32
+    half = ours_jax.empirical_ntk(product, {"w": jnp.ones((3, 2), jnp.bfloat16)}, jnp.ones((2, 3), jnp.bfloat16))
+    assert half.dtype == jnp.bfloat16
+    assert_equal(half.astype(float), np.full((2, 2), 6.0))
 
 
 def test_trees_of_parameters_and_inputs() -> None:

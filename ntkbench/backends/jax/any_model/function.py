@@ -126,7 +126,7 @@ def refuse_interaction(function: Function, leaves: list[Array], pair: Tree) -> N
     """ValueError if the gradient of either of two examples changes when the other joins its batch."""
     for x in (pair, jax.tree.map(lambda a: a[::-1], pair)):  # they may interact in one order only
         difference, largest = _interaction(function, leaves, x)
-        rounding = float(np.finfo(difference.dtype).eps)
+        rounding = float(jnp.spacing(jnp.ones((), difference.dtype)))
         if float(difference) > rounding**0.5 * float(largest):
             raise ValueError(
                 "examples interact: the gradient of one example's outputs changes when another joins its batch; normalize by "

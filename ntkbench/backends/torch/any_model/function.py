@@ -155,7 +155,7 @@ def all_at_once(function: Function, names: Sequence[str], x: Tensor, cotangents:
     chosen = {name: function.params[name].detach() for name in names}
     found, f = vmap(jacrev(products, has_aux=True), (None, 0))(chosen, x)
     refuse_infinite(f)
-    return {name: gradient.flatten(2) for name, gradient in found.items()}
+    return {name: gradient.reshape(*gradient.shape[:2], -1) for name, gradient in found.items()}
 
 
 def agree(found: Tensor, expected: Tensor, largest: float) -> bool:

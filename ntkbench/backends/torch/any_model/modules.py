@@ -196,7 +196,8 @@ def _by_vjp(call: Call, name: str, together: bool) -> Gradient:
         found: Tensor = vmap(lambda signal: pull(signal.unsqueeze(0))[0])(signals)
         return found
 
-    rows: Tensor = vmap(of_one_example, (0, 1))(call.arguments or (), torch.stack(call.signals or ())).flatten(2)
+    found: Tensor = vmap(of_one_example, (0, 1))(call.arguments or (), torch.stack(call.signals or ()))
+    rows = found.reshape(*found.shape[:2], -1)
     return rows.flatten(1).unsqueeze(1) if together else rows
 
 
