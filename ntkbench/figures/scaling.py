@@ -107,7 +107,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, panel: Panel, looks: Mapping[str, str
 
 
 def _theory(axes: Axes, of_curve: pd.DataFrame, along: str) -> None:
-    """The largest power among theory's leading terms, above the fastest backend's upper half."""
+    """The largest power among theory's leading terms, above the slowest backend's upper half."""
     first = of_curve.iloc[0]
     _, power = workloads.exponents(workloads.theory(first["quantity"], int(first["order"])), along)  # type: ignore[arg-type]
     sizes = np.array(upper_half(sorted({int(size) for size in of_curve["size"]})), dtype=float)

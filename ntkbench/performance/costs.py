@@ -236,7 +236,6 @@ def _state_passes(method: Tableau) -> int:
 
 FLOAT64 = 8
 """Bytes of a number in numpy."""
-FACTORS = ("flops", "products", "entries", "evaluations", "operations", "program", "draws", "turns")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Exponents of time, memory and counted operations along one axis, beside what theory says.
+"""Exponents of time, memory and counted operations along one axis, beside what theory says of operations and of memory.
 
 A description with an interval, not a verdict: sizes are finite, and a shared machine is noisy. Rows are those of the tables
 `performance` and `scaling` of `ntkbench.records`.
@@ -7,18 +7,21 @@ A description with an interval, not a verdict: sizes are finite, and a shared ma
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 from scipy import stats
 
 from ntkbench.performance import workloads
+from ntkbench.records import MEND, RecordError, read_rows
 from ntkbench.verdicts import fit
 
 MEASURES = ("flops", "seconds", "peak_bytes")
 CONFIDENCE = 0.95
 POWER_AXES = ("points", "width", "depth", "outputs")
 """Axes along which cost is a power law; along the order it is not."""
+POSITIVE = ("size", "points", "width", "depth", "outputs", "order", "seconds", "roofline_seconds", "ratio", "flops")
 Row = Mapping[str, Any]
 
 
@@ -29,6 +32,31 @@ class Exponent:
     estimate: float
     low: float
     high: float
+
+
+def timings(path: Path) -> list[dict[str, Any]]:
+    """The rows of a table `performance`, of which figures and fits can be made.
+
+    Raises:
+        RecordError: if it is missing or damaged, has no rows or one of them twice, or holds what no timing leaves.
+    """
+    rows = read_rows(path, "performance")
+    if not rows:
+        raise RecordError(f"{path} holds no timings; {MEND}")
+    seen = set()
+    for row in rows:
+        key = (row["curve"], row["backend"], row["size"])
+        name = f"the row of {row['curve']}, {row['backend']}, size {row['size']}"
+        for column in POSITIVE:
+            if not (math.isfinite(row[column]) and row[column] > 0):
+                raise RecordError(f"{path} is damaged: {name} has {column} {row[column]}, not a positive number; {MEND}")
+        for column, known in (("quantity", get_args(workloads.Quantity)), ("axis", get_args(workloads.Axis))):
+            if row[column] not in known:
+                raise RecordError(f"{path} is damaged: {name} has the {column} {row[column]!r}, not {', '.join(known)}; {MEND}")
+        if row["peak_bytes"] < 0 or key in seen:
+            raise RecordError(f"{path} is damaged: {name} has negative memory or is there twice; {MEND}")
+        seen.add(key)
+    return rows
 
 
 def upper_half(sizes: Sequence[int]) -> tuple[int, ...]:
@@ -78,7 +106,8 @@ def table(rows: Iterable[Row]) -> list[dict[str, Any]]:
 
 def _row(used: Sequence[Row], measure: str, fit: Exponent) -> dict[str, Any]:
     first = used[0]
-    terms = workloads.theory(first["quantity"], first["order"])
+    theory = workloads.theory_of_memory if measure == "peak_bytes" else workloads.theory
+    terms = theory(first["quantity"], first["order"])
     low, high = workloads.exponents(terms, first["axis"])
     same = {name: first[name] for name in ("curve", "quantity", "order", "backend", "axis")}
     sizes = {"smallest": first["size"], "largest": used[-1]["size"]}

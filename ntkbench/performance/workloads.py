@@ -48,26 +48,32 @@ def gradient(net: FullyConnected, points: int, seeds: int = 1) -> list[Product]:
     return forward(net, points, seeds) + backward(net, points, seeds) + weights
 
 
+def gram(count: int, rows: int, inner: int, columns: int | None = None) -> Product:
+    """Of all rows with all columns; of rows with themselves (`columns` None) one triangle, as half of the columns."""
+    return count, rows, inner, -(-rows // 2) if columns is None else columns
+
+
 def ntk(net: FullyConnected, rows: int, columns: int | None = None, seeds: int = 1, outputs: str = "full") -> list[Product]:
     """Both passes, backward from every output, and two Gram products per layer (Novak et al. 2022, structured derivatives).
 
     The readout's own signals are unit vectors: it takes the Gram product of its inputs only.
 
     Args:
+        columns: None for the symmetric kernel of the rows, of which one triangle is counted.
         outputs: as in `Backend.ntk`; `trace` needs no products between different outputs.
     """
     sides = [rows] if columns is None else [rows, columns]
-    other = rows if columns is None else columns
     out, batch = net.output_dim, seeds * net.copies
     passes = [p for side in sides for p in forward(net, side, seeds) + backward(net, side * out, seeds)]
-    inputs = [(batch, rows, fan_in, other) for fan_in, _ in net.fans]
+    inputs = [gram(batch, rows, fan_in, columns) for fan_in, _ in net.fans]
     apart, together = (out, 1) if outputs == "trace" else (1, out)
-    signals = [(batch * apart, rows * together, fan_out, other * together) for _, fan_out in net.fans[:-1]]
+    other = None if columns is None else columns * together
+    signals = [gram(batch * apart, rows * together, fan_out, other) for _, fan_out in net.fans[:-1]]
     return passes + inputs + signals
 
 
 def hierarchy(net: FullyConnected, points: int, order: int, seeds: int = 1) -> list[Product]:
-    """K2 to K_order from the responses of signals to steps along gradients (the 2n+1 rule), without savings of symmetry.
+    """K2 to K_order from the responses of signals to steps along gradients (the 2n+1 rule); K2 alone saves by symmetry.
 
     Per hidden layer: a forward and a backward tangent pass for each pair of points, contracted with the points' own signals
     (K3) and with one another (K4), and the curvature term point by point. Second-order responses along pairs of gradients
@@ -89,7 +95,7 @@ def hierarchy(net: FullyConnected, points: int, order: int, seeds: int = 1) -> l
 
 def limiting(net: FullyConnected, rows: int, columns: int | None = None) -> list[Product]:
     """Inner products of the inputs; all else is elementwise."""
-    return [(1, rows, net.input_dim, rows if columns is None else columns)]
+    return [gram(1, rows, net.input_dim, columns)]
 
 
 def theory(quantity: Quantity, order: int = 2) -> tuple[Monomial, ...]:
@@ -106,6 +112,23 @@ def theory(quantity: Quantity, order: int = 2) -> tuple[Monomial, ...]:
             return ({"points": (order + 1) // 2, "depth": 1, "width": 2}, {"points": order, "depth": 1, "width": 1})
         case "limiting":
             return ({"points": 2, "depth": 1},)
+
+
+def theory_of_memory(quantity: Quantity, order: int = 2) -> tuple[Monomial, ...]:
+    """The leading terms of the numbers held at once.
+
+    Structured derivatives: `N^2 O^2 + N O L W + L W^2`, the kernel, the signals and the parameters (Novak et al. 2022, section
+    3). Of K_r the tensor, the responses of order s = floor((r - 1) / 2) and the parameters: `n^r + n^(s+1) L m + L m^2`.
+    Limiting kernels: `n^2`.
+    """
+    match quantity:
+        case "ntk":
+            return ({"points": 2, "outputs": 2}, {"points": 1, "outputs": 1, "depth": 1, "width": 1}, {"depth": 1, "width": 2})
+        case "hierarchy":
+            responses: Monomial = {"points": (order + 1) // 2, "depth": 1, "width": 1}
+            return ({"points": order}, responses, {"depth": 1, "width": 2})
+        case "limiting":
+            return ({"points": 2},)
 
 
 def exponents(terms: Sequence[Monomial], axis: Axis) -> tuple[int, int]:

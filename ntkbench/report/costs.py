@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ntkbench import records
+from ntkbench.performance import scaling
 from ntkbench.performance.scaling import upper_half
 from ntkbench.report.numbers import plain
 
@@ -19,7 +20,7 @@ def scaling_entries(study_dir: Path) -> dict[str, Any]:
     Raises:
         RecordError: if performance.csv or scaling.csv is missing or damaged.
     """
-    timings = records.read_rows(study_dir / "performance.csv", "performance")
+    timings = scaling.timings(study_dir / "performance.csv")
     fitted = records.read_rows(study_dir / "scaling.csv", "scaling")
     names = dict.fromkeys(str(row["curve"]) for row in timings)
     curves = [_curve([row for row in timings if row["curve"] == name], fitted) for name in names]
@@ -43,7 +44,8 @@ def _curve(timings: Sequence[dict[str, Any]], fitted: Sequence[dict[str, Any]]) 
         "fixed": fixed_sizes(first),
         "sizes": [sizes[0], sizes[-1]],
         "fitted": list(upper_half(sizes)),
-        "theory": _span(of_curve[0]["theory_low"], of_curve[0]["theory_high"]) if of_curve else None,
+        "theory": _theory(of_curve, "flops"),
+        "theory_of_memory": _theory(of_curve, "peak_bytes"),
         "flops": next((plain(row["exponent"]) for row in of_curve if row["measure"] == "flops"), None),
         "backends": [_backend(list(rows), of_curve) for _, rows in groupby(timings, key=lambda row: str(row["backend"]))],
     }
@@ -60,8 +62,10 @@ def fixed_sizes(row: dict[str, Any]) -> str:
     return ", ".join(f"{SYMBOLS[axis]} {row[axis]}" for axis in kept) + f", {row['activation']}"
 
 
-def _span(low: int, high: int) -> str:
-    return str(low) if low == high else f"{low} to {high}"
+def _theory(of_curve: Sequence[dict[str, Any]], measure: str) -> str | None:
+    """The powers between which theory has the exponent of a measure; None where it was not fitted."""
+    spans = ((row["theory_low"], row["theory_high"]) for row in of_curve if row["measure"] == measure)
+    return next((str(low) if low == high else f"{low} to {high}" for low, high in spans), None)
 
 
 def _backend(rows: Sequence[dict[str, Any]], fitted: Sequence[dict[str, Any]]) -> dict[str, Any]:

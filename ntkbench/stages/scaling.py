@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ntkbench.figures.scaling import draw
-from ntkbench.performance.scaling import table
-from ntkbench.records import read_rows, read_table, write_table
+from ntkbench.performance.scaling import table, timings
+from ntkbench.records import read_table, write_table
 
 
 def scaling(parts: Sequence[Path], performance: Path, exponents: Path, figure: Path) -> None:
@@ -17,9 +17,9 @@ def scaling(parts: Sequence[Path], performance: Path, exponents: Path, figure: P
         figure: its path without suffix.
 
     Raises:
-        RecordError: if a part is missing or damaged, or an output cannot be written.
+        RecordError: if a part is missing, damaged or without rows, or an output cannot be written.
     """
-    rows = [row for part in parts for row in read_rows(part, "performance")]
+    rows = [row for part in parts for row in timings(part)]
     write_table(performance, "performance", rows)
     write_table(exponents, "scaling", table(rows))
     draw(read_table(performance, "performance"), figure)

@@ -23,7 +23,8 @@ from tests.performance.rounds import Key, Measured, Run, label, read
 SMALLEST = 1.15
 LEVEL = 0.05
 STRETCH, FEWEST = 4, 8
-"""Rounds of a stretch, and the least number of stretches: with fewer no change at all would be seen through the correction."""
+"""Rounds of a stretch, and the least number of stretches: with fewer no change at all would be seen through the correction, and
+primitives with fewer rounds are not compared."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Change:
 
 
 def compare(base: Run, new: Run) -> list[Change]:
-    """All primitives that both runs have with the same roofline, the most slowed first.
+    """All primitives that both runs have with the same roofline and rounds enough, the most slowed first.
 
     Raises:
         ValueError: if there is none, or the runs used different devices or threads.
@@ -52,9 +53,9 @@ def compare(base: Run, new: Run) -> list[Change]:
             raise ValueError(
                 f"not comparable: {name} {before} in the base and {now} in the new run; run it as the base was run"
             )
-    keys = [key for key in new.measured if key in base.measured and not redefined(key, base, new)]
+    keys = [key for key in shared(base, new) if not redefined(key, base, new) and not too_few(key, base, new)]
     if not keys:
-        raise ValueError("not comparable: the runs have no primitive in common")
+        raise ValueError(f"not comparable: the runs have no primitive in common with the same roofline and {FEWEST} rounds")
     ratios = [(relative(base.measured[key]), relative(new.measured[key])) for key in keys]
     values = holm(np.array([slowed(*pair) for pair in ratios]))
     changes = [
@@ -62,6 +63,16 @@ def compare(base: Run, new: Run) -> list[Change]:
         for key, (before, now), p in zip(keys, ratios, values, strict=True)
     ]
     return sorted(changes, key=lambda change: change.before / change.now)
+
+
+def shared(base: Run, new: Run) -> list[Key]:
+    """The primitives of both runs."""
+    return [key for key in new.measured if key in base.measured]
+
+
+def too_few(key: Key, base: Run, new: Run) -> bool:
+    """Whether one of the runs has too few rounds of the primitive for any change to be seen."""
+    return any(min(len(run.measured[key].ours), len(run.measured[key].roofline)) < FEWEST for run in (base, new))
 
 
 def redefined(key: Key, base: Run, new: Run) -> bool:
@@ -73,7 +84,7 @@ def relative(measured: Measured) -> np.ndarray:
     """The ratio to the roofline in each stretch of rounds."""
     count = max(FEWEST, len(measured.ours) // STRETCH)
     stretches = zip(np.array_split(measured.ours, count), np.array_split(measured.roofline, count), strict=True)
-    return np.array([ours.min() / roofline.min() for ours, roofline in stretches if len(ours)])
+    return np.array([ours.min() / roofline.min() for ours, roofline in stretches])
 
 
 def slowed(before: np.ndarray, now: np.ndarray) -> float:
@@ -98,7 +109,8 @@ def report(base: Run, new: Run, changes: list[Change]) -> str:
     for words, keys in (
         ("only in the base", [key for key in base.measured if key not in new.measured]),
         ("only in the new run", [key for key in new.measured if key not in base.measured]),
-        ("with another roofline", [key for key in new.measured if key in base.measured and redefined(key, base, new)]),
+        ("with another roofline", [key for key in shared(base, new) if redefined(key, base, new)]),
+        ("too few rounds", [key for key in shared(base, new) if too_few(key, base, new) and not redefined(key, base, new)]),
     ):
         if keys:
             lines.append(f"Not compared, {words}: {'; '.join(map(label, keys))}")

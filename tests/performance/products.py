@@ -1,15 +1,16 @@
 """The matrix products that each primitive cannot do without: its roofline, as `Backend.matrix_products` takes them.
 
 Those of fully connected networks are `ntkbench.performance.workloads`'; here is what only benchmarks ask for. A shape is
-(count, rows, inner, columns). They are counted from the algorithm on paper, without the savings of symmetry, and change only
-when the algorithm on paper does: a stored run is compared by them. Elementwise work is in none of them.
+(count, rows, inner, columns). They are counted from the algorithm on paper, one triangle of a symmetric kernel and otherwise
+without savings of symmetry, and change only when the algorithm on paper does: a stored run is compared by them. Elementwise
+work is in none of them.
 """
 
 from collections.abc import Sequence
 
 from ntkbench.networks import Convolutional, FullyConnected
 from ntkbench.performance import workloads
-from ntkbench.performance.workloads import flops
+from ntkbench.performance.workloads import flops, gram
 from tests.performance.workloads import Workload
 
 Shape = tuple[int, int, int, int]
@@ -30,7 +31,7 @@ def ntk(w: Workload, outputs: str = "one") -> Shapes:
     (*convolutions, (features, _)), pixels = net.fans, w.n * net.positions
     forward = [(pixels, *fans) for fans in convolutions] + [(w.n, *net.fans[-1])]
     backward = [(net.output_dim * pixels, fan_out, fan_in) for fan_in, fan_out in convolutions[1:]]
-    found = [(1, *shape) for shape in (*forward, *backward, (w.n, features, w.n))]
+    found = [*((1, *shape) for shape in (*forward, *backward)), gram(1, w.n, features)]
     for fans in convolutions:
         found += _convolution(net, w.n, *fans)
     return times(w.seeds, found)
@@ -39,9 +40,9 @@ def ntk(w: Workload, outputs: str = "one") -> Shapes:
 def _convolution(net: Convolutional, n: int, fan_in: int, fan_out: int) -> Shapes:
     """Per-example gradients and their Gram matrix, or Gram matrices over all pairs of positions."""
     positions = net.positions
-    gradients = [(n, fan_out, positions, fan_in), (1, n, fan_out * fan_in, n)]
-    gram = [(1, n * positions, fan, n * positions) for fan in (fan_in, fan_out)]
-    return min(gradients, gram, key=flops)
+    gradients = [(n, fan_out, positions, fan_in), gram(1, n, fan_out * fan_in)]
+    pairs = [gram(1, n * positions, fan) for fan in (fan_in, fan_out)]
+    return min(gradients, pairs, key=flops)
 
 
 def hierarchy(w: Workload, order: int) -> Shapes:
@@ -73,10 +74,10 @@ def limiting(w: Workload) -> Shapes:
     """Inner products of the inputs; for images those of positions, all pairs of them where the readout averages."""
     net = w.net
     if not isinstance(net, Convolutional):
-        return [(1, w.n, net.input_dim, w.n)]
+        return [gram(1, w.n, net.input_dim)]
     if net.readout == "flatten":
-        return [(net.positions, w.n, net.image[2], w.n)]
-    return [(1, w.n * net.positions, net.image[2], w.n * net.positions)]
+        return [gram(net.positions, w.n, net.image[2])]
+    return [gram(1, w.n * net.positions, net.image[2])]
 
 
 def solve(n: int, columns: int) -> Shapes:

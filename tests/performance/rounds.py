@@ -50,39 +50,47 @@ def read(path: Path) -> Run:
     """Every benchmark of a run.
 
     Raises:
-        ValueError: where the file holds something else, or the run mixed devices or threads.
+        ValueError: where the file holds something else, rounds that took no positive time, or mixed devices or threads.
     """
     if not path.is_file():
         raise ValueError(f"{path} is missing: `make benchmark RUN_FILE={path}` makes it; BASE= and NEW= name other runs")
     try:
         stored = json.loads(path.read_text())
-        found = list(stored["benchmarks"])
+        found = [(benchmark["extra_info"], benchmark["stats"]["data"]) for benchmark in stored["benchmarks"]]
+        entries = [(_key(info), _measured(seconds, info), _settings(info)) for info, seconds in found]
+        processor = str(stored["machine_info"]["processor"])
     except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{path} is no file of `make benchmark`") from None
+        raise ValueError(f"{path} is no file of `make benchmark`: make it again") from None
     measured: dict[Key, Measured] = {}
-    settings, versions = set(), set()
-    for benchmark in found:
-        info = benchmark["extra_info"]
-        key = (info["quantity"], info["size"], info["framework"], info["precision"])
+    for key, rounds, _ in entries:
         if key in measured:
             raise ValueError(f"{path} has {key} twice: give one run's file")
-        measured[key] = _measured(benchmark["stats"]["data"], info)
-        settings.add((info["device"], info["device_name"], info["threads"]))
-        versions.add(f"{info['framework']} {info['version']}")
+        if not all(np.all(np.isfinite(r) & (r > 0)) for r in (rounds.ours, rounds.roofline, rounds.peer)):
+            raise ValueError(f"{path} has rounds of {label(key)} that are no positive numbers of seconds: run `make benchmark`")
+        measured[key] = rounds
     if not measured:
         raise ValueError(f"{path} holds no benchmarks: run `make benchmark`")
+    settings = {used for *_, used in entries}
     if len(settings) > 1:
         raise ValueError(f"{path} mixes {sorted(settings)}: ratios are meant within one device and number of threads")
     ((device, device_name, threads),) = settings
-    processor = device_name if device == "cuda" else stored["machine_info"]["processor"]
-    return Run(processor, ", ".join(sorted(versions)), device, threads, measured)
+    versions = ", ".join(sorted({f"{info['framework']} {info['version']}" for info, _ in found}))
+    return Run(device_name if device == "cuda" else processor, versions, device, threads, measured)
+
+
+def _key(info: dict[str, Any]) -> Key:
+    return info["quantity"], info["size"], info["framework"], info["precision"]
+
+
+def _settings(info: dict[str, Any]) -> tuple[str, str, int]:
+    return info["device"], info["device_name"], info["threads"]
 
 
 def _measured(seconds: list[float], info: dict[str, Any]) -> Measured:
     return Measured(
-        ours=np.array(seconds) / info["calls"],
-        roofline=np.array(info["roofline_rounds"]),
-        peer=np.array(info["peer_rounds"]),
+        ours=np.array(seconds, dtype=float) / info["calls"],
+        roofline=np.array(info["roofline_rounds"], dtype=float),
+        peer=np.array(info["peer_rounds"], dtype=float),
         products=tuple(tuple(shape) for shape in info["products"]),
         flops=info["flops"],
         first_call=info["first_call_seconds"],

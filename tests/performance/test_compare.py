@@ -52,6 +52,48 @@ def test_equal_runs_raise_no_alarm(tmp_path: Path, noise: str) -> None:
     assert alarms <= 1
 
 
+def test_many_primitives_at_the_edge_raise_few_alarms(tmp_path: Path) -> None:
+    """All just as much slower as is let pass: each alone would raise an alarm in one pair of runs out of twenty."""
+    draw = np.random.default_rng(5)
+    edge = dict.fromkeys(range(PRIMITIVES), compare.SMALLEST)
+    alarms = 0
+    for _ in range(20):
+        base, new = (rounds.read(run(tmp_path, *args)) for args in (("a", draw, "quiet"), ("b", draw, "quiet", edge)))
+        alarms += any(change.slower for change in compare.compare(base, new))
+    assert alarms <= 3
+
+
+def test_eight_rounds_show_a_slowdown_among_many_primitives_and_fewer_are_not_compared(tmp_path: Path) -> None:
+    def read(name: str, count: int, seconds: float) -> rounds.Run:
+        others = [entry([1.0] * 8, [1.0] * 8, size=f"n={i}") for i in range(10, 90)]
+        return rounds.read(written(tmp_path / name, entry([seconds] * count, [1.0] * count), *others))
+
+    seen = compare.compare(read("a", 8, 1.0), read("b", 8, 10.0))
+    assert [change.key[1] for change in seen if change.slower] == ["n=2"]
+    for counts in ((7, 8), (8, 7), (3, 3)):
+        base, new = read("a", counts[0], 1.0), read("b", counts[1], 10.0)
+        changes = compare.compare(base, new)
+        said = compare.report(base, new, changes)
+        assert len(changes) == 80
+        assert "Not compared, too few rounds: ntk, n=2, torch, float64" in said
+        assert "80 primitives compared" in said
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 0.0, -1.0])
+@pytest.mark.parametrize("side", ["ours", "roofline"])
+def test_rounds_that_took_no_positive_time_are_refused_by_name(tmp_path: Path, bad: float, side: str) -> None:
+    given = {"ours": [1.0] * 9, "roofline": [1.0] * 9} | {side: [1.0] * 8 + [bad]}
+    with pytest.raises(ValueError, match="rounds of ntk, n=2, torch, float64 that are no positive"):
+        rounds.read(written(tmp_path / "bad.json", entry(**given)))
+
+
+@pytest.mark.parametrize("text", ["[]", '{"bench', '{"benchmarks": [{"extra_info": {}, "stats": {"data": [1]}}]}'])
+def test_files_of_something_else_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "bad.json").write_text(text)
+    with pytest.raises(ValueError, match="no file of `make benchmark`"):
+        rounds.read(tmp_path / "bad.json")
+
+
 def test_small_changes_are_let_pass(tmp_path: Path) -> None:
     draw = np.random.default_rng(3)
     base, new = (rounds.read(run(tmp_path, *args)) for args in (("a", draw, "quiet"), ("b", draw, "quiet", {5: 1.1})))

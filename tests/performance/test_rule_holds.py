@@ -42,4 +42,5 @@ def test_equal_runs_raise_no_alarm_and_half_as_much_work_again_does(tmp_path: Pa
     print(f"{alarms} alarms in {PAIRS} pairs of equal runs; largest change in each: {', '.join(f'{x:.2f}' for x in largest)}")
     print(f"half as much work again: {', '.join(f'x {c.now / c.before:.2f} (p {c.p:.0e})' for c in slowed)}")
     assert alarms <= 1
-    assert sum(change.slower for change in slowed) > len(slowed) / 2
+    assert len(slowed) == len(CHOSEN) * len(BACKENDS)
+    assert all(change.slower for change in slowed)

@@ -59,7 +59,7 @@ def test_scaling_curves_have_a_section_where_a_study_has_them(tmp_path: Path) ->
     assert "Cost" in headings(tmp_path / "paper")
     curves = json.loads((tmp_path / "paper" / "generated" / "scaling.json").read_text())["curves"]
     (ntk,) = [curve for curve in curves if curve["name"] == "ntk-points"]
-    assert (ntk["theory"], ntk["fixed"]) == ("1 to 2", "m 128, depth 3, tanh")
+    assert (ntk["theory"], ntk["theory_of_memory"], ntk["fixed"]) == ("1 to 2", "0 to 2", "m 128, depth 3, tanh")
     assert [backend["backend"] for backend in ntk["backends"]] == ["torch", "jax"]
     assert ntk["backends"][0]["ratio"] == 2.0
 

@@ -10,6 +10,7 @@ import pytest
 
 from ntkbench import records
 from ntkbench.performance.workloads import Curve, Workload
+from ntkbench.report.costs import scaling_entries
 from ntkbench.stages.scaling import scaling
 from tests.figures import timings
 
@@ -86,3 +87,32 @@ def test_timings_are_joined_fitted_and_drawn(parts: list[Path], tmp_path: Path) 
     assert {(row["curve"], row["backend"]) for row in fitted} == {(row["curve"], row["backend"]) for row in joined}
     assert (tmp_path / "figure.svg").exists()
     assert (tmp_path / "figure.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (None, "holds no timings"),
+        ({"seconds": -1.0}, "seconds -1.0, not a positive number"),
+        ({"seconds": float("nan")}, "seconds nan, not a positive number"),
+        ({"roofline_seconds": float("inf")}, "roofline_seconds inf"),
+        ({"size": 0}, "size 0, not a positive number"),
+        ({"quantity": "foo"}, "quantity 'foo'"),
+        ({"axis": "foo"}, "axis 'foo'"),
+        ({"peak_bytes": -1.0}, "negative memory"),
+        ({}, "there twice"),
+    ],
+)
+def test_timings_of_which_nothing_can_be_made_are_refused_with_the_mend(
+    parts: list[Path], tmp_path: Path, change: dict[str, Any] | None, message: str
+) -> None:
+    """By the stage and by the paper: no rows, a row changed, or one that is there twice."""
+    rows = records.read_rows(parts[1], "performance")
+    changed = [] if change is None else [*rows[1:], rows[0] | change] if change else [*rows, rows[0]]
+    for path in (parts[1], tmp_path / "performance.csv"):
+        records.write_table(path, "performance", changed)
+    match = rf"{{}}.* {message}.*; delete it and run again"
+    with pytest.raises(records.RecordError, match=match.format("jax.csv")):
+        scaling(parts, tmp_path / "joined.csv", tmp_path / "scaling.csv", tmp_path / "figure")
+    with pytest.raises(records.RecordError, match=match.format("performance.csv")):
+        scaling_entries(tmp_path)
