@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from ntkbench.backends import Backend, load
+from ntkbench.backends.torch import convolutional_ntk
 from ntkbench.networks import ACTIVATIONS, PADDINGS, PARAMETRIZATIONS, READOUTS, Convolutional
 from ntkbench.seeding import rng
 from tests import oracles
@@ -65,6 +66,17 @@ def test_a_tiny_budget_changes_nothing(backend: Backend, net: Convolutional) -> 
         expected = backend.ntk(net, theta, x1, other, outputs=outputs)
         found = tiny.ntk(net, theta, x1, other, outputs=outputs)
         assert_allclose(found, expected, rtol=0, atol=1e-13 * np.abs(expected).max())
+
+
+def test_torch_takes_the_cheaper_route() -> None:
+    """Few pixels and many channels: positions; large maps: gradients. A trace writes each pair of positions once."""
+    small, large = Convolutional((2, 2, 64), 64, 2, "relu"), Convolutional((16, 16, 8), 8, 2, "relu")
+    assert [[convolutional_ntk._by_positions(net, l, 32, 32, 1) for l in (1, 2)] for net in (small, large)] == [
+        [True, True],
+        [False, False],
+    ]
+    traced = Convolutional((4, 4, 32), 32, 2, "relu", output_dim=10)
+    assert [convolutional_ntk._by_positions(traced, 2, 32, 32, groups) for groups in (1, 10)] == [True, False]
 
 
 @pytest.mark.parametrize("case", CONVOLUTIONAL, ids=str)

@@ -1,6 +1,7 @@
 """Outputs and the NTK of finite networks."""
 
 import dataclasses
+import importlib
 
 import numpy as np
 import pytest
@@ -184,6 +185,25 @@ def test_a_tiny_budget_changes_nothing(backend: Backend, net: FullyConnected, ou
         expected = backend.ntk(net, theta, x1, other, outputs=outputs)
         found = tiny.ntk(net, theta, x1, other, outputs=outputs)
         assert_allclose(found, expected, rtol=0, atol=1e-13 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("outputs", ["one", "full"])
+def test_a_tiny_budget_really_cuts(backend: Backend, outputs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = dataclasses.replace(BLOCKED, output_dim=3 if outputs == "full" else 1)
+    theta, x = net.initialize(ROOT, [0]), rng(ROOT, "x1").standard_normal((300, net.input_dim))
+    module = importlib.import_module(f"ntkbench.backends.{backend.name}.ntk")
+    name = {"torch": "kernel", "jax": "ntk"}[backend.name]
+    of_tile, calls = getattr(module, name), []
+
+    def counted(*given: object) -> object:
+        calls.append(given)
+        return of_tile(*given)
+
+    monkeypatch.setattr(module, name, counted)
+    backend.ntk(net, theta, x, outputs=outputs)
+    assert len(calls) == 1
+    load(backend.name, device="cpu", memory_bytes=2**20).ntk(net, theta, x, outputs=outputs)
+    assert len(calls) > 10
 
 
 def test_limiting_kernels_are_where_finite_networks_tend(backend: Backend) -> None:

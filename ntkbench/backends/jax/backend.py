@@ -104,7 +104,7 @@ class JaxBackend(Backend):
         for block in self._blocks(seeds, per_seed, self._within.left(net)):
             points1, points2 = block.cut_seeds(x1), None if x2 is None else block.cut_seeds(x2)
             parameters = self._transfers.parameters(theta, block)
-            self._transfers.keep(found, block, self._within.kernel(net, parameters, points1, points2, outputs))
+            self._within.write_kernel(found[block.kept], net, parameters, points1, points2, outputs)
         return found
 
     def hierarchy(self, net: Network, theta: Parameters, x: np.ndarray, order: int) -> dict[int, np.ndarray]:

@@ -116,7 +116,7 @@ class Observer:
             case "f_test" if self.x_test is not None:
                 return self.within.outputs(self.net, now, self.x_test)
             case "K2":
-                return self.within.kernel(self.net, now, self.x, None, "one")
+                return self.within.kernel(self.net, now, self.x)
             case _:
                 return np.asarray(movement(now, self.start))
 

@@ -44,25 +44,36 @@ class WithinBudget:
             found[:, tile.kept] = self._transfers.get(values)[:, : len(tile)]
         return found
 
-    def kernel(self, net: Network, theta: Theta, x1: np.ndarray, x2: np.ndarray | None, outputs: str) -> np.ndarray:
-        """K2, (S, n1, n2) or (S, n1, n2, O, O), in tiles; those below the diagonal of a symmetric one are mirrored."""
-        put, get = self._transfers.put, self._transfers.get
+    def kernel(self, net: Network, theta: Theta, x: np.ndarray) -> np.ndarray:
+        """K2 of one output at points with themselves, (S, n, n)."""
+        found = np.empty((theta["W1"].shape[0], x.shape[-2], x.shape[-2]), self._transfers.dtype)
+        self.write_kernel(found, net, theta, x, None, "one")
+        return found
+
+    def write_kernel(
+        self, found: np.ndarray, net: Network, theta: Theta, x1: np.ndarray, x2: np.ndarray | None, outputs: str
+    ) -> None:
+        """K2 in tiles; those below the diagonal of a symmetric one are mirrored.
+
+        Args:
+            found: (S, n1, n2) or (S, n1, n2, O, O), to be written; of fewer seeds than `theta`, the first ones.
+        """
+        put, get, seeds = self._transfers.put, self._transfers.get, len(found)
         second = x1 if x2 is None else x2
         rows, columns = x1.shape[-2], second.shape[-2]
         tiles1, tiles2 = self._tiles(net, theta, rows, columns, outputs), self._tiles(net, theta, columns, rows, outputs)
         if x2 is None and len(tiles1) == 1:
-            return get(ntk.ntk(net, theta, put(x1), None, outputs, self.sizes))
-        found = np.empty((theta["W1"].shape[0], rows, columns, *pair_of_outputs(net, outputs)), self._transfers.dtype)
+            found[:] = get(ntk.ntk(net, theta, put(x1), None, outputs, self.sizes))[:seeds]
+            return
         for tile1, tile2 in product(tiles1, tiles2):
             if x2 is None and tile2.kept.start < tile1.kept.start:
                 continue
             points = put(tile1.cut_points(x1)), put(tile2.cut_points(second))
-            kernel = get(ntk.ntk(net, theta, *points, outputs, self.sizes))[:, : len(tile1), : len(tile2)]
+            kernel = get(ntk.ntk(net, theta, *points, outputs, self.sizes))[:seeds, : len(tile1), : len(tile2)]
             found[:, tile1.kept, tile2.kept] = kernel
             if x2 is None:
                 mirrored = kernel.swapaxes(1, 2)
                 found[:, tile2.kept, tile1.kept] = mirrored.swapaxes(3, 4) if outputs == "full" else mirrored
-        return found
 
     def _tiles(self, net: Network, theta: Theta, rows: int, columns: int, outputs: str) -> list[Block]:
         """Equal blocks of points, as large as the budget allows for the kernel of one block with another."""

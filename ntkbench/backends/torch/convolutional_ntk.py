@@ -112,27 +112,30 @@ def _add_product(rows: Tensor, others: Tensor, scale: float, symmetric: bool, to
 
 
 def _by_positions(net: Convolutional, l: int, n1: int, n2: int, groups: int) -> bool:
-    """Whether the route over positions takes fewer operations at layer l; it writes n1 n2 p^2 numbers besides, four times."""
+    """Whether the route over positions takes fewer operations at layer l; it writes n1 n2 p^2 G^2 numbers besides."""
     layer, p, outputs = net.layers[l - 1], net.positions, net.output_dim
-    gradients = (
-        n1 + n2
-    ) * outputs * p * layer.fan_in * layer.fan_out + n1 * n2 * groups * outputs * layer.fan_in * layer.fan_out
-    return n1 * n2 * p**2 * (layer.fan_in + groups * outputs * (layer.fan_out + _PRODUCTS_PER_WRITE)) < gradients
+    weights, pairs = layer.fan_in * layer.fan_out, n1 * n2
+    products = layer.fan_in + groups * outputs * layer.fan_out + groups**2 * _PRODUCTS_PER_WRITE
+    return pairs * p**2 * products < ((n1 + n2) * p + pairs * groups) * outputs * weights
 
 
 def _add_by_gradients(net: Convolutional, l: int, one: Side, two: Side, total: Tensor, workspace: int) -> None:
     """In blocks of output channels, so that the gradients of all points fit the workspace (one channel at least)."""
-    layer, symmetric = net.layers[l - 1], one is two
-    scale = net.mobility * layer.weight_multiplier**2
-    per_channel = total.itemsize * len(total) * layer.fan_in * (len(total[0]) + (0 if symmetric else total.shape[3]))
+    fan_in = net.layers[l - 1].fan_in
+    per_channel = total.itemsize * len(total) * fan_in * (len(total[0]) + (0 if one is two else total.shape[3]))
     block = max(1, min(net.width, workspace // per_channel))
     for start in range(0, net.width, block):
-        channels = slice(start, start + block)
         for outputs in _terms(net, total):
-            rows = _gradients(net, l, one, outputs, channels)
-            others = rows if symmetric else _gradients(net, l, two, outputs, channels)
-            for row in WINDOW_ROWS:
-                _add_product(rows[row], others[row], scale, symmetric, total)
+            _add_block(net, l, one, two, outputs, slice(start, start + block), total)
+
+
+def _add_block(net: Convolutional, l: int, one: Side, two: Side, outputs: slice, channels: slice, total: Tensor) -> None:
+    """Of some outputs and channels; a function of its own, so that their gradients are freed before the next are formed."""
+    symmetric, scale = one is two, net.mobility * net.layers[l - 1].weight_multiplier ** 2
+    rows = _gradients(net, l, one, outputs, channels)
+    others = rows if symmetric else _gradients(net, l, two, outputs, channels)
+    for row in WINDOW_ROWS:
+        _add_product(rows[row], others[row], scale, symmetric, total)
 
 
 def _gradients(net: Convolutional, l: int, points: Side, outputs: slice, channels: slice) -> Tensor:
@@ -173,3 +176,11 @@ def _patches(net: Convolutional, maps: Tensor) -> Tensor:
     """What a window sees, (9 C, n p)."""
     stack = columns(net, maps)
     return torch.cat([seen(net, stack, row).transpose(0, 1).flatten(1) for row in WINDOW_ROWS])
+
+
+def floats_besides(net: Convolutional, n1: int, n2: int, groups: int) -> int:
+    """Numbers that a kernel of one network holds besides activations, signals and what is blocked: a layer's, laid out anew."""
+    units, patches = net.output_dim * net.width, max(layer.fan_in for layer in net.layers[: net.depth])
+    if any(_by_positions(net, l, n1, n2, groups) for l in range(1, net.depth + 1)):
+        return 2 * net.positions * ((n1 + n2) * (units + patches) + n2 * net.positions)
+    return 2 * net.positions * (n1 + n2) * units if net.bias_variance > 0 else 0

@@ -85,5 +85,7 @@ def _forward_gram(net: Network, l: int, h1: Tensor, h2: Tensor) -> Tensor:
 def bytes_per_seed(net: Network, rows1: int, rows2: int, outputs: str, itemsize: int) -> int:
     """Temporaries of `kernel` for one seed, its parameters counted, blocked ones not."""
     groups = net.output_dim if outputs == "full" else 1
-    signals = (rows1 + rows2) * floats_per_point(net, arrays=3 + net.output_dim)
-    return itemsize * (net.parameter_count + signals + 3 * net.copies * rows1 * rows2 * groups**2)
+    held = (rows1 + rows2) * floats_per_point(net, arrays=3 + net.output_dim)
+    if isinstance(net, Convolutional):
+        held += convolutional_ntk.floats_besides(net, rows1, rows2, groups)
+    return itemsize * (net.parameter_count + held + 3 * net.copies * rows1 * rows2 * groups**2)
