@@ -255,12 +255,29 @@ def predicted(f0: np.ndarray, kernels: dict[int, np.ndarray], y: np.ndarray, **a
     return predict_training(given, net, net.initialize(ROOT, [0]), np.zeros((len(y), 1)), y, order=3, **asked)
 
 
-def test_a_path_that_departs_from_its_basis_is_followed() -> None:
-    n, last = 10, 5.0
+def frozen_flow(n: int, last: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Outputs, K2, targets; left singular vectors and values of the frozen path."""
     turned = np.linalg.qr(rng(ROOT, "departs").standard_normal((n, n)))[0]
     f0, y, K2 = np.zeros(n), turned @ np.ones(n), n * (turned * np.logspace(0, -1.5, n)) @ turned.T
     frozen = Expansion(f0, K2).integrate(y, snapshots(K2, last), 1e-6)
-    vectors = np.linalg.svd((frozen - y).T)[0]
+    vectors, values, _ = np.linalg.svd((frozen - y).T)
+    return f0, K2, y, vectors, values
+
+
+def test_weak_directions_of_a_strong_kernel_are_in_the_error() -> None:
+    f0, K2, y, vectors, values = frozen_flow(10, 5.0)
+    last = cost.FIRST_BASIS - 1  # all of the correction is along the basis's last vector and the next one: little lies outside
+    w = vectors[:, last] + 0.3 * values[last] / values[last + 1] * vectors[:, last + 1]
+    K3 = 1e7 * np.einsum("a,b,c->abc", vectors[:, 0], w, w)
+    exact = predicted(f0, {2: K2, 3: K3}, y, form="tensors", times=[1.0, 5.0], tolerance=1e-10)
+    found = predicted(f0, {2: K2, 3: K3}, y, form="tensor_free", times=[1.0, 5.0], tolerance=1e-4)
+    assert found.basis[0] == cost.FIRST_BASIS
+    assert 1e-7 < np.abs(found.f - exact.f).max() <= 3 * found.error[0]
+
+
+def test_a_path_that_departs_from_its_basis_is_followed() -> None:
+    last = 5.0
+    f0, K2, y, vectors, _ = frozen_flow(10, last)
     u, v = (
         vectors[:, 0],
         vectors[:, cost.FIRST_BASIS],
