@@ -76,7 +76,10 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path", type=Path, help="file written by pytest --benchmark-json")
-    run = read(parser.parse_args().path)
+    try:
+        run = read(parser.parse_args().path)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     print(f"{run}\nratios of medians over rounds, 95% bootstrap intervals")
     print(table(COLUMNS, list(rows(run.measured))))
 
