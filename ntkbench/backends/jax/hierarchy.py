@@ -46,13 +46,6 @@ class Pieces(NamedTuple):
     squares: Array | None = None
 
 
-class Points(NamedTuple):
-    """What a network leaves at all points."""
-
-    activations: Activations
-    signals: Signals
-
-
 class LayerProducts(NamedTuple):
     """Inner products over the units of one layer l, points a of a block; None where a response vanishes identically.
 
@@ -114,11 +107,9 @@ def lower_orders(net: FullyConnected, theta: Theta, x: Array, order: int, first:
 
 def pieces(net: FullyConnected, theta: Theta, x: Array, order: int, first: Array, second: Array | None) -> Pieces:
     """Of one network. `first` and `second` hold the blocks' points; only if `second` is None, meaning `first`, is all made."""
-    points = linearize(net, theta, x)
-    one = _responses(net, theta, *points, first)
     if second is not None:
-        two = _responses(net, theta, *points, second)
-        return Pieces(squares=_squares(_factors(net, one, first, two, second)))
+        return Pieces(squares=_squares(factors(net, theta, x, first, second)))
+    one = _responses(net, theta, *linearize(net, theta, x), first)
     K2, third = add(p.delta * p.metric for p in one.products), _third(one.products)
     if order == 3:
         return Pieces(K2, third)
@@ -127,8 +118,9 @@ def pieces(net: FullyConnected, theta: Theta, x: Array, order: int, first: Array
     return Pieces(K2, third, symmetrized(add(starmap(products_of_curvatures, of.curvatures)), coupling), _squares(of))
 
 
-def factors(net: FullyConnected, theta: Theta, points: Points, first: Array, second: Array | None) -> Factors:
+def factors(net: FullyConnected, theta: Theta, x: Array, first: Array, second: Array | None) -> Factors:
     """Of one network; those of `T_a` only if `second` is None, meaning `first`."""
+    points = linearize(net, theta, x)
     one = _responses(net, theta, *points, first)
     if second is None:
         return _factors(net, one, first, one, first)

@@ -21,8 +21,8 @@ from jax import Array
 from jax.custom_derivatives import SymbolicZero
 
 from ntkbench.backends.jax import hierarchy
-from ntkbench.backends.jax.hierarchy import Factors, Pieces, Points
-from ntkbench.backends.jax.network import Activations, Signals, Theta, add, combine, linearize, over_networks
+from ntkbench.backends.jax.hierarchy import Factors, Pieces
+from ntkbench.backends.jax.network import Theta, add, combine, linearize, over_networks
 from ntkbench.networks import FullyConnected
 
 
@@ -88,13 +88,13 @@ def higher_order(
 def _terms(jet: Jet, name: str) -> list[Jet]:
     """The jets of the factors of each product."""
     lists: Jet = jax.tree.map(lambda of: getattr(of, name), jet, is_leaf=lambda node: isinstance(node, Factors))
-    count = len(getattr(_lowest(jet, Factors), name))
+    count = len(getattr(_lowest(jet), name))
     return [jax.tree.map(lambda terms, i=i: terms[i], lists, is_leaf=lambda node: isinstance(node, list)) for i in range(count)]
 
 
-def _lowest(jet: Jet, kind: type) -> Any:
+def _lowest(jet: Jet) -> Factors:
     """What is differentiated, at the parameters themselves."""
-    while not isinstance(jet, kind):
+    while not isinstance(jet, Factors):
         jet = jet[0]
     return jet
 
@@ -128,7 +128,7 @@ def _factors(net: FullyConnected, theta: Theta, x: Array, order: int, last: Arra
 
     def one_network(one: Theta, points: Array) -> Jet:
         def factors_at(at: Theta) -> Factors:
-            return hierarchy.factors(net, at, Points(*linearize(net, at, points)), first, second)
+            return hierarchy.factors(net, at, points, first, second)
 
         function: Callable[[Theta], Jet] = factors_at
         for block in _directions(order, points, last):
@@ -145,7 +145,7 @@ def _with_derivatives(
     """A function of the parameters together with its derivatives along the `g_e` of a block, on a leading axis."""
 
     def both(theta: Theta) -> Jet:
-        moved = _moved(net, theta, *linearize(net, theta, points))
+        moved = _moved(net, theta, points)
         still = jnp.zeros(block.shape[1], block.dtype)
 
         def derivative(direction: Array) -> Jet:
@@ -177,8 +177,9 @@ def _derivatives(function: Callable[..., Array]) -> Callable[..., Array]:
     return found
 
 
-def _moved(net: FullyConnected, theta: Theta, activations: Activations, signals: Signals) -> Callable[[Array], Theta]:
+def _moved(net: FullyConnected, theta: Theta, x: Array) -> Callable[[Array], Theta]:
     """The network at `theta + sum_e eps_e g_e`."""
+    activations, signals = linearize(net, theta, x)
 
     def at(eps: Array) -> Theta:
         moved: dict[str, Any] = dict(theta)

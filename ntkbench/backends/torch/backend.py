@@ -266,7 +266,7 @@ class TorchBackend(Backend):
         per_matrix = self.dtype.itemsize * (4 * kernel[0].size + kernel_test[0].size + movements)
         found = []
         for block in self.seed_blocks(len(kernel), per_matrix):
-            matrices, residuals, tests = (self._transfers.own(array[block]) for array in (kernel, residual0, kernel_test))
+            matrices, residuals, tests = (self._transfers.put(array[block]) for array in (kernel, residual0, kernel_test))
             movements = linear_algebra.kernel_descent(matrices, residuals, step, counts, tests)
             found.append([*map(self._transfers.get, movements)])
         train, test = map(joined, zip(*found, strict=True))
