@@ -100,7 +100,7 @@ def verdicts(results: Results) -> None:
 
 @app.command()
 def validate(studies: Annotated[list[Path], typer.Argument(metavar="STUDY...", help="Names of studies, or files.")]) -> None:
-    """Check studies; every problem is named with its key, its value and the mend."""
+    """Check studies; problems are named with key, value and mend: every key's, or of each case the first rule it breaks."""
     for path in map(_study_file, studies):
         study = _or_exit(partial(config.load, path))
         cases = sum(len(of_claim) for of_claim in study.cases.values())

@@ -19,6 +19,9 @@ _GROWTH = 4
 _DROPPED = 2
 """The error of a basis is seen in what changes without so many of its last vectors."""
 
+_AIM = 20
+"""How many times smaller an error a basis is chosen for, once the path in the one before is known."""
+
 _STEP = 0.01
 """The integrator's tolerance over that of the outputs: the former is a root mean square over all outputs, and of one step."""
 
@@ -68,8 +71,9 @@ def predict_training(
 
     Two forms, equal where both fit: `tensors` (order 2 to 6, to 4 for convolutional networks, memory n^order), and
     `tensor_free` (order 2 to 4, memory n^2), which projects the residual's path on a basis of few vectors. The first basis is
-    that of the frozen NTK's path, known in closed form; it is chosen anew along the path just found, as large as that path's
-    singular values ask for, until the error that it leaves is estimated below `tolerance`. Order 2 has a closed form itself.
+    that of the frozen NTK's path, known in closed form. It is chosen anew along the path just found and along what changed
+    since the one before, which foretells the next change, as large as the path's singular values ask for, until the error that
+    it leaves is estimated below `tolerance`. Order 2 has a closed form itself.
 
     Args:
         x: (n, d) or (S, n, d); y: (n,) or (S, n), targets of the one output; x_test: (n_test, d) or (S, n_test, d).
@@ -135,11 +139,12 @@ class _Seed:
         kernels = self.backend.hierarchy(self.net, self.theta, self.rows, self.order)
         n = len(self.x)
         corrections = (kernels[r][0][(slice(None), *[slice(n)] * (r - 1))] for r in range(3, self.order + 1))
-        return self.integrated(replace(self.start, corrections=tuple(corrections)))
+        expansion = replace(self.start, corrections=tuple(corrections))
+        return self.found(expansion, self.integrate(expansion, self.times))
 
-    def integrated(self, expansion: Expansion, basis_error: float = 0.0) -> Found:
-        """Outputs; to the basis's error comes that of the integrator, and the sum is rounding at the least."""
-        outputs, coarser = (self.integrate(expansion, self.times, coarsening) for coarsening in (1, 10))
+    def found(self, expansion: Expansion, outputs: np.ndarray, basis_error: float = 0.0) -> Found:
+        """To the basis's error comes that of the integrator, and the sum is rounding at the least."""
+        coarser = self.integrate(expansion, self.times, coarsening=10)
         n = len(self.y)
         vectors = n if expansion.basis is None else expansion.basis.shape[1]
         largest = max(np.abs(self.start.f0[:n] - self.y).max(), np.abs(outputs[np.isfinite(outputs)]).max(initial=0.0))
@@ -153,32 +158,37 @@ class _Seed:
         n = len(self.y)
         residual0 = self.start.f0[:n] - self.y
         if self.order == 2 or self.times[-1] == 0 or not residual0.any():
-            return self.integrated(self.start)
+            return self.found(self.start, self.integrate(self.start, self.times))
+        looks = np.union1d(snapshots(self.start.K2[:n], self.times[-1]), self.times)
+        asked = np.searchsorted(looks, self.times)
+        frozen = self.integrate(self.start, looks)
+        path = seen = self.path(frozen)
         most = largest_basis(self.net, n, len(self.rows), self.order, self.backend.memory_bytes)
-        looks = snapshots(self.start.K2[:n], self.times[-1])
-        followed = frozen = self.integrate(self.start, looks)
         allowed = self.tolerance * np.abs(residual0).max()
         k, before = min(FIRST_BASIS, most), np.inf
         while k < n:
-            expansion = self.contracted(principal_vectors(self.path(followed), k))
-            followed = self.integrate(expansion, looks)
-            followed = followed[np.isfinite(followed).all(axis=1)]
-            correction = _difference(followed, frozen[: len(followed)])
-            error = self.basis_error(expansion, self.path(followed), correction)
+            expansion = self.contracted(principal_vectors(seen, k))
+            outputs = self.integrate(expansion, looks)
+            followed = self.path(outputs)
+            reached = min(followed.shape[1], path.shape[1])
+            seen, path = np.concatenate([followed, followed[:, :reached] - path[:, :reached]], axis=1), followed
+            correction = _difference(outputs[: path.shape[1]], frozen[: path.shape[1]])
+            error = self.basis_error(expansion, looks, outputs, correction)
             halved = error < before / 2
             if error <= allowed or (k == most and not halved):
-                return self.integrated(expansion, error)
-            wanted = _DROPPED + int((correction * left_out(self.path(followed)) > allowed).sum())
+                return self.found(expansion, outputs[asked], error)
+            wanted = _DROPPED + int((correction * left_out(path) > error / _AIM).sum())
             k = min(max(wanted, k if halved else k + _GROWTH), most)
             before = error
-        return self.integrated(self.contracted(np.eye(n)))
+        expansion = self.contracted(np.eye(n))
+        return self.found(expansion, self.integrate(expansion, self.times))
 
     def path(self, outputs: np.ndarray) -> np.ndarray:
-        """The residual of outputs (T, R), (n, T)."""
-        residual: np.ndarray = outputs[:, : len(self.y)].T - self.y[:, None]
+        """The residual of outputs (T, R) as far as they are finite, (n, T)."""
+        residual: np.ndarray = outputs[np.isfinite(outputs).all(axis=1), : len(self.y)].T - self.y[:, None]
         return residual
 
-    def basis_error(self, expansion: Expansion, path: np.ndarray, correction: float) -> float:
+    def basis_error(self, expansion: Expansion, looks: np.ndarray, outputs: np.ndarray, correction: float) -> float:
         """What the basis leaves out, estimated twice, and the sum of both.
 
         A basis that is too small shows when its last vectors are dropped; one that was chosen along another path shows in the
@@ -188,7 +198,8 @@ class _Seed:
         if basis is None:
             return 0.0
         smaller = expansion.within(basis.shape[1] - _DROPPED)
-        changed = _difference(*(self.integrate(e, self.times) for e in (expansion, smaller)))
+        changed = _difference(outputs, self.integrate(smaller, looks))
+        path = self.path(outputs)
         outside = np.linalg.norm(path - basis @ (basis.T @ path), axis=0) / np.linalg.norm(path, axis=0)
         return changed + correction * float(outside.max())
 
