@@ -166,6 +166,8 @@ def test_a_missing_study_names_those_there_are(tmp_path: Path) -> None:
     write(tmp_path, TINY)
     with pytest.raises(ConfigError, match=r"dream\.yaml is missing; studies in .*: tiny"):
         load(tmp_path / "dream.yaml")
+    with pytest.raises(ConfigError, match=r"studies in .*: none; give a file, or work in a checkout"):
+        load(tmp_path / "elsewhere" / "dream.yaml")
 
 
 def test_a_number_in_exponent_notation_is_a_number(tmp_path: Path) -> None:

@@ -31,9 +31,8 @@ def read_yaml(path: Path, keys: Iterable[str]) -> dict[str, Any]:
     try:
         raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a SafeLoader)
     except FileNotFoundError:
-        known = (
-            ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml"))) or "none; give a file, or work in a checkout"
-        )
+        studies = sorted(file.stem for file in path.parent.glob("*.yaml"))
+        known = ", ".join(studies) or "none; give a file, or work in a checkout"
         raise ConfigError(f"{path} is missing; studies in {path.parent}: {known}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
