@@ -18,7 +18,7 @@ from ntkbench.performance.scaling import POWER_AXES, upper_half
 AXES: Mapping[str, tuple[str, str]] = {
     "points": ("n", "points n"),
     "width": ("m", "width m"),
-    "depth": ("L", "hidden layers L"),
+    "depth": ("H", "hidden layers H"),
     "outputs": ("O", "outputs O"),
     "order": ("r", "order r"),
 }
