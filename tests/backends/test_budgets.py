@@ -9,6 +9,7 @@ import pytest
 
 from ntkbench.backends import BACKENDS
 from ntkbench.performance import memory
+from tests.performance.memory import RETURNED
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
@@ -28,8 +29,6 @@ for net, n, outputs, mib in (
     result = backend.ntk(net, theta, x, outputs=outputs).nbytes
     print(growth(lambda: backend.ntk(net, theta, x, outputs=outputs)), result, mib * 2**20)
 """
-# Freed memory goes back to the system at once, so that the peak counts nothing that a call has freed already.
-RETURNED = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_TOP_PAD_": "0"}
 
 
 @pytest.mark.skipif(
