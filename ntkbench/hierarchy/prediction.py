@@ -160,7 +160,6 @@ class _Seed:
         if self.order == 2 or self.times[-1] == 0 or not residual0.any():
             return self.found(self.start, self.integrate(self.start, self.times))
         looks = np.union1d(snapshots(self.start.K2[:n], self.times[-1]), self.times)
-        asked = np.searchsorted(looks, self.times)
         frozen = self.integrate(self.start, looks)
         path = seen = self.path(frozen)
         most = largest_basis(self.net, n, len(self.rows), self.order, self.backend.memory_bytes)
@@ -176,7 +175,7 @@ class _Seed:
             error = self.basis_error(expansion, looks, outputs, correction)
             halved = error < before / 2
             if error <= allowed or (k == most and not halved):
-                return self.found(expansion, outputs[asked], error)
+                return self.found(expansion, outputs[np.searchsorted(looks, self.times)], error)
             wanted = _DROPPED + int((correction * left_out(path) > error / _AIM).sum())
             k = min(max(wanted, k if halved else k + _GROWTH), most)
             before = error
