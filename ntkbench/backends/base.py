@@ -27,7 +27,7 @@ Progress = Callable[[int, int], None]
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("float64", "float32")
-OBSERVABLES = ("f", "f_test", "K2", "movement")
+OBSERVABLES = ("f", "f_test", "K2", "movement", "theta")
 OUTPUTS = ("one", "trace", "full")
 
 
@@ -53,6 +53,8 @@ class Trajectory:
         f_test: (S, T, n_test, O), outputs on `x_test`.
         K2: (S, T, n, n), the NTK on the training points.
         movement: (S, T, depth + 1), `|W_l(t) - W_l(0)| / |W_l(0)|` in Frobenius norm over all copies, per weight matrix.
+        theta: the parameters at each time, T of them, names and shapes as `Network.initialize` gives them. All are kept: a
+            trajectory of T times holds T networks per seed.
     """
 
     times: np.ndarray
@@ -60,13 +62,24 @@ class Trajectory:
     f_test: np.ndarray | None = None
     K2: np.ndarray | None = None
     movement: np.ndarray | None = None
+    theta: tuple[Parameters, ...] | None = None
 
     def observed(self, name: str) -> np.ndarray:
-        """The observable called `name`; ValueError if it was not asked for."""
-        values: np.ndarray | None = getattr(self, name) if name in OBSERVABLES else None
+        """The observable called `name`, any but `theta`, which is no one array; ValueError if it was not asked for."""
+        values: np.ndarray | None = getattr(self, name) if name in OBSERVABLES and name != "theta" else None
         if values is None:
-            raise ValueError(f"{name!r} was not observed; pass it in `observe`, one or more of {', '.join(OBSERVABLES)}")
+            raise _not_observed(name)
         return values
+
+    def parameters(self) -> tuple[Parameters, ...]:
+        """The observable `theta`; ValueError if it was not asked for."""
+        if self.theta is None:
+            raise _not_observed("theta")
+        return self.theta
+
+
+def _not_observed(name: str) -> ValueError:
+    return ValueError(f"{name!r} was not observed; pass it in `observe`, one or more of {', '.join(OBSERVABLES)}")
 
 
 class Backend(abc.ABC):
@@ -204,7 +217,7 @@ class Backend(abc.ABC):
             times: when to record, whole numbers of steps, increasing, may begin with 0.
             step: the fixed step; for `euler` the learning rate of full-batch gradient descent.
             integrator: `euler`, `rk4` or `dop853`.
-            observe: any of `f`, `f_test` (needs `x_test`), `K2` (one output), `movement`.
+            observe: any of `f`, `f_test` (needs `x_test`), `K2` (one output), `movement`, `theta`.
 
         Raises:
             ValueError: for shapes that do not fit, unknown observables or integrator, a step that is not positive and finite,

@@ -170,11 +170,13 @@ def _(call: calls.Train) -> Load:
 def _observations(call: calls.Train) -> list[Load]:
     """Of each observable, at all recorded times."""
     shared: dict[str, Any] = {"net": call.net, "seeds": call.seeds}
+    parameters = call.seeds * call.net.parameter_count
     known: Mapping[str, Callable[[], Load]] = {
         "f": lambda: load(calls.Forward(**shared, points=call.points)),
         "f_test": lambda: load(calls.Forward(**shared, points=call.test_points)),
         "K2": lambda: load(calls.Ntk(**shared, rows=call.points)),
-        "movement": lambda: Load(elementwise(call.seeds * call.net.parameter_count, 4, 0, 4), call.seeds, 0.0),
+        "movement": lambda: Load(elementwise(parameters, 4, 0, 4), call.seeds, 0.0),
+        "theta": lambda: Load(elementwise(parameters, 2, 0, 2), call.seeds, call.net.parameter_count, returned=parameters),
     }
     found = [known[name]() for name in call.observe]
     return [Load(one.work.times(call.records), one.seeds, one.held, one.given, one.returned * call.records) for one in found]

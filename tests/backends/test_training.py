@@ -13,7 +13,7 @@ from ntkbench.backends import Backend, Trajectory, load
 from ntkbench.networks import FullyConnected
 from ntkbench.seeding import rng
 from tests import oracles
-from tests.cases import CASES, ROOT, SEEDS, Case
+from tests.cases import CASES, CONVOLUTIONAL, ROOT, SEEDS, Case
 
 PLAIN = FullyConnected(3, 6, 2, "tanh", bias_variance=0.2)
 X, Y = rng(ROOT, "training x").standard_normal((4, 3)), rng(ROOT, "training y").standard_normal((4, 1))
@@ -145,18 +145,72 @@ def test_a_tiny_budget_changes_nothing(backend: Backend, shared: bool) -> None:
     net = FullyConnected(3, 32, 2, "erf", antisymmetric=True)
     x, y = (X, Y) if shared else (np.stack([X + s for s in range(12)]), np.stack([Y - s for s in range(12)]))
     settings: dict[str, Any] = {"times": [0.0, 0.2], "step": 0.1, "integrator": "rk4", "x_test": X_TEST}
-    observe = ("f", "f_test", "K2", "movement")
+    observe = ("f", "f_test", "K2", "movement", "theta")
     expected = backend.train(net, net.initialize(ROOT, range(12)), x, y, observe=observe, **settings)
     found = tiny.train(net, net.initialize(ROOT, range(12)), x, y, observe=observe, **settings)
-    for name in observe:
+    for path, blocks in zip(expected.parameters(), found.parameters(), strict=True):
+        for name, array in path.items():
+            assert_allclose(blocks[name], array, rtol=0, atol=1e-12)
+    for name in observe[:-1]:
         assert getattr(found, name).shape == getattr(expected, name).shape
         assert_allclose(getattr(found, name), getattr(expected, name), rtol=0, atol=1e-12)
 
 
 def test_only_what_was_asked_for_is_there(backend: Backend) -> None:
     found = backend.train(PLAIN, PLAIN.initialize(ROOT, [0]), X, Y, times=[0.1], step=0.1, integrator="rk4", observe=("K2",))
-    assert (found.f, found.f_test, found.movement) == (None, None, None)
+    assert (found.f, found.f_test, found.movement, found.theta) == (None, None, None, None)
+    with pytest.raises(ValueError, match="'theta' was not observed"):
+        found.parameters()
     assert (found.K2.shape, found.K2.dtype) == ((1, 1, 4, 4), np.float64)
+
+
+PATHS = [case for case in CASES if case.name in ("tanh-3-biases-antisymmetric", "erf-2-standard-biases", "tanh-2-outputs")]
+PATHS += [case for case in CONVOLUTIONAL if case.name in ("conv-erf-2-average-antisymmetric", "conv-gelu-2-zero-mean-field")]
+
+
+@pytest.mark.parametrize("case", PATHS, ids=str)
+def test_parameters_on_the_way_are_those_of_the_flow(backend: Backend, case: Case) -> None:
+    times = [0.0, 0.1, 0.3]
+    flow: dict[str, Any] = {"times": times, "step": 0.025, "integrator": "rk4"}
+    found = backend.train(case.net, case.theta, case.x, case.y, **flow, observe=("f", "theta"))
+    assert len(found.parameters()) == len(times)
+    for i, theta in enumerate(found.parameters()):
+        assert list(theta) == list(case.theta)
+        assert_allclose(backend.forward(case.net, theta, case.x), found.f[:, i], rtol=0, atol=1e-13)
+        for name, array in theta.items():
+            assert (array.shape, array.dtype) == (case.theta[name].shape, np.float64)
+            assert array.flags.c_contiguous
+    for name, array in case.theta.items():
+        np.testing.assert_array_equal(found.parameters()[0][name], array)
+    start = oracles.flatten(case.theta, 1)
+    path = oracles.gradient_flow(case.net, start, case.points(1), case.targets(1), times)
+    for vector, theta in zip(path, found.parameters(), strict=True):
+        assert_allclose(oracles.flatten(theta, 1), vector, rtol=0, atol=1e-7)
+
+
+def test_parameters_are_copies_that_no_later_step_changes(backend: Backend) -> None:
+    theta = PLAIN.initialize(ROOT, range(2))
+    flow: dict[str, Any] = {"step": 0.1, "integrator": "dop853", "observe": ("theta",)}
+    long = backend.train(PLAIN, theta, X, Y, times=[0.0, 0.1, 0.2, 0.5], **flow).parameters()
+    short = backend.train(PLAIN, theta, X, Y, times=[0.0, 0.1], **flow).parameters()
+    arrays = [array for at in (theta, *long) for array in at.values()]
+    assert not any(np.shares_memory(one, other) for i, one in enumerate(arrays) for other in arrays[:i])
+    for name in theta:
+        for i in range(2):
+            np.testing.assert_array_equal(long[i][name], short[i][name])
+        assert np.abs(long[3][name] - long[2][name]).max() > 1e-6
+        assert all(at[name].flags.writeable for at in long)
+
+
+def test_parameters_on_the_way_serve_every_other_call(backend: Backend) -> None:
+    """Of kernels along the flow: K2 there is what training itself observes, and K3 its derivative."""
+    net = FullyConnected(3, 6, 2, "tanh", antisymmetric=True)
+    flow: dict[str, Any] = {"times": [0.98, 1.0, 1.02], "step": 0.02, "integrator": "rk4"}
+    found = backend.train(net, net.initialize(ROOT, range(2)), X, Y, **flow, observe=("f", "K2", "theta"))
+    before, now, after = (backend.hierarchy(net, theta, X, 3) for theta in found.parameters())
+    assert_allclose(now[2], found.K2[:, 1], rtol=0, atol=1e-12)
+    slope = -np.einsum("sabc,sc->sab", now[3], found.f[:, 1, :, 0] - Y[:, 0]) / 4
+    assert_allclose((after[2] - before[2]) / 0.04, slope, rtol=0, atol=1e-3 * np.abs(slope).max())
 
 
 def test_divergence_is_seen_and_stays_in_its_seed(backend: Backend) -> None:

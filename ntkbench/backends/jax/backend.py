@@ -187,7 +187,11 @@ class JaxBackend(Backend):
         shapes = {"f": (n, net.output_dim), "K2": (n, n), "movement": (net.depth + 1,)}
         if x_test is not None:
             shapes["f_test"] = (x_test.shape[-2], net.output_dim)
-        found = {name: np.empty((seeds, len(counts), *shapes[name]), self.dtype) for name in observe}
+        arrays = [name for name in observe if name != "theta"]
+        found = {name: np.empty((seeds, len(counts), *shapes[name]), self.dtype) for name in arrays}
+        path = [
+            {name: np.empty(array.shape, self.dtype) for name, array in theta.items()} for _ in counts if "theta" in observe
+        ]
         images = training.images(net, self._within.sizes.images, self.dtype.itemsize)
         seed_blocks = self._blocks(seeds, training.bytes_per_seed(net, n, method, self.dtype.itemsize, images))
         stretches = Stretches(progress, len(seed_blocks) * sum(counts))
@@ -195,12 +199,14 @@ class JaxBackend(Backend):
             points, test_points = block.cut_seeds(x), None if x_test is None else block.cut_seeds(x_test)
             on_device = self._transfers.put(points), self._transfers.put(block.cut_seeds(y))
             start, now = self._transfers.parameters(theta, block), self._transfers.own_parameters(theta, block)
-            observer = training.Observer(observe, net, start, points, test_points, self._within)
+            observer = training.Observer(arrays, net, start, points, test_points, self._within)
             states = training.states(net, method, now, on_device, self._transfers.put(step), counts, images, stretches)
             for i, state in enumerate(states):
                 for name, values in observer(state).items():
                     self._transfers.keep(found[name][:, i], block, values)
-        return Trajectory(np.asarray(times, dtype=np.float64), **found)
+                for name, parameters in path[i].items() if path else ():
+                    self._transfers.keep(parameters, block, state[name])
+        return Trajectory(np.asarray(times, dtype=np.float64), **found, theta=tuple(path) or None)
 
     def integrate_hierarchy(
         self,

@@ -94,7 +94,7 @@ class Observer:
     """Observes a block of seeds in training.
 
     Attributes:
-        names: of `ntkbench.backends.base.OBSERVABLES`.
+        names: of `ntkbench.backends.base.OBSERVABLES`, less the parameters themselves.
         start: parameters at t = 0. x: points, (n, d) or (S, n, d). x_test: likewise, or None.
     """
 

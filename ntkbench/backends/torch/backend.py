@@ -196,15 +196,18 @@ class TorchBackend(Backend):
         share = max(1, self.memory_bytes // (4 * cache_bytes(torch.device(self.device))))
         blocks = list(self.seed_blocks(seeds, share * per_seed))
         tick = training.ticker(progress, len(blocks) * sum(counts))
-        found = []
+        found, parameters = [], []
         for block in blocks:
             start = self._transfers.parameters(theta, block)
             points, targets = self._transfers.points(net, x, seeds, block), self._transfers.own(y if y.ndim == 2 else y[block])
             test_points = None if x_test is None else self._transfers.points(net, x_test, seeds, block)
             stepper = training.Stepper(net, start, points, targets, method, step)
             observer = training.Observer(observe, net, start, points, test_points, self.memory_bytes)
-            found.append(training.record(stepper, counts, observer, tick))
-        return Trajectory(np.asarray(times, dtype=float), **joined_by_name(found))
+            observed, at_times = training.record(stepper, counts, observer, tick)
+            found.append(observed)
+            parameters.append(at_times)
+        path = tuple(map(joined_by_name, zip(*parameters, strict=True))) if "theta" in observe else None
+        return Trajectory(np.asarray(times, dtype=float), **joined_by_name(found), theta=path)
 
     @torch.inference_mode()
     def integrate_hierarchy(

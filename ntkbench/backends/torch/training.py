@@ -25,7 +25,7 @@ from ntkbench.backends.torch.network import (
     split_copies,
 )
 from ntkbench.integrators import Tableau
-from ntkbench.networks import Convolutional, Network
+from ntkbench.networks import Convolutional, Network, Parameters
 
 
 def layer_views(net: Network, flat: Tensor, batch: int) -> Tensors:
@@ -165,7 +165,7 @@ class Observer:
     """Observes a block of seeds in training.
 
     Attributes:
-        names: of `ntkbench.backends.base.OBSERVABLES`.
+        names: of `ntkbench.backends.base.OBSERVABLES`; parameters are no array and left to `snapshot`.
         start: parameters at t = 0. points: (B, n, d). test_points: (B, n_test, d), or None.
         budget: bytes for the temporaries of one observable.
     """
@@ -179,7 +179,7 @@ class Observer:
 
     def __call__(self, now: Tensors) -> dict[str, np.ndarray]:
         """By name, seeds first."""
-        return {name: self._observe(name, now) for name in self.names}
+        return {name: self._observe(name, now) for name in self.names if name != "theta"}
 
     def _observe(self, name: str, now: Tensors) -> np.ndarray:
         match name:
@@ -193,19 +193,29 @@ class Observer:
                 return movement(self.net, now, self.start).cpu().numpy()
 
 
-def record(stepper: Stepper, counts: Sequence[int], observer: Observer, tick: Callable[[], None]) -> dict[str, np.ndarray]:
+def snapshot(net: Network, now: Tensors) -> Parameters:
+    """A copy on the host, seeds and copies in two axes, rows of fan_in numbers however they lie in the buffer."""
+    rows = {name: view.contiguous().cpu().numpy() for name, view in now.items()}
+    return {name: np.array(array.reshape(-1, net.copies, *array.shape[1:])) for name, array in rows.items()}
+
+
+def record(
+    stepper: Stepper, counts: Sequence[int], observer: Observer, tick: Callable[[], None]
+) -> tuple[dict[str, np.ndarray], list[Parameters]]:
     """Take `counts[0]` steps and observe, `counts[1]` more and observe, and so on; calls `tick` after each step.
 
     Returns:
-        What was observed, the times stacked as second axis.
+        What was observed, the times stacked as second axis, and the parameters at each time if they were asked for.
     """
-    found = []
+    found, parameters = [], []
     for count in counts:
         for _ in range(count):
             stepper.advance()
             tick()
         found.append(observer(stepper.theta))
-    return {name: np.stack([values[name] for values in found], axis=1) for name in observer.names}
+        if "theta" in observer.names:
+            parameters.append(snapshot(observer.net, stepper.theta))
+    return {name: np.stack([values[name] for values in found], axis=1) for name in found[0]}, parameters
 
 
 def ticker(progress: Progress | None, total: int) -> Callable[[], None]:
@@ -229,4 +239,5 @@ def bytes_per_seed(net: Network, points: int, test_points: int, method: Tableau,
     training = itemsize * (buffers * net.parameter_count + points * floats_per_point(net, arrays=5))
     kernel = ntk.bytes_per_seed(net, points, points, "one", itemsize) if "K2" in observe else 0
     test = itemsize * test_points * floats_per_point(net, arrays=2)
-    return training + max(kernel, test)
+    copied = itemsize * net.parameter_count if "theta" in observe else 0
+    return training + max(kernel, test, copied)
