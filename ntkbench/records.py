@@ -37,7 +37,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "backend": "str",
         "quantity": "str",
         "width": "int",
-        "time": "float",
+        "along": "float",
         "seed": "int",
         "value": "float",
     },

@@ -140,8 +140,10 @@ class Panel:
 
     Attributes:
         title: the message of the panel, a short sentence.
-        kind: `rate` (quantity against width, log-log, fit and expected slope), `time` (quantity against time, one line per
-            width, log-log) or `paired` (paired differences against width with intervals around zero).
+        kind: `rate` (quantity against width, log-log, fit and expected slope), `along` (quantity along the claim's axis,
+            log-log, one line per width, or with several quantities one line for each at the largest width), `paired` (paired
+            differences against width with intervals around zero), `level` (exponents against width, with the band where
+            equivalence expects them) or `map` (which of the quantities is smallest, over width and axis; of the first case).
         quantities: what is drawn, in the order of colours.
         ylabel: with symbols in matplotlib mathtext.
         where: case fields that select the cases of the panel, as in `Expectation.where`.
@@ -149,7 +151,7 @@ class Panel:
     """
 
     title: str
-    kind: Literal["rate", "time", "paired"]
+    kind: Literal["rate", "along", "paired", "level", "map"]
     quantities: tuple[str, ...]
     ylabel: str
     where: Mapping[str, tuple[Any, ...]]
@@ -172,6 +174,7 @@ class Claim(abc.ABC):
         limitations: what the measurement does not show.
         figure: panels, and what the reader should see (the caption).
         case_type: the dataclass of its cases.
+        axis: what quantities of shape (S, T) are recorded along, as a figure's axis says it.
         growth: observable -> factor on the cross-check's base tolerance (1 where it is not named).
     """
 
@@ -189,6 +192,7 @@ class Claim(abc.ABC):
     caption: ClassVar[str]
     case_type: ClassVar[type[Case]]
     growth: ClassVar[Mapping[str, float]]
+    axis: ClassVar[str] = "gradient-flow time t"
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -205,14 +209,14 @@ class Claim(abc.ABC):
 
     @abc.abstractmethod
     def summarize(self, case: Any, arrays: Arrays, width: int) -> dict[str, np.ndarray]:
-        """From the observables of one width to quantities: (S,), one scalar per seed, or (S, T) along `times(case)`."""
+        """From the observables of one width to quantities: (S,), one scalar per seed, or (S, T) at the places `along(case)`."""
 
     def calls(self, case: Any, width: int) -> tuple[Call, ...] | None:
         """What `measure` asks of the backend at one width, to foretell a study's cost; None, by default, says nothing."""
         return None
 
-    def times(self, case: Any) -> tuple[float, ...]:
-        """The recorded times of quantities of shape (S, T); none by default."""
+    def along(self, case: Any) -> tuple[float, ...]:
+        """The places on the claim's `axis` (times, for most) of quantities of shape (S, T); none by default."""
         return ()
 
     def violations(self, case: Any, summaries: Mapping[int, Mapping[str, np.ndarray]]) -> list[str]:

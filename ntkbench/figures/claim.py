@@ -14,9 +14,9 @@ from matplotlib.lines import Line2D
 
 from ntkbench.claims.base import Case, Claim
 from ntkbench.figures import axis, images, panels, series, style
-from ntkbench.figures.panels import Content
+from ntkbench.figures.content import FIRST, Content
 
-QUANTITY_COLUMNS = ("claim", "case", "control", "backend", "quantity", "width", "time", "seed", "value")
+QUANTITY_COLUMNS = ("claim", "case", "control", "backend", "quantity", "width", "along", "seed", "value")
 VERDICT_COLUMNS = ("claim", "expectation", "case", "backend", "estimate", "ci_low", "ci_high")
 PANEL_HEIGHT = 2.1
 """With its axis and without title and legend, inches."""
@@ -35,8 +35,8 @@ def draw_claim(
 
     Args:
         claim: its `figure` says which panels there are.
-        quantities: tidy table with the columns claim, case, control, backend, quantity, width, time, seed, value; rows of other
-            claims are left aside.
+        quantities: tidy table with the columns claim, case, control, backend, quantity, width, along, seed, value; rows of
+            other claims are left aside.
         verdicts: verdict table; fitted slopes and intervals are read from it.
         stem: path without suffix; its folder is made.
         cases: the study's cases of this claim, name -> case, controls included; panels select by their fields.
@@ -67,7 +67,7 @@ def compose(claim: Claim, quantities: pd.DataFrame, verdicts: pd.DataFrame, *, c
         height = max(height, TITLE_LINE * (title.count("\n") + 1) + _legend_height(axes))
     for axes in grid[len(claim.figure) :]:
         axes.set_axis_off()
-    _key(figure, claim, sorted(set(quantities["backend"]), key=lambda name: (name != panels.FIRST, name)))
+    _key(figure, claim, sorted(set(quantities["backend"]), key=lambda name: (name != FIRST, name)))
     figure.set_size_inches(style.TEXT_WIDTH, rows * (PANEL_HEIGHT + height) + KEY_HEIGHT)
     figure.draw_without_rendering()
     for axes in grid[: len(claim.figure)]:
@@ -102,8 +102,8 @@ def _legend_height(axes: Axes) -> float:
 def _key(figure: Figure, claim: Claim, backends: list[str]) -> None:
     """What the marks mean, once for all panels."""
     marks = [
-        Line2D([], [], color=style.THEORY, marker="o", ls="-", label=panels.FIRST)
-        if backend == panels.FIRST
+        Line2D([], [], color=style.THEORY, marker="o", ls="-", label=FIRST)
+        if backend == FIRST
         else Line2D([], [], color=style.THEORY, **style.OPEN_SQUARES, label=backend)
         for backend in backends
     ]

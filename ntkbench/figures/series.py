@@ -33,7 +33,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Points:
-    """Location over seeds and its interval, along widths or times; NaN where a seed was not usable.
+    """Location over seeds and its interval, along widths or the claim's axis; NaN where a seed was not usable.
 
     Attributes:
         x, centre, low, high: (k,), equal lengths.
@@ -97,7 +97,7 @@ def _control_quantity(claim: Claim, quantity: str, case: Case) -> str | None:
 
 def location(claim: Claim, panel: Panel, quantity: str) -> Location:
     """How the quantity is averaged over seeds: as the verdict's fit does, or plainly where differences are drawn."""
-    if panel.kind == "paired":
+    if panel.kind in ("paired", "level"):
         return "signed"
     for expectation in claim.expectations:
         if expectation.quantity == quantity and isinstance(expectation, Rate | Bound):
@@ -141,25 +141,25 @@ def along_widths(table: pd.DataFrame, line: Line, backend: str, how: Location) -
     """Location and interval over seeds at every width.
 
     Raises:
-        ValueError: if the quantity was recorded along time.
+        ValueError: if the quantity was recorded along an axis.
     """
     rows = _rows(table, line, backend)
-    if rows["time"].notna().any():
-        raise ValueError(f"{line.quantity} of {line.case} is recorded along time; a panel of kind `time` draws it")
+    if rows["along"].notna().any():
+        raise ValueError(f"{line.quantity} of {line.case} is recorded along an axis; a panel of kind `along` draws it")
     return _points(rows, "width", how)
 
 
-def along_times(table: pd.DataFrame, line: Line, backend: str, width: int, how: Location) -> Points:
-    """Location and interval over seeds at every recorded time after 0, for one width (both axes are logarithmic).
+def along_axis(table: pd.DataFrame, line: Line, backend: str, width: int, how: Location) -> Points:
+    """Location and interval over seeds at every place after 0, for one width (both axes are logarithmic).
 
     Raises:
-        ValueError: if the quantity was not recorded along time.
+        ValueError: if the quantity was not recorded along an axis.
     """
     rows = _rows(table, line, backend)
     rows = rows[rows["width"] == width]
-    if rows["time"].isna().any():
-        raise ValueError(f"{line.quantity} of {line.case} has no times; a panel of kind `rate` draws it")
-    return _points(rows[rows["time"] > 0], "time", how)
+    if rows["along"].isna().any():
+        raise ValueError(f"{line.quantity} of {line.case} has one value per seed; a panel of kind `rate` draws it")
+    return _points(rows[rows["along"] > 0], "along", how)
 
 
 def _rows(table: pd.DataFrame, line: Line, backend: str) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ntkbench.claims.base import Case, Claim
 from ntkbench.data.sources import SOURCES
-from ntkbench.verdicts.expectations import Bound, Expectation, Identity, Paired, Rate, Verdict
+from ntkbench.verdicts.expectations import Bound, Equivalence, Expectation, Identity, Paired, Rate, Verdict
 from ntkbench.verdicts.fit import upper_half
 
 Cases = Mapping[str, Mapping[str, Case]]
@@ -42,6 +42,8 @@ def expected(expectation: Expectation) -> str:
             return f"slope {expectation.exponent:g} ± {expectation.margin:g}".replace("-", "−")
         case Bound():
             return f"slope ≤ {expectation.exponent:g} + {expectation.margin:g}".replace("-", "−")
+        case Equivalence():
+            return f"{expectation.value:g} ± {expectation.margin:g}, {expectation.at} width".replace("-", "−")
         case Identity():
             return f"≤ {expectation.tolerance:g}".replace("-", "−")
         case Paired(sign=0):

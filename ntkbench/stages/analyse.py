@@ -88,20 +88,20 @@ def agreement(cell: Cell, observables: Collection[str], path: Path) -> bool:
 
 
 def quantity_rows(cell: Cell, backend: str, summaries: Summaries) -> Iterator[dict[str, Any]]:
-    """Tidy rows, one per seed and, for quantities of shape (S, T), per recorded time.
+    """Tidy rows, one per seed and, for quantities of shape (S, T), per place on the claim's axis.
 
     Raises:
         ValueError: for a quantity of another shape.
     """
-    times = cell.claim.times(cell.case)
+    places = cell.claim.along(cell.case)
     for width, summary in summaries.items():
         for quantity, values in summary.items():
-            if values.shape[1:] not in ((), (len(times),)) or values.ndim == 0:
+            if values.shape[1:] not in ((), (len(places),)) or values.ndim == 0:
                 raise ValueError(
-                    f"{cell.claim.id} {cell.name}: {quantity} has shape {values.shape}; expected (S,) or (S, {len(times)})"
+                    f"{cell.claim.id} {cell.name}: {quantity} has shape {values.shape}; expected (S,) or (S, {len(places)})"
                 )
             for seed, of_seed in enumerate(values):
-                for time, value in zip(times, of_seed, strict=True) if values.ndim == 2 else [(None, of_seed)]:
+                for place, value in zip(places, of_seed, strict=True) if values.ndim == 2 else [(None, of_seed)]:
                     yield {
                         "claim": cell.claim.id,
                         "case": cell.name,
@@ -109,7 +109,7 @@ def quantity_rows(cell: Cell, backend: str, summaries: Summaries) -> Iterator[di
                         "backend": backend,
                         "quantity": quantity,
                         "width": width,
-                        "time": time,
+                        "along": place,
                         "seed": seed,
                         "value": value,
                     }

@@ -8,7 +8,7 @@ import numpy as np
 
 from ntkbench.claims.base import Case, Claim
 from ntkbench.verdicts.bootstrap import LEVEL, RESAMPLES
-from ntkbench.verdicts.expectations import Bound, Expectation, Identity, Paired, Rate, Verdict
+from ntkbench.verdicts.expectations import Bound, Equivalence, Expectation, Identity, Paired, Rate, Verdict
 from ntkbench.verdicts.judge import Judgement, Summaries, judge
 
 Cases = Mapping[str, tuple[Case, Summaries]]
@@ -21,9 +21,10 @@ class Row:
     """One row of `verdicts.csv`, its fields being the columns in their order.
 
     Attributes:
-        kind: `rate`, `bound`, `identity` or `paired`.
-        expected: `-1` for a rate, `<= -1` for a bound, `0` for an identity, `> 0`, `< 0` or `!= 0` for a paired difference.
-        margin: how far from it the estimate may be (rate, bound, identity), or must be (paired).
+        kind: `rate`, `bound`, `identity`, `equivalence` or `paired`.
+        expected: `-1` for a rate or an equivalence, `<= -1` for a bound, `0` for an identity, `> 0`, `< 0` or `!= 0` for a
+            paired difference.
+        margin: how far from it the estimate may be, or must be (paired).
         control: kind of the negative control and its verdict, `mean_field: contradicted`.
         seeds, range: as in `Judgement`.
         p_value: the smaller of the two p-values (of support and of contradiction), after Holm; decisive at 0.025. NaN for an
@@ -197,6 +198,8 @@ def _expected(expectation: Expectation) -> tuple[str, float]:
             return f"{exponent:g}", margin
         case Bound(exponent=exponent, margin=margin):
             return f"<= {exponent:g}", margin
+        case Equivalence(value=value, margin=margin):
+            return f"{value:g}", margin
         case Identity(tolerance=tolerance):
             return "0", tolerance
         case Paired(sign=sign, size=size):

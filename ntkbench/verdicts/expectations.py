@@ -73,6 +73,20 @@ class Identity(Expectation):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Equivalence(Expectation):
+    """The mean over seeds at one width (`at`, the smallest or the largest) is `value`: an equivalence test.
+
+    For exponents along another axis than the width (time, depth, number of points), fitted for every seed by
+    `Claim.summarize`. Supported if the interval lies within `value +- margin`, contradicted if it lies outside, else
+    inconclusive.
+    """
+
+    value: float
+    margin: float
+    at: Literal["smallest", "largest"] = "largest"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Paired(Expectation):
     """The mean paired difference at one width (`at`, the smallest or the largest) over seeds, against a smallest effect `size`.
 

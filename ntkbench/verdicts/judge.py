@@ -1,14 +1,14 @@
 """One expectation against one case: estimate, interval, and the two p-values that a verdict weighs."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import singledispatch
 
 import numpy as np
 
 from ntkbench.verdicts.bootstrap import RESAMPLES, Pivot, resample
-from ntkbench.verdicts.expectations import Bound, Expectation, Identity, Paired, Rate
+from ntkbench.verdicts.expectations import Bound, Equivalence, Expectation, Identity, Paired, Rate
 from ntkbench.verdicts.fit import Fit, Unresolved, power_law
 
 Summaries = Mapping[int, Mapping[str, np.ndarray]]
@@ -103,13 +103,19 @@ def _judge(expectation: Expectation, values: Mapping[int, np.ndarray], rng: np.r
 
 @_judge.register
 def _rate(expectation: Rate, values: Mapping[int, np.ndarray], rng: np.random.Generator, resamples: int) -> Judgement:
-    low, high = expectation.exponent - expectation.margin, expectation.exponent + expectation.margin
     fit = _fit(expectation, values, rng, resamples)
     if isinstance(fit, Judgement):
         return fit
-    # Two one-sided tests: equivalence is shown where both edges are rejected (Schuirmann 1987).
-    support = max(fit.p_above(low), fit.p_below(high))
-    return _of_fit(fit, support, min(fit.p_below(low), fit.p_above(high)))
+    return _of_fit(fit, *_within(fit, expectation.exponent, expectation.margin))
+
+
+def _within(tested: Fit | Pivot, value: float, margin: float) -> tuple[float, float]:
+    """p-values of support and of contradiction of "within `value +- margin`".
+
+    Two one-sided tests: equivalence is shown where both edges are rejected (Schuirmann 1987).
+    """
+    low, high = value - margin, value + margin
+    return max(tested.p_above(low), tested.p_below(high)), min(tested.p_below(low), tested.p_above(high))
 
 
 @_judge.register
@@ -151,21 +157,40 @@ def _identity(expectation: Identity, values: Mapping[int, np.ndarray], rng: np.r
 
 
 @_judge.register
+def _equivalence(
+    expectation: Equivalence, values: Mapping[int, np.ndarray], rng: np.random.Generator, resamples: int
+) -> Judgement:
+    return _of_mean(expectation.at, values, rng, resamples, lambda pivot: _within(pivot, expectation.value, expectation.margin))
+
+
+@_judge.register
 def _paired(expectation: Paired, values: Mapping[int, np.ndarray], rng: np.random.Generator, resamples: int) -> Judgement:
-    width = min(values) if expectation.at == "smallest" else max(values)
-    locations = resample([values[width]], rng, resamples)
-    pivot = Pivot(locations, contrast=np.ones(1), regressor=np.ones(1))
-    mean, error, size = float(locations.mean[0]), pivot.standard_error_at(0.0), expectation.size
-    if error == 0:
-        reason = f"every seed has the difference {mean:.3g}: there is no scatter to take an interval from"
-        return _undecided({width: values[width]}, reason, valid=True, estimate=mean)
-    if expectation.sign > 0:
-        support, contradict = pivot.p_above(size), pivot.p_below(size)
-    elif expectation.sign < 0:
-        support, contradict = pivot.p_below(-size), pivot.p_above(-size)
-    else:
+    def p_values(pivot: Pivot) -> tuple[float, float]:
+        size = expectation.size
+        if expectation.sign > 0:
+            return pivot.p_above(size), pivot.p_below(size)
+        if expectation.sign < 0:
+            return pivot.p_below(-size), pivot.p_above(-size)
         # Either side counts, as in the 95% interval: for size 0 the two tails add up to 5%, for larger sizes only one can err.
-        support = min(pivot.p_above(size), pivot.p_below(-size))
-        contradict = max(pivot.p_above(-size), pivot.p_below(size))
+        return min(pivot.p_above(size), pivot.p_below(-size)), max(pivot.p_above(-size), pivot.p_below(size))
+
+    return _of_mean(expectation.at, values, rng, resamples, p_values)
+
+
+def _of_mean(
+    at: str,
+    values: Mapping[int, np.ndarray],
+    rng: np.random.Generator,
+    resamples: int,
+    p_values: Callable[[Pivot], tuple[float, float]],
+) -> Judgement:
+    """Judges the mean over the seeds of one width; `p_values` gives those of support and of contradiction."""
+    width = min(values) if at == "smallest" else max(values)
+    chosen = {width: values[width]}
+    pivot = Pivot(resample([values[width]], rng, resamples), contrast=np.ones(1), regressor=np.ones(1))
+    mean, error = float(pivot.locations.mean[0]), pivot.standard_error_at(0.0)
+    if error == 0:
+        reason = f"every seed has the value {mean:.3g}: there is no scatter to take an interval from"
+        return _undecided(chosen, reason, valid=True, estimate=mean)
     low, high = pivot.interval(mean, error)
-    return Judgement(mean, low, high, support, contradict, len(values[width]), _range([width]))
+    return Judgement(mean, low, high, *p_values(pivot), _seeds(chosen), _range(chosen))

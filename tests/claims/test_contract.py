@@ -93,7 +93,7 @@ def test_a_claim_measures_and_summarizes_what_it_declares(claim: Claim, backend:
         summary = claim.summarize(case, arrays, 8)
         assert set(claim.quantities) <= set(summary)
         for name, values in summary.items():
-            assert values.shape in {(2,), (2, len(claim.times(case)))}, name
+            assert values.shape in {(2,), (2, len(claim.along(case)))}, name
         assert all(isinstance(problem, str) for problem in claim.violations(case, {8: summary}))
 
 

@@ -12,7 +12,7 @@ import yaml
 from ntkbench.claims import Claim, get
 from ntkbench.claims.base import Case
 from ntkbench.records import COLUMNS
-from ntkbench.verdicts.expectations import Bound, Paired, Rate
+from ntkbench.verdicts.expectations import Bound, Equivalence, Paired, Rate
 
 BACKENDS = ("torch", "jax")
 
@@ -41,13 +41,13 @@ def table(
     for k, (name, one) in enumerate(cases.items()):
         for quantity in claim.quantities:
             exponent = 0.0 if one.control else slopes.get(f"{name}/{quantity}", slopes.get(quantity, -1.0))
-            times: Sequence[float] = getattr(one, "times", ()) if quantity.endswith("_path") else (np.nan,)
+            places: Sequence[float] = claim.along(one) if quantity.endswith("_path") else (np.nan,)
             for width in one.widths:
                 for s in range(one.seeds):
                     size = (1 + 0.35 * k) * width**exponent * np.exp(noise * draw.standard_normal())
                     if "difference" in quantity or quantity.startswith("gain"):
                         size = (0.4 if one.control is None else 0.0) / np.sqrt(width) + 0.02 * draw.standard_normal()
-                    for t in times:
+                    for t in places:
                         value = size * (t if np.isfinite(t) else 1.0)
                         rows += [(claim.id, name, one.control or "", b, quantity, width, t, s, value) for b in BACKENDS]
     return pd.DataFrame(rows, columns=list(COLUMNS["quantities"]))
@@ -70,6 +70,9 @@ def verdicts(claim: Claim, cases: Mapping[str, Case], slopes: Mapping[str, float
             else:
                 estimate, half = 0.03, 0.01
                 outside = False
+                if isinstance(expectation, Equivalence):
+                    estimate, half = expectation.value, 0.01
+                    expected, margin = f"{expectation.value:g}", expectation.margin
                 if isinstance(expectation, Paired):
                     expected, margin = f"differs by {expectation.size:g}", expectation.size
             for backend in BACKENDS:

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from ntkbench.claims import get
+from ntkbench.claims import Claim, get
 from ntkbench.claims.base import Panel
 from ntkbench.figures import compose, draw_claim, style
+from ntkbench.verdicts.expectations import Equivalence
 from tests.figures import synthetic
 from tests.figures.drawn import bars, composed, with_panels
 
@@ -65,9 +66,9 @@ def test_paired_panels_draw_mean_differences_about_zero() -> None:
     assert any(np.array_equal(other.get_ydata(), [0.0, 0.0]) for other in axes.lines)
 
 
-def test_time_panels_draw_a_line_per_width_from_light_to_dark() -> None:
+def test_panels_along_an_axis_draw_a_line_per_width_from_light_to_dark() -> None:
     claim = get("constancy/gradient_flow")
-    panel = Panel("The drift grows", "time", ("drift_path",), "drift", {"activation": ("gelu",)})
+    panel = Panel("The drift grows", "along", ("drift_path",), "drift", {"activation": ("gelu",)})
     cases = synthetic.cases()[claim.id]
     table = synthetic.table(claim, cases, {})
     axes = composed(with_panels(claim, panel), table).axes[0]
@@ -78,11 +79,65 @@ def test_time_panels_draw_a_line_per_width_from_light_to_dark() -> None:
         torch, jax = (lines[f"_gelu-1-digits, width {width}|{backend}"] for backend in ("torch", "jax"))
         rows = table[(table["case"] == "gelu-1-digits") & (table["quantity"] == "drift_path") & (table["width"] == width)]
         for k, t in enumerate(times):
-            sample = rows[(rows["time"] == t) & (rows["backend"] == "torch")]["value"]
+            sample = rows[(rows["along"] == t) & (rows["backend"] == "torch")]["value"]
             assert torch.get_ydata()[k] == pytest.approx(np.exp(np.log(sample).mean()), rel=1e-12)
         assert list(torch.get_xdata()) == list(jax.get_xdata()) == list(times)
         brightness.append(sum(matplotlib.colors.to_rgb(torch.get_color())))
     assert brightness == sorted(brightness, reverse=True)
+
+
+def test_several_quantities_along_an_axis_are_drawn_at_the_largest_width() -> None:
+    claim = get("hierarchy/truncation")
+    quantities = ("error_p2_path", "error_p4_path")
+    panel = Panel("Errors grow", "along", quantities, "error", {"activation": ("gelu",)}, slope=1.0)
+    table = synthetic.table(claim, synthetic.cases()[claim.id], {})
+    axes = composed(with_panels(claim, panel), table).axes[0]
+    lines = {str(line.get_label()): line for line in axes.lines}
+    for quantity in quantities:
+        sample = table[(table["case"] == "gelu-1-digits") & (table["quantity"] == quantity) & (table["width"] == 2048)]
+        means = np.exp(np.log(sample[sample["backend"] == "jax"].set_index("along")["value"]).groupby("along").mean())
+        drawn = lines[f"_gelu-1-digits, {quantity.replace('_', ' ')}|jax"]
+        assert drawn.get_ydata() == pytest.approx(means.to_numpy(), rel=1e-12)
+    theory = lines["_theory|1"]
+    assert np.polyfit(np.log(theory.get_xdata()), np.log(theory.get_ydata()), 1)[0] == pytest.approx(1.0)
+    assert axes.get_xlabel() == claim.axis
+
+
+def test_a_map_shows_the_smallest_of_its_quantities_at_every_width_and_place() -> None:
+    claim = get("hierarchy/truncation")
+    quantities = ("error_p2_path", "error_p3_path", "error_p4_path")
+    panel = Panel("Which order wins", "map", quantities, "time t", {"activation": ("gelu",)})
+    table = synthetic.table(claim, synthetic.cases()[claim.id], {"error_p2_path": 0.0, "error_p4_path": 0.5}, noise=0.0)
+    table.loc[table["quantity"] == "error_p4_path", "value"] /= 32  # above order 3, 1/m, from width 11 on
+    table.loc[(table["width"] == 32) & (table["quantity"] == "error_p3_path"), "value"] = np.nan
+    axes = composed(with_panels(claim, panel), table).axes[0]
+    (mesh,) = axes.collections
+    grid = np.ma.filled(mesh.get_array(), np.nan)
+    assert grid.shape == (3, 7)
+    assert (grid[:, 0] == 2).all()
+    assert (grid[:, 1:] == 1).all()
+    assert axes.get_ylabel() == "time t"
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()][1:] == [f"error p{p} is smallest" for p in (2, 3, 4)]
+
+
+def test_level_panels_draw_means_and_the_band_of_the_expectation() -> None:
+    claim = get("hierarchy/truncation")
+    level = Equivalence(
+        name="level", statement="", source="", quantity="gain_p3_early", control="mean_field", value=0.5, margin=0.25
+    )
+    panel = Panel("Exponents", "level", ("gain_p3_early",), "exponent", {"activation": ("gelu",)})
+    other: Claim = type("Other", (type(claim),), {"figure": (panel,), "expectations": (level,)})()
+    table = synthetic.table(claim, synthetic.cases()[claim.id], {})
+    axes = composed(other, table).axes[0]
+    line = bars(axes)["gelu-1-digits|torch"][0]
+    sample = values(table, "gelu-1-digits", "torch", "gain_p3_early", 32)
+    assert line.get_ydata()[0] == pytest.approx(sample.mean(), rel=1e-12)
+    legend = axes.get_legend()
+    assert legend is not None
+    assert "expected: 0.5 ± 0.25" in [text.get_text() for text in legend.get_texts()]
+    assert any(np.array_equal(other.get_ydata(), [0.5, 0.5]) for other in axes.lines)
 
 
 def test_backends_cases_and_controls_are_told_apart() -> None:
@@ -226,7 +281,7 @@ def test_a_panel_that_selects_nothing_says_what_there_is() -> None:
 
 def test_unknown_kinds_and_missing_columns_are_refused() -> None:
     claim = get("constancy/gradient_flow")
-    with pytest.raises(ValueError, match="kind 'scatter' is unknown; choose one of rate, time, paired"):
+    with pytest.raises(ValueError, match="kind 'scatter' is unknown; choose one of rate, along, paired, level, map"):
         composed(with_panels(claim, Panel("x", "scatter", ("drift",), "", {})))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="quantities lacks the columns seed, value"):
         composed(claim, synthetic.table(claim, synthetic.cases()[claim.id], {}).drop(columns=["seed", "value"]))

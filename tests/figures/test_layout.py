@@ -16,14 +16,14 @@ CLAIMS = tuple(all_claims().values())
 
 
 def crowded() -> tuple[Claim, dict[str, Case]]:
-    """18 cases, three panels of the three kinds, long titles."""
+    """18 cases, three panels of three kinds, long titles."""
     claim = get("constancy/gradient_flow")
     cases = {
         f"{a}-{d}-{s}": synthetic.case(claim, activation=a, depth=d, dataset=s, seeds=3)
         for a in ("tanh", "erf", "gelu") for d in (1, 2, 3) for s in ("sphere", "circle")
     }  # fmt: skip
     long = "A title that is much longer than the panel is wide, as titles that state a message tend to be"
-    kinds: tuple[tuple[Any, str], ...] = (("rate", "drift"), ("time", "drift_path"), ("paired", "loss_ratio"))
+    kinds: tuple[tuple[Any, str], ...] = (("rate", "drift"), ("along", "drift_path"), ("paired", "loss_ratio"))
     return with_panels(claim, *(Panel(long, kind, (q,), "relative drift", {}) for kind, q in kinds)), cases
 
 

@@ -60,7 +60,7 @@ def test_a_seed_that_is_not_usable_takes_the_point_away(values: list[float], how
 
 def _table(times: tuple[float, ...]) -> pd.DataFrame:
     rows = [
-        {"case": "a", "quantity": "drift", "backend": "torch", "width": w, "time": t, "seed": s, "value": w * (t + 1) + s}
+        {"case": "a", "quantity": "drift", "backend": "torch", "width": w, "along": t, "seed": s, "value": w * (t + 1) + s}
         for w in (4, 2)
         for t in times
         for s in (0, 1)
@@ -78,18 +78,18 @@ def test_along_widths_is_sorted_and_keeps_gaps() -> None:
     assert points.gaps == {4.0: "1 of 2 seeds diverged"}
 
 
-def test_along_times_leaves_time_zero_aside() -> None:
-    points = series.along_times(_table((0.0, 1.0, 3.0)), Line("a", "drift", "drift", False), "torch", 4, "signed")
+def test_along_axis_leaves_zero_aside() -> None:
+    points = series.along_axis(_table((0.0, 1.0, 3.0)), Line("a", "drift", "drift", False), "torch", 4, "signed")
     assert points.x.tolist() == [1.0, 3.0]
     assert points.centre.tolist() == [8.5, 16.5]
 
 
 def test_scalars_and_paths_are_not_confused() -> None:
     line = Line("a", "drift", "drift", False)
-    with pytest.raises(ValueError, match="recorded along time; a panel of kind `time` draws it"):
+    with pytest.raises(ValueError, match="recorded along an axis; a panel of kind `along` draws it"):
         series.along_widths(_table((1.0,)), line, "torch", "geometric")
-    with pytest.raises(ValueError, match="no times; a panel of kind `rate` draws it"):
-        series.along_times(_table((np.nan,)), line, "torch", 4, "geometric")
+    with pytest.raises(ValueError, match="one value per seed; a panel of kind `rate` draws it"):
+        series.along_axis(_table((np.nan,)), line, "torch", 4, "geometric")
 
 
 def test_controls_follow_the_regular_cases_that_they_are_controls_of() -> None:

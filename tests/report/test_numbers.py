@@ -13,7 +13,7 @@ import pytest
 from ntkbench.claims import get
 from ntkbench.claims.base import Case
 from ntkbench.report import numbers, paper
-from ntkbench.verdicts.expectations import Bound, Expectation, Identity, Paired, Rate
+from ntkbench.verdicts.expectations import Bound, Equivalence, Expectation, Identity, Paired, Rate
 from tests.figures import synthetic
 from tests.report import studies
 
@@ -47,6 +47,7 @@ def changed(verdicts: pd.DataFrame, **columns: Any) -> pd.DataFrame:
         (Rate(**COMMON, exponent=-0.5, margin=0.1), "slope −0.5 ± 0.1"),
         (Bound(**COMMON, exponent=-1.0, margin=0.2), "slope ≤ −1 + 0.2"),
         (Identity(**COMMON, tolerance=1e-6), "≤ 1e−06"),
+        (Equivalence(**COMMON, value=-0.5, margin=0.25), "−0.5 ± 0.25, largest width"),
         (Paired(**COMMON, size=0.01, at="smallest"), "|difference| > 0.01, smallest width"),
         (Paired(**COMMON, size=0.0, sign=1), "difference > 0, largest width"),
         (Paired(**COMMON, size=0.5, sign=-1), "difference < −0.5, largest width"),

@@ -8,7 +8,7 @@ import pytest
 
 from ntkbench.verdicts.bootstrap import LEVEL
 from ntkbench.verdicts.decide import holm
-from ntkbench.verdicts.expectations import Bound, Expectation, Paired, Rate
+from ntkbench.verdicts.expectations import Bound, Equivalence, Expectation, Paired, Rate
 from ntkbench.verdicts.fit import Unresolved, power_law
 from ntkbench.verdicts.judge import Judgement, judge
 from tests.verdicts.studies import SCATTERS, WIDTHS, at_least, at_most, scaled, signed, slope_error
@@ -140,6 +140,25 @@ def test_paired_interval_covers(seeds: int, scatter: str) -> None:
     expectation = Paired(**TEXT, sign=0, size=0.0)
     results = [judged(expectation, {64: 0.3 + SCATTERS[scatter](rng, seeds)}, rng) for _ in range(STUDIES)]
     assert sum(r.ci_low <= 0.3 <= r.ci_high for r in results) >= at_least(STUDIES, 0.95)
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_equivalence_at_the_edge_of_its_margin_errs_at_its_level(side: int) -> None:
+    rng = np.random.default_rng(16)
+    # The other edge is 16 standard errors away: only the near one decides, which is the worst case.
+    expectation = Equivalence(**TEXT, value=2.0, margin=1.0)
+    results = [judged(expectation, {64: 2.0 + side + 0.5 * rng.standard_normal(16)}, rng) for _ in range(STUDIES)]
+    assert sum(r.p_support <= LEVEL for r in results) <= at_most(STUDIES, LEVEL)
+    assert sum(r.p_contradict <= LEVEL for r in results) <= at_most(STUDIES, LEVEL)
+
+
+@pytest.mark.parametrize(("truth", "outcome"), [(2.0, "support"), (4.0, "contradict"), (0.0, "contradict")])
+def test_equivalence_decides_where_the_noise_is_low(truth: float, outcome: str) -> None:
+    rng = np.random.default_rng(17)
+    expectation = Equivalence(**TEXT, value=2.0, margin=1.0)
+    results = [judged(expectation, {64: truth + 0.5 * rng.standard_normal(16)}, rng) for _ in range(200)]
+    p_values = [r.p_support if outcome == "support" else r.p_contradict for r in results]
+    assert sum(p <= LEVEL for p in p_values) >= at_least(200, 0.99)
 
 
 @pytest.mark.parametrize(("sign", "truth"), [(1, 0.5), (-1, -0.5), (0, 0.5), (0, -0.5)])

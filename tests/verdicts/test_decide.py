@@ -10,7 +10,7 @@ from ntkbench.claims.base import Case, Claim
 from ntkbench.records import COLUMNS
 from ntkbench.seeding import rng
 from ntkbench.verdicts.decide import Row, decide, holm
-from ntkbench.verdicts.expectations import Bound, Identity, Paired, Rate
+from ntkbench.verdicts.expectations import Bound, Equivalence, Identity, Paired, Rate
 
 WIDTHS = (16, 32, 64, 128, 256)
 RNG = functools.partial(rng, 7)
@@ -221,6 +221,7 @@ def test_kinds_and_what_they_expect() -> None:
     claim = SomeClaim(
         Bound(**text("bound"), exponent=-1.0, margin=0.2),
         Identity(**identity, tolerance=1e-10),
+        Equivalence(**paired | {"name": "equivalence"}, value=0.5, margin=0.2),
         Paired(**paired, size=0.1, sign=0),
         Paired(**paired | {"name": "more"}, size=0.1, sign=1),
         Paired(**paired | {"name": "less"}, size=0.1, sign=-1),
@@ -234,12 +235,14 @@ def test_kinds_and_what_they_expect() -> None:
     assert {n: (r.kind, r.expected, r.margin) for n, r in rows.items()} == {
         "bound": ("bound", "<= -1", 0.2),
         "identity": ("identity", "0", 1e-10),
+        "equivalence": ("equivalence", "0.5", 0.2),
         "paired": ("paired", "!= 0", 0.1),
         "more": ("paired", "> 0", 0.1),
         "less": ("paired", "< 0", 0.1),
     }
     assert {n: r.verdict for n, r in rows.items()} == {
-        "bound": "supported", "identity": "supported", "paired": "supported", "more": "supported", "less": "contradicted",
+        "bound": "supported", "identity": "supported", "equivalence": "supported", "paired": "supported", "more": "supported",
+        "less": "contradicted",
     }  # fmt: skip
     assert math.isnan(rows["identity"].p_value)
 

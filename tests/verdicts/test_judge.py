@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ntkbench.verdicts.bootstrap import LEVEL
-from ntkbench.verdicts.expectations import Bound, Expectation, Identity, Paired, Rate
+from ntkbench.verdicts.expectations import Bound, Equivalence, Expectation, Identity, Paired, Rate
 from ntkbench.verdicts.fit import power_law
 from ntkbench.verdicts.judge import Judgement, judge
 
@@ -121,6 +121,26 @@ def test_paired(sign: int, size: float, mean: float, expected: str) -> None:
     assert (judgement.range, judgement.seeds) == ("m=16", 20)
 
 
+@pytest.mark.parametrize(
+    ("mean", "expected"),
+    [(2.0, "supported"), (2.05, "supported"), (1.2, "contradicted"), (2.9, "contradicted"), (2.3, "inconclusive")],
+)
+def test_equivalence(mean: float, expected: str) -> None:
+    scatter = np.random.default_rng(3).standard_normal(20)
+    summaries = {16: {"q": np.array([9.0, 8.0])}, 32: {"q": mean + 0.2 * (scatter - scatter.mean())}}
+    judgement = judge(Equivalence(**TEXT, value=2.0, margin=0.3), summaries, rng())
+    assert outcome(judgement) == expected
+    assert judgement.estimate == pytest.approx(mean, abs=1e-12)
+    assert (judgement.range, judgement.seeds) == ("m=32", 20)
+    assert judge(Equivalence(**TEXT, value=8.5, margin=9.0, at="smallest"), summaries, rng()).range == "m=16"
+
+
+def test_equivalence_without_scatter_decides_nothing() -> None:
+    judgement = judge(Equivalence(**TEXT, value=0.3, margin=0.1), {16: {"q": np.full(5, 0.3)}}, rng())
+    assert outcome(judgement) == "inconclusive"
+    assert "no scatter" in judgement.reason
+
+
 def test_paired_at_the_largest_width() -> None:
     summaries = {16: {"q": np.array([9.0, 8.0])}, 32: {"q": np.array([1.0, 2.0, 3.0])}}
     judgement = judge(Paired(**TEXT, sign=0, size=0.0, at="largest"), summaries, rng())
@@ -141,6 +161,7 @@ def test_paired_without_scatter_keeps_the_estimate_and_decides_nothing() -> None
         Rate(**TEXT, exponent=-1.0, margin=0.2, aggregate="mean"),
         Bound(**TEXT, exponent=-1.0, margin=0.2),
         Identity(**TEXT, tolerance=10.0),
+        Equivalence(**TEXT, value=0.0, margin=1.0),
         Paired(**TEXT, size=0.0, sign=1),
     ],
 )

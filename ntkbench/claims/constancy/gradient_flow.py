@@ -162,7 +162,7 @@ class GradientFlow(Claim):
             "step_rate": case.step * np.linalg.eigvalsh(kernels[:, 0])[:, -1] / case.train_size,
         }
 
-    def times(self, case: GradientFlowCase) -> tuple[float, ...]:
+    def along(self, case: GradientFlowCase) -> tuple[float, ...]:
         return case.times
 
     def violations(self, case: GradientFlowCase, summaries: Mapping[int, Mapping[str, np.ndarray]]) -> list[str]:

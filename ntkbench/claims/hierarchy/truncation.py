@@ -222,7 +222,7 @@ class Truncation(Claim):
         summary["step_change"] = _rms(change)[:, -1]
         return summary
 
-    def times(self, case: TruncationCase) -> tuple[float, ...]:
+    def along(self, case: TruncationCase) -> tuple[float, ...]:
         return case.times
 
     def violations(self, case: TruncationCase, summaries: Mapping[int, Mapping[str, np.ndarray]]) -> list[str]:

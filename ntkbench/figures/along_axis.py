@@ -1,0 +1,119 @@
+"""Panels along the claim's own axis: lines, and the map of which quantity is smallest over width and axis."""
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from ntkbench.figures import axis, marks, series, slopes, style
+from ntkbench.figures.content import Content
+from ntkbench.figures.marks import Look
+from ntkbench.figures.series import Line, Points
+
+
+def along(axes: Axes, content: Content) -> list[Artist]:
+    """A line per width, from light to dark; with several quantities a line for each, at the largest width."""
+    lines = [line for line in content.lines() if not line.control]
+    several = len({line.shown for line in lines}) > 1
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    gaps: dict[str, str] = {}
+    drawn = []
+    entries = _key_of_quantities(content, lines) if several else _key_of_widths(content, lines)
+    for line, width, look in _of_quantities(content, lines) if several else _of_widths(content, lines):
+        how = series.location(content.claim, content.panel, line.shown)
+        for backend in content.backends:
+            points = series.along_axis(content.quantities, line, backend, width, how)
+            if len(points.x):
+                marks.markers(axes, points, look, backend, band=True)
+                if points.gaps:
+                    since, why = next(iter(points.gaps.items()))
+                    gaps[f"{look.label}, from {since:g}"] = why
+                drawn.append(points)
+    axis.log_limits(axes, drawn)
+    _axis(axes, drawn, content)
+    if content.panel.slope is not None:
+        slopes.theory(axes, [(content.panel.slope, drawn)])
+    axis.ticks_of_values(axes)
+    return [*entries, *marks.notes(gaps)]
+
+
+Drawn = tuple[Line, int, Look]
+
+
+def _widths(content: Content, lines: list[Line]) -> list[int]:
+    chosen = content.quantities[content.quantities["case"].isin([line.case for line in lines])]
+    return sorted({int(width) for width in chosen["width"]})
+
+
+def _of_widths(content: Content, lines: list[Line]) -> list[Drawn]:
+    widths = _widths(content, lines)
+    colours = style.widths_colours(widths)
+    return [
+        (line, width, Look(colours[width], style.line(k), f"{line.case}, width {width}"))
+        for k, line in enumerate(lines)
+        for width in widths
+    ]
+
+
+def _of_quantities(content: Content, lines: list[Line]) -> list[Drawn]:
+    return [(line, max(_widths(content, [line])), look) for line, look in marks.looks(content, lines)]
+
+
+def _key_of_widths(content: Content, lines: list[Line]) -> list[Artist]:
+    widths = _widths(content, lines)
+    colours = style.widths_colours(widths)
+    names = marks.names(lines)
+    key: list[Artist] = [Line2D([], [], color=colours[width], label=f"width {width}") for width in widths]
+    if len(lines) > 1:
+        key += [Line2D([], [], color=style.THEORY, ls=style.line(k), label=names[line]) for k, line in enumerate(lines)]
+    return key
+
+
+def _key_of_quantities(content: Content, lines: list[Line]) -> list[Artist]:
+    return [marks.entry(look, f"{look.label}, width {width}") for _, width, look in _of_quantities(content, lines)]
+
+
+def _axis(axes: Axes, drawn: list[Points], content: Content) -> None:
+    axis.ticks_at(axes, sorted({x for points in drawn for x in points.x}), content.letters)
+    axes.set_xlabel(content.claim.axis)
+
+
+def best(axes: Axes, content: Content) -> list[Artist]:
+    """Which quantity is smallest (geometric mean over seeds) at each width and place, for the first case of the panel."""
+    lines = [line for line in content.lines() if not line.control]
+    lines = [line for line in lines if line.case == lines[0].case]
+    widths = _widths(content, lines)
+    found = [
+        [series.along_axis(content.quantities, line, content.backends[0], width, "geometric") for width in widths]
+        for line in lines
+    ]
+    places = found[0][0].x
+    values = np.array([[points.centre for points in of_line] for of_line in found])
+    known = np.isfinite(values).any(axis=0)
+    smallest = np.where(known, np.where(np.isfinite(values), values, np.inf).argmin(axis=0), np.nan)
+    colours = [style.colour(k) for k in range(len(lines))]
+    axes.pcolormesh(
+        _edges(np.array(widths)), _edges(places), smallest.T,
+        cmap=ListedColormap(colours), vmin=-0.5, vmax=len(lines) - 0.5, alpha=0.75, edgecolors="white", linewidth=0.5,
+    )  # fmt: skip
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axis.ticks_at(axes, [float(width) for width in widths], content.letters)
+    axes.set_xlabel("width m")
+    axis.ticks_of_values(axes)
+    names = {line: line.quantity.removesuffix("_path").replace("_", " ") for line in lines}
+    entries: list[Artist] = [
+        Patch(color=colour, alpha=0.75, label=f"{names[line]} is smallest") for line, colour in zip(lines, colours, strict=True)
+    ]
+    return [Line2D([], [], ls="none", label=lines[0].case), *entries]
+
+
+def _edges(centres: np.ndarray) -> np.ndarray:
+    """Edges of cells around positive centres, half way between them on a logarithmic axis."""
+    logs = np.log(centres)
+    middles = (logs[1:] + logs[:-1]) / 2
+    edges: np.ndarray = np.exp(np.concatenate([[2 * logs[0] - middles[0]], middles, [2 * logs[-1] - middles[-1]]]))
+    return edges

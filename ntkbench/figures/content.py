@@ -1,0 +1,43 @@
+"""What a panel draws from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from ntkbench.claims.base import Case, Claim, Panel
+from ntkbench.figures import series
+from ntkbench.figures.series import Line
+
+FIRST, SECOND = "torch", "jax"
+"""Drawn as filled circles and as open squares."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """All that a panel draws from.
+
+    Attributes:
+        claim, panel: as data.
+        cases: name -> case, regular cases and controls, in the order of the study.
+        quantities, verdicts: tidy tables, of this claim.
+        letters: that fit on a line as wide as the panel.
+        places: regular case -> its place among the colours, the same in all panels of the figure.
+    """
+
+    claim: Claim
+    panel: Panel
+    cases: Mapping[str, Case]
+    quantities: pd.DataFrame
+    verdicts: pd.DataFrame
+    places: Mapping[str, int]
+    letters: int
+
+    @property
+    def backends(self) -> list[str]:
+        """Those in the table, torch first, so that jax is drawn over it."""
+        return sorted(set(self.quantities["backend"]), key=lambda name: (name != FIRST, name))
+
+    def lines(self) -> list[Line]:
+        """What the panel draws; ValueError if there is nothing."""
+        return series.lines(self.claim, self.panel, self.cases, self.quantities)
