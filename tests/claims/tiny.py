@@ -9,6 +9,9 @@ from ntkbench.claims import get
 
 CONVERGENCE, CONSTANCY = "convergence/initialization", "constancy/gradient_flow"
 HIERARCHY, GAP = "hierarchy/truncation", "gap/kernel_regression"
+EVOLUTION, SIZES = "hierarchy/evolution", "hierarchy/sizes"
+LIMITS, LINEAR = "hierarchy/limits", "hierarchy/linear_networks"
+CORRELATIONS, FIRST_ORDER, ITERATED = "hierarchy/correlations", "hierarchy/first_order", "hierarchy/iterated_integrals"
 
 _COMMON: dict[str, Any] = {
     "dataset": "sphere",
@@ -24,6 +27,13 @@ _OWN: dict[str, dict[str, Any]] = {
     CONVERGENCE: {},
     CONSTANCY: _FLOW,
     HIERARCHY: _FLOW,
+    EVOLUTION: {"test_size": 2, "step": 0.125, "times": (0.5, 1.0), "integrator": "rk4"},
+    SIZES: _FLOW,
+    LIMITS: {"reference_width": 32, "reference_seeds": 4},
+    LINEAR: {**_FLOW, "activation": "identity", "train_size": 2},
+    CORRELATIONS: {"order": 6},
+    FIRST_ORDER: _FLOW,
+    ITERATED: {**_FLOW, "question": "both", "train_size": 6},
     GAP: {
         "dataset": "digits",
         "input_dim": 64,

@@ -104,6 +104,13 @@ PLANTED: Mapping[str, Mapping[str, float]] = {
     "convergence/initialization": {"deviation": -0.5, "bias": -1.0},
     "constancy/gradient_flow": {f"relu-1-{d}/{q}": -0.55 for d in ("sphere", "digits") for q in ("drift", "drift_offdiagonal")},
     "hierarchy/truncation": {"error_p4": -2.0},
+    "hierarchy/evolution": {},
+    "hierarchy/sizes": {f"size_{r}{flow}": (0.0, -1.0, -1.0, -2.0, -2.0)[r - 2] for r in range(2, 7) for flow in ("", "_flow")},
+    "hierarchy/limits": {"deviation_2": -0.5, "deviation_4": -0.5},
+    "hierarchy/linear_networks": {},
+    "hierarchy/correlations": {"ff": 0.0, "kernel": 0.0, "ffff": 0.0, "K3_K3": -2.0, "K5_K5": -4.0, "K6": -2.0},
+    "hierarchy/first_order": {"error_f1": -2.0},
+    "hierarchy/iterated_integrals": {},
     "gap/kernel_regression": {"distance": -0.5, "distance_without_f0": -0.1},
 }
 
