@@ -55,29 +55,37 @@ def _moving_kernels(net: Convolutional, n: int, rows: int, k: int, order: int) -
     return int((2 * k) ** (order - 2)) * kernel
 
 
-def choose(net: Network, n: int, rows: int, order: int, form: str, memory_bytes: int) -> str:
+def choose(net: Network, n: int, rows: int, order: int, form: str, memory_bytes: int, highest: int) -> str:
     """The form asked for; for `auto` the one of fewer operations among those that fit the budget.
 
-    Without tensors the first basis decides on what fits, as a prediction goes on from there as far as the budget allows.
+    Without tensors the first basis decides on what fits, as a prediction goes on from there as far as the budget allows; what
+    an estimate of the truncation needs beyond that is in the first basis, always.
 
     Args:
-        n: training points; rows: training and test points.
+        n: training points; rows: training and test points; highest: the highest order whose kernels are needed,
+            for the estimate of the truncation.
 
     Raises:
         ValueError: if none fits; names what each needs.
     """
     if form != "auto":
         return form
-    costs = {"tensors": by_tensors(net, n, rows, order)}
+    costs = {"tensors": by_tensors(net, n, rows, highest)}
     if order <= 4:
+        first = tensor_free(net, n, rows, highest, min(n, FIRST_BASIS))
         operations, _ = tensor_free(net, n, rows, order, min(n, _TYPICAL_BASIS))
-        costs["tensor_free"] = operations, tensor_free(net, n, rows, order, min(n, FIRST_BASIS))[1]
+        costs["tensor_free"] = operations + (first[0] if highest > order else 0.0), first[1]
     fitting = {name: flops for name, (flops, needed) in costs.items() if needed <= memory_bytes}
     if not fitting:
         needs = ", ".join(f"{name} {needed / 2**20:.0f} MiB" for name, (_, needed) in costs.items())
         raise ValueError(
             f"order {order} with {n} training points, {rows} points in all and width {net.width} asks for {needs}; the "
             f"backend's memory_bytes is {memory_bytes / 2**20:.0f} MiB: raise it, or take fewer points or a lower order"
+            + (
+                f", or leave out the estimate of the truncation, which takes kernels to order {highest}"
+                if highest > order
+                else ""
+            )
         )
     return min(fitting, key=lambda name: fitting[name])
 

@@ -13,7 +13,8 @@ For p = 2 the residual is `exp(-K t / n) r_0`, K the kernel of the training poin
     f(t) = f_0 - K2 V diag((1 - exp(-l t / n)) / l) V^T r_0,    K2 V = V diag(l) on the training points.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy.integrate import solve_ivp
@@ -43,6 +44,10 @@ class Expansion:
     K2: np.ndarray
     corrections: tuple[np.ndarray, ...] = ()
     basis: np.ndarray | None = None
+
+    def truncated(self, order: int) -> "Expansion":
+        """The expansion without the corrections beyond `order`."""
+        return replace(self, corrections=self.corrections[: order - 2])
 
     def within(self, k: int) -> "Expansion":
         """The expansion in the first k basis vectors alone; ValueError without a basis."""
@@ -90,11 +95,16 @@ class Expansion:
             outputs[:reached] = found.y[: len(self.f0)].T
         return outputs
 
+    @cached_property
+    def _modes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Eigenvalues, negative ones by rounding as 0, and eigenvectors of the training points' NTK."""
+        eigenvalues, vectors = np.linalg.eigh(self.K2[: self.K2.shape[1]])
+        return np.clip(eigenvalues, 0, None), vectors
+
     def _frozen(self, y: np.ndarray, times: np.ndarray) -> np.ndarray:
-        """Outputs with K2 frozen, (T, R), whatever the times; eigenvalues that are negative by rounding count as 0."""
+        """Outputs with K2 frozen, (T, R), whatever the times."""
         n = len(y)
-        eigenvalues, vectors = np.linalg.eigh(self.K2[:n])
-        eigenvalues = np.clip(eigenvalues, 0, None)
+        eigenvalues, vectors = self._modes
         moving = eigenvalues > 0
         still = np.repeat(times[:, None] / n, n, axis=1)
         spent = np.where(moving, -np.expm1(-still * eigenvalues) / np.where(moving, eigenvalues, 1), still)

@@ -36,18 +36,20 @@ def setting(seeds: int = 2, n: int = 5, **changes: Any) -> tuple[FullyConnected,
 def test_both_forms_are_equal(backend: Backend, order: int, changes: dict[str, Any]) -> None:
     net, theta, x, y = setting(n=12, **changes)
     x_test = rng(ROOT, "x_test").standard_normal((3, 4))
-    asked = {"order": order, "times": [1.0, 4.0], "x_test": x_test, "tolerance": 1e-11}
+    asked = {"order": order, "times": [0.5, 1.0], "x_test": x_test, "tolerance": 1e-11}
     tensors = predict_training(backend, net, theta, x, y, form="tensors", **asked)
     free = predict_training(backend, net, theta, x, y, form="tensor_free", **asked)
     assert_allclose(free.f, tensors.f, rtol=0, atol=1e-10)
     assert_allclose(free.f_test, tensors.f_test, rtol=0, atol=1e-10)
+    assert_allclose(free.truncation, tensors.truncation, rtol=1e-3 if order == 4 else 0.1)
+    assert_allclose(free.horizon, tensors.horizon)
 
 
 def test_a_small_basis_errs_by_about_what_it_says(backend: Backend) -> None:
     for seed in range(3):
         net, _, x, y = setting(n=16)
         theta = net.initialize(seed, [0])
-        asked = {"order": 3, "times": [1.0, 4.0, 16.0]}
+        asked = {"order": 3, "times": [1.0, 4.0, 16.0], "estimate": False}
         exact = predict_training(backend, net, theta, x, y, form="tensors", tolerance=1e-10, **asked)
         rough = predict_training(backend, net, theta, x, y, form="tensor_free", tolerance=1e-2, **asked)
         assert rough.basis[0] < 16
@@ -66,7 +68,7 @@ def test_the_basis_is_chosen_along_what_changed_too(monkeypatch: pytest.MonkeyPa
         return whole(*arguments)
 
     monkeypatch.setattr(torch, "contracted_hierarchy", counted)
-    asked = {"order": 4, "times": [1000.0], "form": "tensor_free", "tolerance": 1e-3}
+    asked = {"order": 4, "times": [1000.0], "form": "tensor_free", "tolerance": 1e-3, "estimate": False}
     found = predict_training(torch, net, net.initialize(1, [0]), given.x, given.y[:, 0], **asked)
     assert found.basis[0] == vectors[-1]
     assert sum(k**2 for k in vectors) < 1300
@@ -89,7 +91,7 @@ def test_what_is_claimed_is_about_the_error_or_more(backend: Backend, case: tupl
     net = FullyConnected(3, width, depth, activation, bias_variance=biases, antisymmetric=antisymmetric)
     draw = rng(ROOT, "claimed", activation, width)
     theta, x, y = net.initialize(ROOT, [0]), draw.standard_normal((10, 3)), draw.standard_normal(10)
-    asked = {"order": order, "times": [last / 10, last]}
+    asked = {"order": order, "times": [last / 10, last], "estimate": False}
     exact = predict_training(backend, net, theta, x, y, form="tensors", tolerance=1e-11, **asked)
     rough = predict_training(backend, net, theta, x, y, form="tensor_free", tolerance=tolerance, **asked)
     assert rough.basis[0] < 10
@@ -99,7 +101,7 @@ def test_what_is_claimed_is_about_the_error_or_more(backend: Backend, case: tupl
 
 def test_the_integrator_is_in_the_error_of_a_basis(backend: Backend) -> None:
     net, theta, x, y = setting(seeds=1, n=12, antisymmetric=True)  # K3 vanishes: the frozen NTK is order 3 exactly
-    asked: dict[str, Any] = {"times": [4.0, 40.0], "tolerance": 1e-2}
+    asked: dict[str, Any] = {"times": [4.0, 40.0], "tolerance": 1e-2, "estimate": False}
     exact = predict_training(backend, net, theta, x, y, order=2, **asked)
     found = predict_training(backend, net, theta, x, y, order=3, form="tensor_free", **asked)
     assert found.basis[0] == cost.FIRST_BASIS
@@ -137,7 +139,7 @@ class Given:
 def predicted(f0: np.ndarray, kernels: dict[int, np.ndarray], y: np.ndarray, **asked: Any) -> Prediction:
     net = FullyConnected(1, 1, 1, "tanh")
     given: Any = Given(f0, kernels)
-    return predict_training(given, net, net.initialize(ROOT, [0]), np.zeros((len(y), 1)), y, order=3, **asked)
+    return predict_training(given, net, net.initialize(ROOT, [0]), np.zeros((len(y), 1)), y, order=3, estimate=False, **asked)
 
 
 def frozen_flow(n: int, last: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -206,7 +208,7 @@ def test_order_two_needs_no_integrator(backend: Backend, monkeypatch: pytest.Mon
     monkeypatch.setattr("ntkbench.hierarchy.expansion.solve_ivp", None)
     net, theta, x, y = setting(seeds=1)
     x_test = rng(ROOT, "x_test").standard_normal((3, 4))
-    found = predict_training(backend, net, theta, x, y, order=2, times=[1e6], x_test=x_test)
+    found = predict_training(backend, net, theta, x, y, order=2, times=[1e6], x_test=x_test, estimate=False)
     start, start_test = (backend.forward(net, theta, points)[0, :, 0] for points in (x, x_test))
     limit = start_test - backend.ntk(net, theta, x_test, x)[0] @ np.linalg.solve(backend.ntk(net, theta, x)[0], start - y)
     assert found.f_test is not None
@@ -224,7 +226,8 @@ def test_the_basis_is_as_small_as_the_path_allows(backend: Backend, monkeypatch:
         return contract(*args)
 
     monkeypatch.setattr(backend, "contracted_hierarchy", counted)
-    found = predict_training(backend, net, theta, x, y, order=3, times=[16.0], form="tensor_free", tolerance=1e-8)
+    asked: dict[str, Any] = {"times": [16.0], "form": "tensor_free", "tolerance": 1e-8, "estimate": False}
+    found = predict_training(backend, net, theta, x, y, order=3, **asked)
     assert found.error[0] <= 1e-8 * np.abs(backend.forward(net, theta, x)[0, :, 0] - y).max()
     assert sizes == sorted(sizes)
     assert sizes[-1] == found.basis[0] <= 10  # chosen anew it need not grow: enlarged by 4 at a time it had 18
@@ -247,7 +250,7 @@ def test_higher_orders_come_closer_to_the_network(backend: Backend) -> None:
     )
     errors, errors_test = [], []
     for order in (2, 3, 4, 5):
-        predicted = predict_training(backend, net, theta, x, y, order=order, times=[2.0], x_test=x_test)
+        predicted = predict_training(backend, net, theta, x, y, order=order, times=[2.0], x_test=x_test, estimate=False)
         errors.append(np.abs(predicted.f[0, 0] - trained.observed("f")[0, 0, :, 0]).max())
         assert predicted.f_test is not None
         errors_test.append(np.abs(predicted.f_test[0, 0] - trained.observed("f_test")[0, 0, :, 0]).max())
@@ -267,7 +270,7 @@ def test_convolutional_networks_are_predicted_in_both_forms(backend: Backend) ->
     assert_allclose(free.f, tensors.f, rtol=0, atol=1e-10)
     assert_allclose(free.f_test, tensors.f_test, rtol=0, atol=1e-10)
     trained = backend.train(net, theta, x, y[:, None], times=[0.5, 2.0], step=0.05, integrator="dop853").observed("f")[..., 0]
-    frozen = predict_training(backend, net, theta, x, y, order=2, **asked)
+    frozen = predict_training(backend, net, theta, x, y, order=2, estimate=False, **asked)
     assert np.abs(free.f - trained).max() < np.abs(frozen.f - trained).max() / 5
 
 
@@ -287,15 +290,15 @@ def test_seeds_with_points_of_their_own(backend: Backend) -> None:
 
 def test_the_cheaper_form_that_fits_is_chosen() -> None:
     net = FullyConnected(4, 64, 2, "tanh")
-    assert cost.choose(net, 4, 4, 4, "auto", 2**31) == "tensors"
-    assert cost.choose(net, 1000, 2000, 4, "auto", 2**32) == "tensor_free"
-    assert cost.choose(net, 4, 4, 6, "auto", 2**31) == "tensors"
+    assert cost.choose(net, 4, 4, 4, "auto", 2**31, 4) == "tensors"
+    assert cost.choose(net, 1000, 2000, 4, "auto", 2**32, 4) == "tensor_free"
+    assert cost.choose(net, 4, 4, 6, "auto", 2**31, 6) == "tensors"
     images = Convolutional((8, 8, 1), 16, 2, "tanh")
-    assert cost.choose(images, 4, 8, 4, "auto", 2**31) == "tensor_free"
+    assert cost.choose(images, 4, 8, 4, "auto", 2**31, 4) == "tensor_free"
     with pytest.raises(ValueError, match="order 6 with 100 training points"):
-        cost.choose(net, 100, 100, 6, "auto", 2**31)
+        cost.choose(net, 100, 100, 6, "auto", 2**31, 6)
     wide = FullyConnected(4, 300, 2, "tanh")
-    assert cost.choose(wide, 60, 60, 4, "auto", 80 * 2**20) == "tensor_free"  # its first basis fits, a typical one does not
+    assert cost.choose(wide, 60, 60, 4, "auto", 80 * 2**20, 4) == "tensor_free"  # its first basis fits, a typical one does not
     assert cost.tensor_free(wide, 60, 60, 4, 12)[1] > 80 * 2**20
     small, large = (cost.largest_basis(net, 500, 600, 4, budget) for budget in (2**26, 2**32))
     assert cost.FIRST_BASIS <= small < large <= 500
