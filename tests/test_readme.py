@@ -1,6 +1,7 @@
 """What the README shows is what the code does."""
 
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -24,6 +25,23 @@ def test_the_example_runs_in_either_backend(backend):
     result = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert result.returncode == 0, result.stderr
     assert 1e-7 < float(result.stdout) < 1e-3
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_the_example_of_a_prediction_runs_and_its_estimates_hold(backend, tmp_path):
+    code = re.search(r"<!-- example: prediction -->\n```python\n(.*?)```", README, re.S).group(1)
+    code = code.replace('load("torch")', f'load("{backend}")')
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    rows = re.findall(r"order (\d), t = +(\S+): error (\S+), estimate (\S+), inside", result.stdout)
+    assert len(rows) == 24
+    assert all(1 / 15 < float(error) / float(estimate) < 15 for _, _, error, estimate in rows)
+    said = re.search(r"At t = 32 the frozen NTK errs by (\S+), order 3 by (\S+), order 4 by (\S+)\. ", README).groups()
+    assert [float(error) for _, t, error, _ in rows if t == "32.00"] == [float(error) for error in said]
+    assert (tmp_path / "prediction.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("backend", ["torch", "jax"])

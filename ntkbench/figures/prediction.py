@@ -1,0 +1,115 @@
+"""A network's training as the hierarchy predicts it, order by order, beside the truth."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+
+from ntkbench.figures import images, style
+from ntkbench.hierarchy import Prediction
+
+HEIGHT = 4.6
+SHOWN = 3
+"""Outputs drawn along time."""
+
+
+def draw(predictions: Mapping[int, Prediction], truth: np.ndarray, stem: Path, seed: int = 0) -> None:
+    """Writes `<stem>.svg` and `<stem>.png`, each atomically; equal data give equal bytes.
+
+    Above, outputs of three points, test points where there are any, with the truncation's error as a band about the highest
+    order; below, the root mean square error of all outputs by order, beside its estimate.
+
+    Args:
+        predictions: by order, of the same network and times.
+        truth: (S, T, n + n_test), outputs of the trained networks, training points first.
+        stem: path without suffix; its folder is made.
+        seed: which of the networks.
+
+    Raises:
+        ValueError: if the truth does not fit the predictions.
+    """
+    with style.style():
+        images.write(compose(predictions, truth, seed), stem)
+
+
+def compose(predictions: Mapping[int, Prediction], truth: np.ndarray, seed: int = 0) -> Figure:
+    """The figure of `draw`, not saved; to be called within `style.style()`."""
+    outputs = {order: _outputs(prediction) for order, prediction in sorted(predictions.items())}
+    for order, predicted in outputs.items():
+        if predicted.shape != truth.shape:
+            raise ValueError(f"truth has shape {truth.shape}, the prediction of order {order} asks for {predicted.shape}")
+    figure = Figure(figsize=(style.TEXT_WIDTH, HEIGHT), layout=ConstrainedLayoutEngine(w_pad=0.06))
+    FigureCanvasAgg(figure)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    _paths(above, predictions, {order: of_seeds[seed] for order, of_seeds in outputs.items()}, truth[seed], seed)
+    for index, (order, of_seeds) in enumerate(outputs.items()):
+        prediction = predictions[order]
+        error = np.sqrt(((of_seeds[seed] - truth[seed]) ** 2).mean(axis=1))
+        below.plot(prediction.times, error, color=style.colour(index), marker="o", label=f"_error|{order}")
+        below.plot(
+            prediction.times, prediction.truncation[seed], color=style.colour(index), ls=(0, (4, 2)), label=f"_estimate|{order}"
+        )
+    horizon = min(float(prediction.horizon[seed]) for prediction in predictions.values())
+    for axes in (above, below):
+        if np.isfinite(horizon):
+            axes.axvline(horizon, color=style.CONTROL, lw=0.8, ls=(0, (2, 2)), label="_horizon")
+    above.set_title(
+        "(a) outputs of " + ("test" if next(iter(predictions.values())).f_test is not None else "training") + " points"
+    )
+    above.set_ylabel("output f")
+    below.set_title("(b) error of all outputs, root mean square, and its estimate")
+    below.set(xscale="log", yscale="log", xlabel="time t", ylabel="error")
+    _key(figure, list(outputs), np.isfinite(horizon))
+    return figure
+
+
+def _outputs(prediction: Prediction) -> np.ndarray:
+    """(S, T, n + n_test)."""
+    return prediction.f if prediction.f_test is None else np.concatenate([prediction.f, prediction.f_test], axis=-1)
+
+
+def _paths(
+    axes: Axes, predictions: Mapping[int, Prediction], outputs: Mapping[int, np.ndarray], truth: np.ndarray, seed: int
+) -> None:
+    """The points at which the lowest order errs most at the last time, since they show the orders apart."""
+    lowest, highest = min(outputs), max(outputs)
+    first = 0 if predictions[lowest].f_test is None else predictions[lowest].f.shape[-1]
+    errors = np.nan_to_num(np.abs(outputs[lowest] - truth)[-1, first:], nan=np.inf)
+    shown = first + np.argsort(-errors)[:SHOWN]
+    times, band = predictions[highest].times, predictions[highest].truncation[seed]
+    for point in shown:
+        path = outputs[highest][:, point]
+        colour = style.colour(len(outputs) - 1)
+        axes.fill_between(times, path - band, path + band, color=colour, alpha=0.2, lw=0, label=f"_band|{point}")
+        for index, (order, of_order) in enumerate(outputs.items()):
+            axes.plot(times, of_order[:, point], color=style.colour(index), label=f"_{order}|{point}")
+        axes.plot(times, truth[:, point], color=style.THEORY, ls="none", marker="o", ms=2.4, label=f"_truth|{point}")
+    drawn = np.concatenate([truth[:, shown].ravel(), *(of_order[:, shown].ravel() for of_order in outputs.values())])
+    axes.set_ylim(*_limits(truth[:, shown], drawn))
+
+
+def _limits(truth: np.ndarray, drawn: np.ndarray) -> tuple[float, float]:
+    """All that is drawn, but no more than the truth's own range beside it: predictions that blow up leave the panel."""
+    low, high = float(truth.min()), float(truth.max())
+    span = (high - low) or 1.0
+    drawn = drawn[np.isfinite(drawn)]
+    return max(float(drawn.min()), low - span) - 0.05 * span, min(float(drawn.max()), high + span) + 0.05 * span
+
+
+def _key(figure: Figure, orders: list[int], horizon: bool) -> None:
+    """What colours and marks mean, once for both panels."""
+    names = {2: "frozen NTK (order 2)"}
+    handles = [Line2D([], [], color=style.THEORY, ls="none", marker="o", ms=2.4, label="trained network")]
+    handles += [
+        Line2D([], [], color=style.colour(index), lw=2, label=names.get(order, f"order {order}"))
+        for index, order in enumerate(orders)
+    ]
+    handles.append(Line2D([], [], color=style.THEORY, ls=(0, (4, 2)), label="estimate"))
+    if horizon:
+        handles.append(Line2D([], [], color=style.CONTROL, lw=0.8, ls=(0, (2, 2)), label="horizon"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), columnspacing=1.2)
