@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ntkbench.claims import all_claims
-from tests.claims.tiny import CONSTANCY, CONVERGENCE, GAP, HIERARCHY, case_of
+from tests.claims.tiny import CONSTANCY, CONVERGENCE, DEPTH, GAP, HIERARCHY, case_of
 
 TRAINING = (CONSTANCY, HIERARCHY, GAP)
 
@@ -62,7 +62,8 @@ def test_a_control_resembles_a_regular_case_in_all_but_what_may_be_adjusted(clai
     regular = case_of(claim_id)
     control = next(iter(all_claims()[claim_id].controls))
     assert case_of(claim_id, control=control, widths=(4, 8), seeds=3, antisymmetric=True).resembles(regular)
-    for fields in ({"depth": 2}, {"activation": "softplus"}, {"train_size": 5}, {"weight_variance": 2.0}):
+    deeper = {"depth": 2} | ({"depths": (2, 3, 4)} if claim_id == DEPTH else {})
+    for fields in (deeper, {"activation": "softplus"}, {"train_size": 7}, {"weight_variance": 2.0}):
         assert not case_of(claim_id, control=control, **fields).resembles(regular), fields
     if claim_id in TRAINING:
         assert case_of(claim_id, control="mean_field", feature_strength=2.0).resembles(regular)

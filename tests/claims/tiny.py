@@ -12,6 +12,8 @@ HIERARCHY, GAP = "hierarchy/truncation", "gap/kernel_regression"
 EVOLUTION, SIZES = "hierarchy/evolution", "hierarchy/sizes"
 LIMITS, LINEAR = "hierarchy/limits", "hierarchy/linear_networks"
 CORRELATIONS, FIRST_ORDER, ITERATED = "hierarchy/correlations", "hierarchy/first_order", "hierarchy/iterated_integrals"
+SMALL_TIMES, HORIZON, RECIPE = "hierarchy/small_times", "hierarchy/horizon", "hierarchy/recipe"
+DEPTH, FEATURE_STRENGTH = "hierarchy/depth", "hierarchy/feature_strength"
 
 _COMMON: dict[str, Any] = {
     "dataset": "sphere",
@@ -26,7 +28,7 @@ _FLOW = {"step": 0.25, "times": (0.5, 1.0), "integrator": "rk4"}
 _OWN: dict[str, dict[str, Any]] = {
     CONVERGENCE: {},
     CONSTANCY: _FLOW,
-    HIERARCHY: _FLOW,
+    HIERARCHY: {**_FLOW, "top": 6},
     EVOLUTION: {"test_size": 2, "step": 0.125, "times": (0.5, 1.0), "integrator": "rk4"},
     SIZES: _FLOW,
     LIMITS: {"reference_width": 32, "reference_seeds": 4},
@@ -34,6 +36,11 @@ _OWN: dict[str, dict[str, Any]] = {
     CORRELATIONS: {"order": 6},
     FIRST_ORDER: _FLOW,
     ITERATED: {**_FLOW, "question": "both", "train_size": 6},
+    SMALL_TIMES: {"step": 0.05, "times": (0.1, 0.2, 0.4), "integrator": "rk4", "regime": "small"},
+    HORIZON: {"step": 0.25, "times": (0.25, 0.5, 1.0, 2.0), "integrator": "rk4", "top": 6, "antisymmetric": True},
+    RECIPE: {**_FLOW, "step": 0.25, "times": (0.5, 1.0)},
+    DEPTH: {**_FLOW, "depths": (1, 2, 3)},
+    FEATURE_STRENGTH: {**_FLOW, "feature_strengths": (0.1, 0.2, 0.4), "antisymmetric": True},
     GAP: {
         "dataset": "digits",
         "input_dim": 64,

@@ -103,7 +103,15 @@ def verdicts(claim: Claim, cases: Mapping[str, Case], slopes: Mapping[str, float
 PLANTED: Mapping[str, Mapping[str, float]] = {
     "convergence/initialization": {"deviation": -0.5, "bias": -1.0},
     "constancy/gradient_flow": {f"relu-1-{d}/{q}": -0.55 for d in ("sphere", "digits") for q in ("drift", "drift_offdiagonal")},
-    "hierarchy/truncation": {"error_p4": -2.0},
+    "hierarchy/truncation": {
+        **{f"error_p{p}": -float(p // 2) for p in range(2, 7)},
+        **{f"kernel_error_p{p}": -float(p // 2) for p in range(2, 7)},
+    },
+    "hierarchy/small_times": {},
+    "hierarchy/horizon": {"horizon": 0.5},
+    "hierarchy/recipe": {},
+    "hierarchy/depth": {},
+    "hierarchy/feature_strength": {"error_p2": 0.0},
     "hierarchy/evolution": {},
     "hierarchy/sizes": {f"size_{r}{flow}": (0.0, -1.0, -1.0, -2.0, -2.0)[r - 2] for r in range(2, 7) for flow in ("", "_flow")},
     "hierarchy/limits": {"deviation_2": -0.5, "deviation_4": -0.5},

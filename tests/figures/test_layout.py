@@ -81,5 +81,5 @@ def test_only_a_y_label_that_is_too_long_is_made_smaller() -> None:
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
 def test_the_label_of_a_slope_hides_nothing(claim: Claim) -> None:
     labels = [text for axes in composed(claim).axes for text in axes.texts if text.get_text().startswith("slope")]
-    assert len(labels) >= 1
+    assert labels or not any(panel.kind == "rate" for panel in claim.figure)
     assert [text.get_bbox_patch() for text in labels] == [None] * len(labels)

@@ -1,0 +1,190 @@
+"""The horizon of the hierarchy: higher orders help while t is small against sqrt(m) (Huang & Yau 2020, after Theorem 2.6)."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from ntkbench import data
+from ntkbench.backends.base import Backend
+from ntkbench.claims.base import Arrays, Claim, Panel
+from ntkbench.claims.calls import Call
+from ntkbench.claims.truncated import SmoothCase, calls, errors, log_slope, rms, shuffled
+from ntkbench.verdicts.expectations import Equivalence, Rate
+
+ORDERS = (2, 3, 4, 5, 6)
+GAIN = 10.0
+"""Within the horizon order 4 errs so many times less than order 2."""
+BEYOND = 10.0
+"""Predictions further from the network than so many times the largest target are all alike: the hierarchy has blown up."""
+EARLY_TIMES = 3
+"""The first recorded times, through which the power of t is fitted."""
+SOURCE = "huang2020dynamics, remark on Theorem 2.6"
+DOUBLED = {"antisymmetric": (True,)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class HorizonCase(SmoothCase):
+    """Targets may be scaled up, so that the horizon is reached before the residual has decayed.
+
+    Attributes:
+        label_scale: factor on the targets.
+        top: the highest order of truncation.
+    """
+
+    adjustable: ClassVar = SmoothCase.adjustable | {"top"}
+
+    label_scale: float = 1.0
+    top: Literal[4, 5, 6] = 4
+    control: Literal["mean_field", "shuffled_top"] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.times) <= EARLY_TIMES:
+            raise ValueError(f"times must be more than {EARLY_TIMES}, got {list(self.times)}")
+        if not self.label_scale > 0:
+            raise ValueError(f"label_scale must be positive, got {self.label_scale}")
+
+    @property
+    def orders(self) -> tuple[int, ...]:
+        """The orders of truncation."""
+        return tuple(p for p in ORDERS if p <= self.top)
+
+
+class Horizon(Claim):
+    """See `statement`."""
+
+    id: ClassVar = "hierarchy/horizon"
+    title: ClassVar = "Higher orders help for times below sqrt(m)"
+    statement: ClassVar = (
+        "Truncating two orders later divides the error by a multiple of m/t^2, so that any precision can be had for t much "
+        "smaller than sqrt(m); beyond a time that grows as sqrt(m) higher orders cease to help."
+    )
+    source: ClassVar = SOURCE
+    reference_ids: ClassVar = ("HY-7",)
+    assumptions: ClassVar = (
+        "Smooth activation, NTK parametrization, all layers trained by gradient flow on the square loss. The targets are so "
+        "large that the horizon comes before the residual has decayed, after which no order errs more than it did."
+    )
+    controls: ClassVar = {
+        "mean_field": "the mean-field parametrization, in which the width does not move the horizon",
+        "shuffled_top": "the entries of the frozen top tensor K_p are permuted at random, for p = 3 and higher",
+    }
+    quantities: ClassVar = {
+        "horizon": f"time at which error_p4 over error_p2 first reaches 1/{GAIN:g}, interpolated in logarithms",
+        "ratio": "error_p4 over error_p2 at the first recorded time",
+        "ratio_power": f"slope of the logarithm of that ratio in log t over the first {EARLY_TIMES} recorded times",
+        **{f"error_p{p}_path": f"rms over training points of f - f_p at each recorded time, order {p}" for p in ORDERS},
+    }
+    expectations: ClassVar = (
+        Rate(
+            name="horizon",
+            statement=f"Order 4 errs {GAIN:g} times less than order 2 up to a time that grows as m^(1/2).",
+            source=SOURCE,
+            quantity="horizon",
+            control="mean_field",
+            where=DOUBLED,
+            exponent=0.5,
+            margin=0.1,
+        ),
+        Rate(
+            name="ratio",
+            statement="At a fixed time the ratio of the errors of orders 4 and 2 falls as 1/m.",
+            source=SOURCE,
+            quantity="ratio",
+            control="mean_field",
+            exponent=-1.0,
+            margin=0.2,
+        ),
+        Equivalence(
+            name="ratio_power",
+            statement="At small times the ratio of the errors of orders 4 and 2 grows as t^2.",
+            source=SOURCE,
+            quantity="ratio_power",
+            control="shuffled_top",
+            value=2.0,
+            margin=0.15,
+        ),
+    )
+    limitations: ClassVar = (
+        "Few training points; the horizon is that of orders 2 and 4 and of one gain, in the times of the targets at hand: its "
+        "exponent is tested, not its place. The theorem bounds the targets; larger ones shorten the horizon in proportion."
+    )
+    figure: ClassVar = (
+        Panel(
+            title="Which order errs least",
+            kind="map",
+            quantities=tuple(f"error_p{p}_path" for p in ORDERS),
+            ylabel="gradient-flow time t",
+            where={"antisymmetric": (False,)},
+        ),
+        Panel(
+            title="The horizon",
+            kind="rate",
+            quantities=("horizon",),
+            ylabel="time of the horizon",
+            where=DOUBLED,
+            slope=0.5,
+        ),
+    )
+    caption: ClassVar = (
+        "(a) The order of truncation that errs least, by width and time, from a plain initialization: below the boundary, of "
+        f"slope 1/2, higher orders are better without end. (b) Time at which order 4 ceases to err {GAIN:g} times less than "
+        "order 2. Grey: mean-field parametrization."
+    )
+    case_type: ClassVar = HorizonCase
+    growth: ClassVar = {"f": 1e4} | {f"error_p{p}": 1e7 for p in ORDERS}
+
+    def prepare(self, case: HorizonCase, root: int) -> data.Dataset:
+        return data.load(case.dataset, train_size=case.train_size, input_dim=case.input_dim, root=root)
+
+    def measure(self, backend: Backend, case: HorizonCase, data: data.Dataset, width: int, root: int) -> Arrays:
+        net = case.network(width)
+        theta = net.initialize(root, range(case.seeds))
+        targets = case.label_scale * data.y[:, 0]
+
+        def spoil(p: int, kernel: np.ndarray) -> np.ndarray:
+            return shuffled(kernel, root, width) if case.control == "shuffled_top" and p > 2 else kernel
+
+        with np.errstate(over="ignore", invalid="ignore"):
+            (found,) = errors(backend, net, theta, data.x, targets, [(case.flow(), case.orders)], spoil)
+        limit = BEYOND * float(np.abs(targets).max())
+        return {"f": found.f} | {f"error_p{p}": _bounded(error, limit) for p, error in found.outputs.items()}
+
+    def calls(self, case: HorizonCase, width: int) -> tuple[Call, ...]:
+        return calls(case.network(width), case.seeds, case.train_size, [(case.flow(), case.orders)])
+
+    def summarize(self, case: HorizonCase, arrays: Arrays, width: int) -> dict[str, np.ndarray]:
+        paths = {p: rms(arrays[f"error_p{p}"]) for p in case.orders}
+        ratio = paths[4] / paths[2]
+        early = slice(EARLY_TIMES)
+        summary = {
+            "horizon": crossing(ratio, case.times, 1 / GAIN),
+            "ratio": ratio[:, 0],
+            "ratio_power": log_slope(ratio[:, early], case.times[early]),
+        }
+        return summary | {f"error_p{p}_path": path for p, path in paths.items()}
+
+    def along(self, case: HorizonCase) -> tuple[float, ...]:
+        return case.times
+
+
+def _bounded(error: np.ndarray, limit: float) -> np.ndarray:
+    """The error, (S, T, n), as `limit` from the first time on at which an entry is larger or not finite."""
+    with np.errstate(invalid="ignore"):
+        out = ~(np.abs(error) < limit).all(axis=-1)
+    return np.where(np.maximum.accumulate(out, axis=1)[..., None], limit, error)
+
+
+def crossing(paths: np.ndarray, times: tuple[float, ...], level: float) -> np.ndarray:
+    """The first time at which each path, (S, T), reaches a level from below, log-log; NaN where it does not."""
+    logs, u = np.log(paths / level), np.log(times)
+    found = np.full(len(paths), np.nan)
+    for s, path in enumerate(logs):
+        above = np.flatnonzero(path >= 0)
+        if len(above) and (k := above[0]) > 0:
+            found[s] = np.exp(u[k - 1] - path[k - 1] * (u[k] - u[k - 1]) / (path[k] - path[k - 1]))
+    return found
+
+
+CLAIM = Horizon()

@@ -1,0 +1,148 @@
+"""What the claims about the truncated hierarchy share: cases, errors of the outputs and of the kernel, slopes along an axis."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from ntkbench.backends.base import Backend, Flow
+from ntkbench.claims.base import TrainingCase
+from ntkbench.claims.calls import Call, Draw, Forward, Hierarchy, IntegrateHierarchy, Train, steps
+from ntkbench.networks import SMOOTH_ACTIVATIONS, Convolutional, FullyConnected, Network, Parameters
+from ntkbench.seeding import rng
+
+Readout = Literal["flatten", "global_average"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmoothCase(TrainingCase):
+    """A case of networks whose hierarchy exists: a smooth activation and one output.
+
+    Attributes:
+        image: (height, width, channels) of the inputs of convolutional networks; None for fully connected ones.
+        readout: of convolutional networks.
+    """
+
+    one_output: ClassVar = True
+
+    image: tuple[int, int, int] | None = None
+    readout: Readout = "flatten"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.activation not in SMOOTH_ACTIVATIONS:
+            raise ValueError(
+                f"activation {self.activation!r} has no K3 and K4 (its second derivative is a delta function); "
+                f"choose one of {', '.join(SMOOTH_ACTIVATIONS)}"
+            )
+        if self.image is None and self.readout != "flatten":
+            raise ValueError(
+                f"readout {self.readout!r} is of convolutional networks: say the image's (height, width, channels)"
+            )
+        if (found := self.architecture(self.widths[0]).input_dim) != self.input_dim:
+            raise ValueError(f"image {list(self.image or ())} has {found} numbers, input_dim is {self.input_dim}")
+
+    def architecture(self, width: int) -> Network:
+        """The case's network at one width: `network`, or its convolutional counterpart where there is an image."""
+        dense = self.network(width)
+        if self.image is None:
+            return dense
+        shared = ("width", "depth", "activation", "weight_variance", "bias_variance", "antisymmetric")
+        more = ("parametrization", "feature_strength")
+        return Convolutional(self.image, readout=self.readout, **{name: getattr(dense, name) for name in (*shared, *more)})
+
+
+@dataclass(frozen=True)
+class Errors:
+    """What truncation at each order leaves, `network minus hierarchy`.
+
+    Attributes:
+        f: (S, T, n), outputs of the trained networks.
+        outputs: order -> (S, T, n), error of the outputs.
+        kernel: order -> (S, T, n, n), error of the NTK.
+    """
+
+    f: np.ndarray
+    outputs: dict[int, np.ndarray]
+    kernel: dict[int, np.ndarray]
+
+
+Spoil = Callable[[int, np.ndarray], np.ndarray]
+"""From an order and its kernel at t = 0, (S,) + (n,) * order, to the kernel that is frozen in its place."""
+
+
+Run = tuple[Flow, Sequence[int]]
+"""How network and hierarchy are integrated, and the orders of truncation."""
+
+
+def errors(
+    backend: Backend,
+    net: Network,
+    theta: Parameters,
+    x: np.ndarray,
+    y: np.ndarray,
+    runs: Sequence[Run],
+    spoil: Spoil | None = None,
+) -> list[Errors]:
+    """Errors of every run; the kernels at t = 0 are computed once.
+
+    Args:
+        x: (n, d); y: (n,).
+        spoil: what a control does to the frozen top kernel.
+    """
+    kernels = backend.hierarchy(net, theta, x, max(p for _, orders in runs for p in orders))
+    f0 = backend.forward(net, theta, x)[..., 0]
+    found = []
+    for flow, orders in runs:
+        trained = backend.train(net, theta, x, y[:, None], **flow, observe=("f", "K2"))
+        f, kernel = trained.observed("f")[..., 0], trained.observed("K2")
+        left = Errors(f, {}, {})
+        for p in orders:
+            system = {r: kernels[r] for r in range(2, p + 1)}
+            if spoil is not None:
+                system[p] = spoil(p, kernels[p])
+            predicted = backend.integrate_hierarchy(system, f0, y, **flow)
+            left.outputs[p] = f - predicted.observed("f")[..., 0]
+            left.kernel[p] = kernel - predicted.observed("K2")
+        found.append(left)
+    return found
+
+
+def calls(net: FullyConnected, seeds: int, points: int, runs: Sequence[Run]) -> tuple[Call, ...]:
+    """What `errors` asks of the backend, and the drawing of its networks."""
+    networks: dict[str, Any] = {"net": net, "seeds": seeds}
+    asked: list[Call] = [
+        Draw(**networks),
+        Hierarchy(**networks, points=points, order=max(p for _, orders in runs for p in orders)),
+        Forward(**networks, points=points),
+    ]
+    for flow, orders in runs:
+        taken = steps(tuple(flow["times"]), flow["step"])
+        record: dict[str, Any] = {"integrator": flow["integrator"], "steps": taken, "records": len(flow["times"])}
+        asked.append(Train(**networks, points=points, **record, observe=("f", "K2")))
+        asked += [IntegrateHierarchy(seeds=seeds, points=points, order=p, **record) for p in orders]
+    return tuple(asked)
+
+
+def shuffled(kernel: np.ndarray, root: int, width: int) -> np.ndarray:
+    """Each seed's tensor with its entries in a random order."""
+    mixed = np.empty_like(kernel)
+    for seed, tensor in enumerate(kernel):
+        draw = rng(root, "shuffled_top", "order", tensor.ndim, "width", width, "seed", seed)
+        mixed[seed] = draw.permutation(tensor.ravel()).reshape(tensor.shape)
+    return mixed
+
+
+def rms(values: np.ndarray) -> np.ndarray:
+    """Root mean square over all axes but those of seeds and times, (S, T, ...) to (S, T)."""
+    found: np.ndarray = np.sqrt((values**2).mean(axis=tuple(range(2, values.ndim))))
+    return found
+
+
+def log_slope(paths: np.ndarray, places: Sequence[float]) -> np.ndarray:
+    """Least-squares slope of log(path) in log(place) for every seed, (S, T) to (S,); NaN where a path is not positive."""
+    u = np.log(places) - np.log(places).mean()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slopes: np.ndarray = np.where((paths > 0).all(axis=1), np.log(paths) @ u / (u @ u), np.nan)
+    return slopes
