@@ -136,7 +136,7 @@ class IteratedIntegrals(Claim):
             title="Few vectors of the path suffice at order 5",
             kind="along",
             quantities=("factored_path",),
-            ylabel="relative change of the outputs",
+            ylabel="relative change of f",
             where={"question": ("factored", "both")},
         ),
     )
