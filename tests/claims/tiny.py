@@ -14,6 +14,7 @@ LIMITS, LINEAR = "hierarchy/limits", "hierarchy/linear_networks"
 CORRELATIONS, FIRST_ORDER, ITERATED = "hierarchy/correlations", "hierarchy/first_order", "hierarchy/iterated_integrals"
 SMALL_TIMES, HORIZON, RECIPE = "hierarchy/small_times", "hierarchy/horizon", "hierarchy/recipe"
 DEPTH, FEATURE_STRENGTH = "hierarchy/depth", "hierarchy/feature_strength"
+REAL_DATA = "hierarchy/real_data"
 
 _COMMON: dict[str, Any] = {
     "dataset": "sphere",
@@ -41,6 +42,7 @@ _OWN: dict[str, dict[str, Any]] = {
     RECIPE: {**_FLOW, "step": 0.25, "times": (0.5, 1.0)},
     DEPTH: {**_FLOW, "depths": (1, 2, 3)},
     FEATURE_STRENGTH: {**_FLOW, "feature_strengths": (0.1, 0.2, 0.4), "antisymmetric": True},
+    REAL_DATA: {**_FLOW, "smaller": (2,), "test_size": 3},
     GAP: {
         "dataset": "digits",
         "input_dim": 64,

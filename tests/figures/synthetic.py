@@ -112,6 +112,7 @@ PLANTED: Mapping[str, Mapping[str, float]] = {
     "hierarchy/recipe": {},
     "hierarchy/depth": {},
     "hierarchy/feature_strength": {"error_p2": 0.0},
+    "hierarchy/real_data": {"error_p4": -2.0},
     "hierarchy/evolution": {},
     "hierarchy/sizes": {f"size_{r}{flow}": (0.0, -1.0, -1.0, -2.0, -2.0)[r - 2] for r in range(2, 7) for flow in ("", "_flow")},
     "hierarchy/limits": {"deviation_2": -0.5, "deviation_4": -0.5},
