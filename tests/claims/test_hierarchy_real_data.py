@@ -105,7 +105,7 @@ def test_what_is_not_resolved_is_named() -> None:
     assert claim.violations(case, {8: fine}) == []
     for broken, message in (
         ({"step_change": np.full(2, 1e-5)}, "at width 8 doubling the time step"),
-        ({"error_p4_path": np.array([[1e-4, 1e-5], [1e-4, 1e-5]]), "step_change": np.zeros(2)}, "at width 8 the predictions'"),
+        ({"error_p4_path": np.array([[1e-4, 2e-6], [1e-4, 2e-6]]), "step_change": np.zeros(2)}, "at width 8 the predictions'"),
         ({"error_p4_path": np.array([[1e-4, 1e-4], [1e-4, np.nan]])}, "order 4 has blown up for 1 of 2 seeds"),
     ):
         (problem,) = claim.violations(case, {8: fine | broken})
