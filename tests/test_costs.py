@@ -220,7 +220,7 @@ def flat(asked: tuple[Call, ...] | None) -> Iterator[Call]:
 
 @pytest.mark.parametrize(
     ("claim_id", "fields"),
-    [(claim_id, {}) for claim_id in claims.all_claims()]
+    [(claim_id, {}) for claim_id, claim in claims.all_claims().items() if claim.calls(case_of(claim_id), 8) is not None]
     + [(CONVERGENCE, {"statistic": "bias", "depth": 2, "seeds_per_width": 4}), (GAP, {"antisymmetric": True})],
 )
 def test_a_claim_says_just_what_it_asks(claim_id: str, fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,7 +258,9 @@ def test_every_job_of_the_dag_is_planned() -> None:
         "inputs": cases, "measure": 2 * cases, "crosscheck": cases, "analyse": claims_, "collect": 1, "figures": claims_,
         "performance": 2, "scaling": 1, "paper": 1,
     }  # fmt: skip
-    assert all(job.seconds is not None and job.seconds > 0 for job in planned)
+    silent = {job.claim for job in planned if job.seconds is None}
+    assert silent == {"hierarchy/real_data"}  # contracted kernels have no count
+    assert all(job.seconds > 0 for job in planned if job.seconds is not None)
 
 
 def test_a_slower_machine_takes_longer() -> None:

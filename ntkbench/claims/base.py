@@ -136,7 +136,7 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel of the claim's figure, drawn by `ntkbench.figures`.
+    """One panel of the claim's figure, drawn by `ntkbench.figures` where the study has a case of it.
 
     Attributes:
         title: the message of the panel, a short sentence.

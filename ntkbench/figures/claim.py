@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from ntkbench.claims.base import Case, Claim
+from ntkbench.claims.base import Case, Claim, Panel
 from ntkbench.figures import axis, images, panels, series, style
 from ntkbench.figures.content import FIRST, Content
 
@@ -42,7 +42,7 @@ def draw_claim(
         cases: the study's cases of this claim, name -> case, controls included; panels select by their fields.
 
     Raises:
-        ValueError: for a missing column, a panel of unknown kind or one that selects nothing.
+        ValueError: for a missing column, a panel of unknown kind, or if no panel selects any of the cases.
     """
     with style.style():
         images.write(compose(claim, quantities, verdicts, cases=cases), stem)
@@ -52,27 +52,38 @@ def compose(claim: Claim, quantities: pd.DataFrame, verdicts: pd.DataFrame, *, c
     """The figure of `draw_claim`, not saved; to be called within `style.style()`."""
     quantities = _of_claim(claim, quantities, QUANTITY_COLUMNS, "quantities")
     verdicts = _of_claim(claim, verdicts, VERDICT_COLUMNS, "verdicts")
-    columns = 3 if len(claim.figure) in (3, 5, 6) else min(2, len(claim.figure))
-    rows = math.ceil(len(claim.figure) / columns)
+    shown = _shown(claim, cases)
+    columns = 3 if len(shown) in (3, 5, 6) else min(2, len(shown))
+    rows = math.ceil(len(shown) / columns)
     places = _places(claim, cases)
     figure = Figure(figsize=(style.TEXT_WIDTH, 1), layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.04))
     FigureCanvasAgg(figure)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     letters = int(72 * (style.TEXT_WIDTH / columns - AXIS_MARGIN) / LETTER)
     height = 0.0
-    for k, (axes, panel) in enumerate(zip(grid, claim.figure, strict=False)):
+    for axes, (letter, panel) in zip(grid, shown.items(), strict=False):
         panels.draw(axes, Content(claim, panel, cases, quantities, verdicts, places, letters))
         title = textwrap.fill(panel.title, int(0.95 * letters))
-        axes.set_title(f"({chr(ord('a') + k)}) {title}" if len(claim.figure) > 1 else title)
+        axes.set_title(f"({letter}) {title}" if len(claim.figure) > 1 else title)
         height = max(height, TITLE_LINE * (title.count("\n") + 1) + _legend_height(axes))
-    for axes in grid[len(claim.figure) :]:
+    for axes in grid[len(shown) :]:
         axes.set_axis_off()
     _key(figure, claim, sorted(set(quantities["backend"]), key=lambda name: (name != FIRST, name)))
     figure.set_size_inches(style.TEXT_WIDTH, rows * (PANEL_HEIGHT + height) + KEY_HEIGHT)
     figure.draw_without_rendering()
-    for axes in grid[: len(claim.figure)]:
+    for axes in grid[: len(shown)]:
         axis.fit_label(axes)
     return figure
+
+
+def _shown(claim: Claim, cases: Mapping[str, Case]) -> dict[str, Panel]:
+    """The panels of which the study has cases, by their letters: a small study need not have cases for all of them."""
+    regular = [case for case in cases.values() if case.control is None]
+    lettered = {chr(ord("a") + k): panel for k, panel in enumerate(claim.figure)}
+    shown = {letter: panel for letter, panel in lettered.items() if any(series.selects(panel, case) for case in regular)}
+    if not shown:
+        raise ValueError(f"{claim.id}: no panel of its figure selects any of the cases {', '.join(cases) or '(none)'}")
+    return shown
 
 
 def _of_claim(claim: Claim, table: pd.DataFrame, columns: tuple[str, ...], name: str) -> pd.DataFrame:

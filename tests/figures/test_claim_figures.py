@@ -171,9 +171,9 @@ def test_a_quantity_has_one_colour_in_all_panels() -> None:
         for label, drawn in bars(axes).items():
             if label.endswith("|torch") and "control" not in label:
                 colours.setdefault(label.split(", ")[1], set()).add(str(drawn[0].get_color()))
-    assert len(colours) == 3
+    assert len(colours) == 5
     assert all(len(found) == 1 for found in colours.values())
-    assert len(set.union(*colours.values())) == 3
+    assert len(set.union(*colours.values())) == 5
 
 
 def test_the_fitted_slope_and_its_interval_are_written_once_if_the_backends_agree() -> None:
@@ -203,9 +203,9 @@ def test_fit_and_theory_are_lines_of_their_slopes() -> None:
     assert list(fit.get_xdata()) == [256, 512, 1024, 2048]
     residuals = np.log(points.get_ydata()[-4:]) - np.log(fit.get_ydata())
     assert residuals.mean() == pytest.approx(0.0, abs=1e-12)
-    for exponent in (-1.0, -2.0):
+    for exponent in (-1.0, -2.0, -3.0):
         assert slope_of(lines[f"_theory|{exponent:g}"]) == pytest.approx(exponent)
-    assert {text.get_text() for text in axes.texts} == {"slope −1", "slope −2"}
+    assert {text.get_text() for text in axes.texts} == {"slope −1", "slope −2", "slope −3"}
     assert "_theory|-0.5" in {str(line.get_label()) for line in composed(get("convergence/initialization")).axes[0].lines}
 
 
@@ -225,7 +225,7 @@ def test_theory_lies_by_the_regular_cases_wherever_the_controls_are(claim_id: st
         found.append(
             {(k, name): line.get_xydata() for k, line in drawn if (name := str(line.get_label())).startswith("_theory")}
         )
-    assert {k for k, _ in found[0]} == {0, 1}
+    assert {k for k, _ in found[0]} == set(range(len(claim.figure)))
     for other in found[1:]:
         assert set(other) == set(found[0])
         for key, xy in found[0].items():
@@ -270,12 +270,19 @@ def test_all_diverged_is_still_a_figure() -> None:
     assert all("more points missing" in axes.get_legend().get_texts()[-1].get_text().replace("\n", " ") for axes in figure.axes)
 
 
-def test_a_panel_that_selects_nothing_says_what_there_is() -> None:
+def test_a_panel_of_which_the_study_has_no_case_is_left_out_and_the_others_keep_their_letters() -> None:
     claim = get("constancy/gradient_flow")
-    cases = {name: case for name, case in synthetic.cases()[claim.id].items() if case.activation == "tanh"}
-    with pytest.raises(ValueError, match=r"gradient_flow, panel 'ReLU, .*none selected.*drift of tanh-1-antisymmetric"):
-        composed(claim, cases=cases)
-    with pytest.raises(ValueError, match="no rows"):
+    cases = {name: case for name, case in synthetic.cases()[claim.id].items() if case.activation == "relu"}
+    figure = composed(claim, cases=cases)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["(b) ReLU, between different points"]
+    with pytest.raises(ValueError, match=r"gradient_flow: no panel of its figure selects any of the cases \(none\)"):
+        compose(claim, synthetic.table(claim, cases, {}), synthetic.verdicts(claim, cases, {}), cases={})
+
+
+def test_rows_that_are_missing_are_named() -> None:
+    claim = get("constancy/gradient_flow")
+    cases = synthetic.cases()[claim.id]
+    with pytest.raises(ValueError, match=r"gradient_flow, panel 'Smooth.*no rows to draw.*the table has no rows"):
         composed(claim, synthetic.table(claim, cases, {}).iloc[:0])
 
 

@@ -10,13 +10,13 @@ import numpy as np
 from ntkbench import data
 from ntkbench.backends.base import Backend, Flow
 from ntkbench.claims.base import Arrays, Claim, Panel
-from ntkbench.claims.calls import Call, LimitingKernels
+from ntkbench.claims.calls import Call, LimitingKernels, Ntk
 from ntkbench.claims.truncated import Run, SmoothCase, calls, errors, log_slope, rms
 from ntkbench.networks import FullyConnected
 from ntkbench.verdicts.expectations import Equivalence
 
 ORDERS = (2, 3, 4)
-SOURCE = "dyer2020asymptotics; hanin2020finite (depth over width at initialization)"
+SOURCE = "dyer2020asymptotics; hanin2020finite, depth over width at initialization"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +144,8 @@ class Depth(Claim):
     def calls(self, case: DepthCase, width: int) -> tuple[Call, ...]:
         asked: list[Call] = []
         for net in case.networks(width):
-            asked += [LimitingKernels(net=net, rows=case.train_size), *calls(net, case.seeds, case.train_size, case.runs(1.0))]
+            asked += calls(net, case.seeds, case.train_size, case.runs(1.0))
+            asked += [LimitingKernels(net=net, rows=case.train_size), Ntk(net=net, seeds=case.seeds, rows=case.train_size)]
         return tuple(asked)
 
     def summarize(self, case: DepthCase, arrays: Arrays, width: int) -> dict[str, np.ndarray]:

@@ -81,7 +81,7 @@ class Evolution(Claim):
         "dK_r/dt = -(1/n) K_{r+1} (f - y), outputs being K_1: an identity, at training points and at unseen ones, which the "
         "training points drive."
     )
-    source: ClassVar = "huang2020dynamics, Theorem 2.3, equation (2.7); at unseen points equation (2.11)"
+    source: ClassVar = "huang2020dynamics, Theorem 2.3, equation (2.7), at unseen points equation (2.11)"
     reference_ids: ClassVar = ("HY-1", "HY-8")
     assumptions: ClassVar = (
         "Smooth activation, all layers trained by gradient flow on the square loss. Derivatives in time are five-point central "

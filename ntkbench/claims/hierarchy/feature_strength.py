@@ -10,13 +10,13 @@ import numpy as np
 from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel
-from ntkbench.claims.calls import Call
+from ntkbench.claims.calls import Call, Ntk
 from ntkbench.claims.truncated import SmoothCase, calls, errors, log_slope, rms
 from ntkbench.networks import FullyConnected
 from ntkbench.verdicts.expectations import Equivalence, Rate
 
 ORDERS = (2, 3, 4)
-SOURCE = "bordelon2022self (power counting in its feature strength)"
+SOURCE = "bordelon2022self, power counting in its feature strength"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,8 +152,11 @@ class FeatureStrength(Claim):
         return {name: np.stack(values, axis=1) for name, values in columns.items()}
 
     def calls(self, case: FeatureStrengthCase, width: int) -> tuple[Call, ...]:
-        runs = [(case.flow(), ORDERS)]
-        return tuple(call for net in case.networks(width) for call in calls(net, case.seeds, case.train_size, runs))
+        asked: list[Call] = []
+        for net in case.networks(width):
+            asked += calls(net, case.seeds, case.train_size, [(case.flow(), ORDERS)])
+            asked.append(Ntk(net=net, seeds=case.seeds, rows=case.train_size))
+        return tuple(asked)
 
     def summarize(self, case: FeatureStrengthCase, arrays: Arrays, width: int) -> dict[str, np.ndarray]:
         start, moved = arrays["K2_start"], arrays["K2_end"] - arrays["K2_start"]

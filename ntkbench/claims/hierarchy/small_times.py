@@ -64,7 +64,7 @@ def _power(p: int, value: float, antisymmetric: bool) -> Equivalence:
     return Equivalence(
         name=f"power_p{p}_{'antisymmetric' if antisymmetric else 'plain'}",
         statement=f"From {start} initialization the error of order p = {p} grows as t^{value:g} at small times.",
-        source=f"{SOURCE} (its power of t)" if not antisymmetric else f"{SOURCE}; odd kernels vanish at t = 0",
+        source=f"{SOURCE} (its power of t)" if not antisymmetric else f"{SOURCE}, where odd kernels vanish at t = 0",
         quantity=f"power_p{p}",
         control="shuffled_top",
         where=SMALL | (DOUBLED if antisymmetric else PLAIN),
