@@ -107,7 +107,8 @@ class FeatureStrength(Claim):
     )
     limitations: ClassVar = (
         "Feature strengths are small enough for the leading power to stand alone; at larger ones the hierarchy is past its "
-        "horizon. From an antisymmetric initialization orders 2 and 3 are the same equation. Few points, one draw of the data."
+        "horizon. From an antisymmetric initialization orders 2 and 3 are the same equation. Few points, one draw of the "
+        "data. Seeds were added after a trial with other draws in which the rate in width was undecided."
     )
     figure: ClassVar = (
         Panel(

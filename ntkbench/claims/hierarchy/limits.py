@@ -101,7 +101,8 @@ class Limits(Claim):
     limitations: ClassVar = (
         "Orders 2 and 4, at initialization; few points; one draw of the data per case. With one hidden layer a kernel is an "
         "average over independent units, and the rate is the central limit theorem itself. Order 4 is heavy-tailed (its "
-        "entries scatter over units by several times their mean), so that at small widths it falls more slowly."
+        "entries scatter over units by several times their mean), so that at small widths it falls more slowly. Widths "
+        "and the networks behind the limit were settled on trials with other draws, in which fewer left it too uncertain."
     )
     figure: ClassVar = (
         Panel(
