@@ -140,6 +140,16 @@ def test_a_claim_without_its_control_is_refused(tmp_path: Path) -> None:
     assert "error_p3" not in text
 
 
+def test_a_claim_of_which_nothing_would_be_drawn_is_refused(tmp_path: Path) -> None:
+    study = copy.deepcopy(TINY)
+    own = {"dataset": "circle", "input_dim": 2, "antisymmetric": True, "activation": "erf"}
+    for case in study["claims"]["hierarchy/truncation"]["cases"].values():
+        case |= own
+    text = message(tmp_path, study)
+    assert "claims.hierarchy/truncation.cases: none is drawn in the claim's figure; add a case with" in text
+    assert "antisymmetric one of [False]" in text
+
+
 def test_a_claim_with_controls_only_is_refused(tmp_path: Path) -> None:
     study = copy.deepcopy(TINY)
     del study["claims"]["hierarchy/truncation"]["cases"]["plain"]

@@ -157,6 +157,10 @@ class Panel:
     where: Mapping[str, tuple[Any, ...]]
     slope: float | None = None
 
+    def selects(self, case: Case) -> bool:
+        """Whether the panel shows the case."""
+        return all(getattr(case, name) in values for name, values in self.where.items())
+
 
 class Claim(abc.ABC):
     """One claim of the literature. Subclasses are final and have no state.

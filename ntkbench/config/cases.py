@@ -52,7 +52,7 @@ def claim_problems(id_: str, section: ClaimSection) -> tuple[dict[str, Case], li
             else:
                 cases[name] = case
     if not problems:
-        problems = [*_twins(key, cases), *_control_problems(claim, key, cases)]
+        problems = [*_twins(key, cases), *_control_problems(claim, key, cases), *_figure_problems(claim, key, cases)]
     return cases, problems
 
 
@@ -125,3 +125,12 @@ def _control_problems(claim: Claim, key: str, cases: Mapping[str, Case]) -> Iter
             limits = "".join(f", {name} one of {list(values)}" for name, values in expectation.where.items())
             mend = f"add a case with control: {expectation.control}{limits}"
             yield Problem(f"{key}.cases", None, f"expectation {expectation.name!r} has no negative control; {mend}")
+
+
+def _figure_problems(claim: Claim, key: str, cases: Mapping[str, Case]) -> Iterator[Problem]:
+    """A figure needs a regular case in one of its panels at least."""
+    if not any(panel.selects(case) for panel in claim.figure for case in cases.values() if case.control is None):
+        asked = " or ".join(
+            ", ".join(f"{name} one of {list(values)}" for name, values in panel.where.items()) for panel in claim.figure
+        )
+        yield Problem(f"{key}.cases", None, f"none is drawn in the claim's figure; add a case with {asked}")

@@ -13,7 +13,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from ntkbench.claims.base import Case, Claim, Panel
-from ntkbench.figures import axis, images, panels, series, style
+from ntkbench.figures import axis, images, panels, style
 from ntkbench.figures.content import FIRST, Content
 
 QUANTITY_COLUMNS = ("claim", "case", "control", "backend", "quantity", "width", "along", "seed", "value")
@@ -80,7 +80,7 @@ def _shown(claim: Claim, cases: Mapping[str, Case]) -> dict[str, Panel]:
     """The panels of which the study has cases, by their letters: a small study need not have cases for all of them."""
     regular = [case for case in cases.values() if case.control is None]
     lettered = {chr(ord("a") + k): panel for k, panel in enumerate(claim.figure)}
-    shown = {letter: panel for letter, panel in lettered.items() if any(series.selects(panel, case) for case in regular)}
+    shown = {letter: panel for letter, panel in lettered.items() if any(panel.selects(case) for case in regular)}
     if not shown:
         raise ValueError(f"{claim.id}: no panel of its figure selects any of the cases {', '.join(cases) or '(none)'}")
     return shown
@@ -95,7 +95,7 @@ def _of_claim(claim: Claim, table: pd.DataFrame, columns: tuple[str, ...], name:
 def _places(claim: Claim, cases: Mapping[str, Case]) -> dict[str, int]:
     """Each regular case's place among the colours: one for all panels, the first that no case beside it in any panel has."""
     regular = {name: case for name, case in cases.items() if case.control is None}
-    chosen = [{name for name, case in regular.items() if series.selects(panel, case)} for panel in claim.figure]
+    chosen = [{name for name, case in regular.items() if panel.selects(case)} for panel in claim.figure]
     places: dict[str, int] = {}
     for name in regular:
         beside = {other for group in chosen if name in group for other in group}

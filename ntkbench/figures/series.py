@@ -63,7 +63,7 @@ def lines(claim: Claim, panel: Panel, cases: Mapping[str, Case], quantities: pd.
         ValueError: if the table has none of it.
     """
     have = set(zip(quantities["case"], quantities["quantity"], strict=True))
-    chosen = {name: case for name, case in cases.items() if selects(panel, case)}
+    chosen = {name: case for name, case in cases.items() if panel.selects(case)}
     uncontrolled = [name for name, case in chosen.items() if case.control is None]
     regular = [Line(name, q, q, False) for q in panel.quantities for name in uncontrolled if (name, q) in have]
     if not regular:
@@ -79,11 +79,6 @@ def lines(claim: Claim, panel: Panel, cases: Mapping[str, Case], quantities: pd.
             if drawn is not None and (name, drawn) in have:
                 controls.append(Line(name, drawn, shown, True))
     return regular + controls
-
-
-def selects(panel: Panel, case: Case) -> bool:
-    """Whether the panel shows the case."""
-    return all(getattr(case, field) in values for field, values in panel.where.items())
 
 
 def _control_quantity(claim: Claim, quantity: str, case: Case) -> str | None:

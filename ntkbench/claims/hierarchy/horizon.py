@@ -130,9 +130,9 @@ class Horizon(Claim):
         ),
     )
     caption: ClassVar = (
-        "(a) The order of truncation that errs least, by width and time, from a plain initialization: below the boundary, of "
-        f"slope 1/2, higher orders are better without end. (b) Time at which order 4 ceases to err {GAIN:g} times less than "
-        "order 2. Grey: mean-field parametrization."
+        "(a) The order of truncation that errs least, geometric mean over networks, by width and time, from a plain "
+        f"initialization. (b) Time at which order 4 ceases to err {GAIN:g} times less than order 2. Grey: mean-field "
+        "parametrization."
     )
     case_type: ClassVar = HorizonCase
     growth: ClassVar = {"f": 1e4} | {f"error_p{p}": 1e7 for p in ORDERS}
