@@ -159,8 +159,8 @@ class Sizes(Claim):
     )
     caption: ClassVar = (
         "Typical size of the kernels of the hierarchy against width, at initialization (left) and along the flow (right). "
-        "Theory has the lines come in pairs, 1/m for K_3 and K_4, 1/m^2 for K_5 and K_6. Grey: the control, whose learning rate "
-        "is not divided by the width."
+        "Theory has the lines come in pairs, 1/m for K_3 and K_4, 1/m^2 for K_5 and K_6. Grey: the control, whose learning "
+        "rate is not divided by the width."
     )
     case_type: ClassVar = SizesCase
     # Kernels after training: rounding of some hundred stages, and K_6 is a sum of many terms that cancel in part.
