@@ -51,6 +51,7 @@ def changed(verdicts: pd.DataFrame, **columns: Any) -> pd.DataFrame:
         (Paired(**COMMON, size=0.01, at="smallest"), "|difference| > 0.01, smallest width"),
         (Paired(**COMMON, size=0.0, sign=1), "difference > 0, largest width"),
         (Paired(**COMMON, size=0.5, sign=-1), "difference < −0.5, largest width"),
+        (Paired(**COMMON, size=0.0, sign=-1), "difference < 0, largest width"),
     ],
 )
 def test_expected_in_words(expectation: Expectation, text: str) -> None:

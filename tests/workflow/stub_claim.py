@@ -74,7 +74,7 @@ class Stub(Claim):
     def summarize(self, case: StubCase, arrays: Arrays, width: int) -> dict[str, np.ndarray]:
         return {"number": arrays["number"], "path": arrays["number"][:, None] * np.array([0.5, 1.0])}
 
-    def times(self, case: StubCase) -> tuple[float, ...]:
+    def along(self, case: StubCase) -> tuple[float, ...]:
         return (1.0, 2.0)
 
 

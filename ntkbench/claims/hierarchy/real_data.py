@@ -167,14 +167,14 @@ class RealData(Claim):
             where=TO_FOUR,
         ),
         Panel(
-            title="Error by the number of training points",
+            title="Error by training points n",
             kind="along",
             quantities=("error_p2_path", "error_p4_path"),
             ylabel=r"rms$(f - f_p)$",
             where=TO_FOUR,
         ),
         Panel(
-            title="Power of the number of training points",
+            title="Power of n",
             kind="level",
             quantities=("error_p2_power",),
             ylabel="exponent of n",
