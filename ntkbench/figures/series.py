@@ -37,7 +37,7 @@ class Points:
 
     Attributes:
         x, centre, low, high: (k,), equal lengths.
-        gaps: x -> why there is no point, for instance `3 of 32 seeds diverged`.
+        gaps: x -> why there is no point, for instance `3 of 32 seeds not finite`.
     """
 
     x: np.ndarray
@@ -178,7 +178,7 @@ def summary(values: np.ndarray, how: Location) -> tuple[float, float, float, str
     nothing = (np.nan, np.nan, np.nan)
     seeds = len(values)
     if lost := int((~np.isfinite(values)).sum()):
-        return *nothing, f"{lost} of {seeds} seeds diverged"
+        return *nothing, f"{lost} of {seeds} seeds not finite"
     if how == "geometric" and (lost := int((values <= 0).sum())):
         return *nothing, f"{lost} of {seeds} seeds not positive"
     if seeds < 2:

@@ -257,7 +257,7 @@ def test_diverged_seeds_leave_a_gap_and_are_named() -> None:
     assert np.isnan(y[1])
     assert np.isfinite(np.delete(y, 1)).all()
     texts = [" ".join(text.get_text().split()) for text in axes.get_legend().get_texts()]
-    assert "erf-1-plain, width 128: 3 of 6 seeds diverged" in texts
+    assert "erf-1-plain, width 128: 3 of 6 seeds not finite" in texts
     assert np.isfinite(axes.get_ylim()).all()
 
 

@@ -46,8 +46,8 @@ def test_mean_is_the_magnitude_of_signed(values: list[float]) -> None:
 @pytest.mark.parametrize(
     ("values", "how", "why"),
     [
-        ([1.0, np.nan, np.inf], "geometric", "2 of 3 seeds diverged"),
-        ([1.0, np.nan, 2.0], "signed", "1 of 3 seeds diverged"),
+        ([1.0, np.nan, np.inf], "geometric", "2 of 3 seeds not finite"),
+        ([1.0, np.nan, 2.0], "signed", "1 of 3 seeds not finite"),
         ([1.0, 0.0, -2.0, 3.0], "geometric", "2 of 4 seeds not positive"),
         ([1.0], "mean", "one seed only"),
     ],
@@ -75,7 +75,7 @@ def test_along_widths_is_sorted_and_keeps_gaps() -> None:
     assert points.x.tolist() == [2, 4]
     assert points.centre[0] == pytest.approx(2.0)
     assert math.isnan(points.centre[1])
-    assert points.gaps == {4.0: "1 of 2 seeds diverged"}
+    assert points.gaps == {4.0: "1 of 2 seeds not finite"}
 
 
 def test_along_axis_leaves_zero_aside() -> None:
