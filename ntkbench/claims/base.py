@@ -4,7 +4,7 @@ A claim is one file in `ntkbench/claims/<family>/`. It sees a backend only throu
 """
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
@@ -119,9 +119,10 @@ class TrainingCase(Case):
             raise ValueError(f"feature_strength is {self.feature_strength}, which only a mean_field control uses: leave it out")
         FullyConnected(1, 1, 1, "tanh", parametrization="mean_field", feature_strength=self.feature_strength)
 
-    def flow(self, refine: float = 1.0) -> Flow:
-        """The case's integration, with the step divided by `refine`."""
-        return {"times": self.times, "step": self.step / refine, "integrator": self.integrator}
+    def flow(self, refine: float = 1.0, stretch: float = 1.0) -> Flow:
+        """The case's integration, with times and step multiplied by `stretch`, and the step divided by `refine`."""
+        times = tuple(stretch * t for t in self.times)
+        return {"times": times, "step": stretch * self.step / refine, "integrator": self.integrator}
 
     def network(self, width: int, **changes: Any) -> FullyConnected:
         """As `Case.network`; the control `mean_field` changes the parametrization."""
@@ -218,6 +219,12 @@ class Claim(abc.ABC):
     def calls(self, case: Any, width: int) -> tuple[Call, ...] | None:
         """What `measure` asks of the backend at one width, to foretell a study's cost; None, by default, says nothing."""
         return None
+
+    def shown(self, cases: Iterable[Case]) -> dict[str, Panel]:
+        """The panels that show a regular case of these, by their letters: a small study need not have cases for all."""
+        regular = [case for case in cases if case.control is None]
+        lettered = {chr(ord("a") + k): panel for k, panel in enumerate(self.figure)}
+        return {letter: panel for letter, panel in lettered.items() if any(map(panel.selects, regular))}
 
     def along(self, case: Any) -> tuple[float, ...]:
         """The places on the claim's `axis` (times, for most) of quantities of shape (S, T); none by default."""

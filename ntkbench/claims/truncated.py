@@ -2,55 +2,56 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ntkbench.backends.base import Backend, Flow
 from ntkbench.claims.base import TrainingCase
 from ntkbench.claims.calls import Call, Draw, Forward, Hierarchy, IntegrateHierarchy, Train, steps
-from ntkbench.networks import SMOOTH_ACTIVATIONS, Convolutional, FullyConnected, Network, Parameters
+from ntkbench.networks import SMOOTH_ACTIVATIONS, FullyConnected, Network, Parameters
 from ntkbench.seeding import rng
 
-Readout = Literal["flatten", "global_average"]
+LEFT_BY_STEP = 0.05
+SHARE_OF_SEEDS = 0.9
+"""For this share of the seeds the change under a doubled step is at most that fraction of the error in question."""
+
+
+def check_smooth(activation: str, kernels: str = "K3 and K4") -> None:
+    """ValueError for an activation whose hierarchy does not exist."""
+    if activation not in SMOOTH_ACTIVATIONS:
+        raise ValueError(
+            f"activation {activation!r} has no {kernels} (its second derivative is a delta function); "
+            f"choose one of {', '.join(SMOOTH_ACTIVATIONS)}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SmoothCase(TrainingCase):
-    """A case of networks whose hierarchy exists: a smooth activation and one output.
-
-    Attributes:
-        image: (height, width, channels) of the inputs of convolutional networks; None for fully connected ones.
-        readout: of convolutional networks.
-    """
+    """A case of networks whose hierarchy exists: a smooth activation and one output."""
 
     one_output: ClassVar = True
 
-    image: tuple[int, int, int] | None = None
-    readout: Readout = "flatten"
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_smooth(self.activation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwiceTheStepCase(SmoothCase):
+    """A case that also runs at twice the step: every recorded time must be an even number of steps."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.activation not in SMOOTH_ACTIVATIONS:
-            raise ValueError(
-                f"activation {self.activation!r} has no K3 and K4 (its second derivative is a delta function); "
-                f"choose one of {', '.join(SMOOTH_ACTIVATIONS)}"
-            )
-        if self.image is None and self.readout != "flatten":
-            raise ValueError(
-                f"readout {self.readout!r} is of convolutional networks: say the image's (height, width, channels)"
-            )
-        if (found := self.architecture(self.widths[0]).input_dim) != self.input_dim:
-            raise ValueError(f"image {list(self.image or ())} has {found} numbers, input_dim is {self.input_dim}")
+        for t in self.times:
+            if round(t / self.step) % 2:
+                raise ValueError(f"time {t} is an odd number of steps of {self.step}; halve the step or move the time")
 
-    def architecture(self, width: int) -> Network:
-        """The case's network at one width: `network`, or its convolutional counterpart where there is an image."""
-        dense = self.network(width)
-        if self.image is None:
-            return dense
-        shared = ("width", "depth", "activation", "weight_variance", "bias_variance", "antisymmetric")
-        more = ("parametrization", "feature_strength")
-        return Convolutional(self.image, readout=self.readout, **{name: getattr(dense, name) for name in (*shared, *more)})
+
+def left(change: np.ndarray, error: np.ndarray) -> float:
+    """The change over the error that `SHARE_OF_SEEDS` of the seeds stay below; NaN where a ratio is undefined."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.quantile(change / error, SHARE_OF_SEEDS))
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,13 @@ class Errors:
     """What truncation at each order leaves, `network minus hierarchy`.
 
     Attributes:
+        start: (S, n, n), the NTK at t = 0.
         f: (S, T, n), outputs of the trained networks.
         outputs: order -> (S, T, n), error of the outputs.
         kernel: order -> (S, T, n, n), error of the NTK.
     """
 
+    start: np.ndarray
     f: np.ndarray
     outputs: dict[int, np.ndarray]
     kernel: dict[int, np.ndarray]
@@ -97,15 +100,15 @@ def errors(
     for flow, orders in runs:
         trained = backend.train(net, theta, x, y[:, None], **flow, observe=("f", "K2"))
         f, kernel = trained.observed("f")[..., 0], trained.observed("K2")
-        left = Errors(f, {}, {})
+        remaining = Errors(kernels[2], f, {}, {})
         for p in orders:
             system = {r: kernels[r] for r in range(2, p + 1)}
             if spoil is not None:
                 system[p] = spoil(p, kernels[p])
             predicted = backend.integrate_hierarchy(system, f0, y, **flow)
-            left.outputs[p] = f - predicted.observed("f")[..., 0]
-            left.kernel[p] = kernel - predicted.observed("K2")
-        found.append(left)
+            remaining.outputs[p] = f - predicted.observed("f")[..., 0]
+            remaining.kernel[p] = kernel - predicted.observed("K2")
+        found.append(remaining)
     return found
 
 
@@ -134,9 +137,9 @@ def shuffled(kernel: np.ndarray, root: int, width: int) -> np.ndarray:
     return mixed
 
 
-def rms(values: np.ndarray) -> np.ndarray:
-    """Root mean square over all axes but those of seeds and times, (S, T, ...) to (S, T)."""
-    found: np.ndarray = np.sqrt((values**2).mean(axis=tuple(range(2, values.ndim))))
+def rms(values: np.ndarray, kept: int = 2) -> np.ndarray:
+    """Root mean square over all axes but the first `kept`, those of seeds and times."""
+    found: np.ndarray = np.sqrt((values**2).mean(axis=tuple(range(kept, values.ndim))))
     return found
 
 

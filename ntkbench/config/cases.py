@@ -129,7 +129,7 @@ def _control_problems(claim: Claim, key: str, cases: Mapping[str, Case]) -> Iter
 
 def _figure_problems(claim: Claim, key: str, cases: Mapping[str, Case]) -> Iterator[Problem]:
     """A figure needs a regular case in one of its panels at least."""
-    if not any(panel.selects(case) for panel in claim.figure for case in cases.values() if case.control is None):
+    if not claim.shown(cases.values()):
         asked = " or ".join(
             ", ".join(f"{name} one of {list(values)}" for name, values in panel.where.items()) for panel in claim.figure
         )

@@ -21,8 +21,9 @@ def along(axes: Axes, content: Content) -> list[Artist]:
     axes.set_yscale("log")
     gaps: dict[str, str] = {}
     drawn = []
-    entries = _key_of_quantities(content, lines) if several else _key_of_widths(content, lines)
-    for line, width, look in _of_quantities(content, lines) if several else _of_widths(content, lines):
+    chosen = _of_quantities(content, lines) if several else _of_widths(content, lines)
+    entries = _key_of_quantities(chosen) if several else _key_of_widths(content, lines)
+    for line, width, look in chosen:
         how = series.location(content.claim, content.panel, line.shown)
         for backend in content.backends:
             points = series.along_axis(content.quantities, line, backend, width, how)
@@ -72,8 +73,8 @@ def _key_of_widths(content: Content, lines: list[Line]) -> list[Artist]:
     return key
 
 
-def _key_of_quantities(content: Content, lines: list[Line]) -> list[Artist]:
-    return [marks.entry(look, f"{look.label}, width {width}") for _, width, look in _of_quantities(content, lines)]
+def _key_of_quantities(chosen: list[Drawn]) -> list[Artist]:
+    return [marks.entry(look, f"{look.label}, width {width}") for _, width, look in chosen]
 
 
 def _axis(axes: Axes, drawn: list[Points], content: Content) -> None:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from ntkbench.claims.base import Case, Claim, Panel
+from ntkbench.claims.base import Case, Claim
 from ntkbench.figures import axis, images, panels, style
 from ntkbench.figures.content import FIRST, Content
 
@@ -52,7 +52,9 @@ def compose(claim: Claim, quantities: pd.DataFrame, verdicts: pd.DataFrame, *, c
     """The figure of `draw_claim`, not saved; to be called within `style.style()`."""
     quantities = _of_claim(claim, quantities, QUANTITY_COLUMNS, "quantities")
     verdicts = _of_claim(claim, verdicts, VERDICT_COLUMNS, "verdicts")
-    shown = _shown(claim, cases)
+    shown = claim.shown(cases.values())
+    if not shown:
+        raise ValueError(f"{claim.id}: no panel of its figure selects any of the cases {', '.join(cases) or '(none)'}")
     columns = 3 if len(shown) in (3, 5, 6) else min(2, len(shown))
     rows = math.ceil(len(shown) / columns)
     places = _places(claim, cases)
@@ -74,16 +76,6 @@ def compose(claim: Claim, quantities: pd.DataFrame, verdicts: pd.DataFrame, *, c
     for axes in grid[: len(shown)]:
         axis.fit_label(axes)
     return figure
-
-
-def _shown(claim: Claim, cases: Mapping[str, Case]) -> dict[str, Panel]:
-    """The panels of which the study has cases, by their letters: a small study need not have cases for all of them."""
-    regular = [case for case in cases.values() if case.control is None]
-    lettered = {chr(ord("a") + k): panel for k, panel in enumerate(claim.figure)}
-    shown = {letter: panel for letter, panel in lettered.items() if any(panel.selects(case) for case in regular)}
-    if not shown:
-        raise ValueError(f"{claim.id}: no panel of its figure selects any of the cases {', '.join(cases) or '(none)'}")
-    return shown
 
 
 def _of_claim(claim: Claim, table: pd.DataFrame, columns: tuple[str, ...], name: str) -> pd.DataFrame:

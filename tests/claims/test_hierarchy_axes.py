@@ -7,7 +7,7 @@ import pytest
 
 from ntkbench.backends import Backend
 from ntkbench.claims import get
-from ntkbench.claims.hierarchy.horizon import crossing
+from ntkbench.claims.hierarchy.horizon import _bounded, crossing
 from ntkbench.claims.truncated import log_slope, rms, shuffled
 from tests.claims.tiny import DEPTH, FEATURE_STRENGTH, HORIZON, RECIPE, SMALL_TIMES, case_of
 
@@ -99,8 +99,6 @@ def test_the_horizon_moves_out_with_the_width_but_not_in_the_mean_field_parametr
 
 
 def test_what_has_blown_up_stays_at_the_limit_in_every_array() -> None:
-    from ntkbench.claims.hierarchy.horizon import _bounded
-
     error = np.array([[[1.0, 2.0], [np.nan, 1.0], [0.5, 0.5]]])
     np.testing.assert_array_equal(_bounded(error, 5.0), [[[1.0, 2.0], [5.0, 5.0], [5.0, 5.0]]])
 

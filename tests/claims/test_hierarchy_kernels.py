@@ -9,6 +9,7 @@ from ntkbench.backends import Backend
 from ntkbench.claims import get
 from ntkbench.claims.base import Case
 from ntkbench.claims.hierarchy import limits, linear_networks, sizes
+from ntkbench.claims.truncated import rms
 from tests import oracles
 from tests.claims.tiny import EVOLUTION, LIMITS, LINEAR, SIZES, case_of
 
@@ -90,7 +91,7 @@ def test_the_size_along_the_flow_is_the_largest() -> None:
 
 def test_the_size_is_the_root_mean_square_over_entries() -> None:
     kernel = np.array([[[3.0, 4.0], [0.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]]])
-    np.testing.assert_allclose(sizes._rms(kernel), [2.5, 1.0])
+    np.testing.assert_allclose(rms(kernel, kept=1), [2.5, 1.0])
 
 
 def test_kernels_shrink_in_pairs_and_not_at_a_unit_rate(backend: Backend) -> None:

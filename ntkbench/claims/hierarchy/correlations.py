@@ -10,7 +10,7 @@ from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Case, Claim, Panel
 from ntkbench.claims.calls import Call, Draw, Forward, Hierarchy
-from ntkbench.networks import SMOOTH_ACTIVATIONS
+from ntkbench.claims.truncated import check_smooth
 from ntkbench.verdicts.expectations import Rate, Where
 
 ORDERS = (2, 4, 6)
@@ -36,11 +36,7 @@ class CorrelationsCase(Case):
         super().__post_init__()
         if self.order not in ORDERS:
             raise ValueError(f"order must be one of {', '.join(map(str, ORDERS))}, got {self.order!r}")
-        if self.activation not in SMOOTH_ACTIVATIONS:
-            raise ValueError(
-                f"activation {self.activation!r} has no K3 (its second derivative is a delta function); "
-                f"choose one of {', '.join(SMOOTH_ACTIVATIONS)}"
-            )
+        check_smooth(self.activation)
 
     @property
     def parametrization(self) -> str:

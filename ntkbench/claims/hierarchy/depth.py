@@ -8,9 +8,9 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from ntkbench import data
-from ntkbench.backends.base import Backend, Flow
+from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel
-from ntkbench.claims.calls import Call, LimitingKernels, Ntk
+from ntkbench.claims.calls import Call, LimitingKernels
 from ntkbench.claims.truncated import Run, SmoothCase, calls, errors, log_slope, rms
 from ntkbench.networks import FullyConnected
 from ntkbench.verdicts.expectations import Equivalence
@@ -45,9 +45,7 @@ class DepthCase(SmoothCase):
 
     def runs(self, scale: float) -> list[Run]:
         """Orders 2 to 4 with times and steps divided by `scale`."""
-        plain = self.flow()
-        slower: Flow = plain | {"times": tuple(t / scale for t in plain["times"]), "step": plain["step"] / scale}
-        return [(slower, ORDERS)]
+        return [(self.flow(stretch=1 / scale), ORDERS)]
 
 
 def _expectation(quantity: str, statement: str, value: float, margin: float) -> Equivalence:
@@ -133,9 +131,8 @@ class Depth(Claim):
             theta = net.initialize(root, range(case.seeds))
             scale = float(np.diag(backend.limiting_kernels(net, data.x)[1]).mean())
             (found,) = errors(backend, net, theta, data.x, data.y[:, 0], case.runs(scale))
-            start = backend.ntk(net, theta, data.x)
             # Order 2 keeps K2 as it was: its error is the drift.
-            row = {"K2_start": start, "K2_end": start + found.kernel[2][:, -1], "f": found.f[:, -1]}
+            row = {"K2_start": found.start, "K2_end": found.start + found.kernel[2][:, -1], "f": found.f[:, -1]}
             row |= {f"error_p{p}": error[:, -1] for p, error in found.outputs.items()}
             for name, values in row.items():
                 columns.setdefault(name, []).append(values)
@@ -145,7 +142,7 @@ class Depth(Claim):
         asked: list[Call] = []
         for net in case.networks(width):
             asked += calls(net, case.seeds, case.train_size, case.runs(1.0))
-            asked += [LimitingKernels(net=net, rows=case.train_size), Ntk(net=net, seeds=case.seeds, rows=case.train_size)]
+            asked.append(LimitingKernels(net=net, rows=case.train_size))
         return tuple(asked)
 
     def summarize(self, case: DepthCase, arrays: Arrays, width: int) -> dict[str, np.ndarray]:

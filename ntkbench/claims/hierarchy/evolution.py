@@ -16,9 +16,9 @@ import numpy as np
 
 from ntkbench import data
 from ntkbench.backends.base import Backend
-from ntkbench.claims.base import Arrays, Claim, Panel, TrainingCase
+from ntkbench.claims.base import Arrays, Claim, Panel
 from ntkbench.claims.calls import Call, Draw, Hierarchy, Train
-from ntkbench.networks import SMOOTH_ACTIVATIONS
+from ntkbench.claims.truncated import SmoothCase
 from ntkbench.verdicts.expectations import Identity
 
 Kernels = dict[int, np.ndarray]
@@ -35,14 +35,13 @@ REACH = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvolutionCase(TrainingCase):
+class EvolutionCase(SmoothCase):
     """`step` is the stencil's spacing too, and `times` are those at which derivatives are taken.
 
     Attributes:
         order: the highest kernel; evolution is judged of those below.
     """
 
-    one_output: ClassVar = True
     test_points: ClassVar = True
 
     order: Literal[4, 5] = 5
@@ -50,8 +49,6 @@ class EvolutionCase(TrainingCase):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.activation not in SMOOTH_ACTIVATIONS:
-            raise ValueError(f"activation {self.activation!r} has no K3; choose one of {', '.join(SMOOTH_ACTIVATIONS)}")
         if self.test_size < 1:
             raise ValueError(f"test_size must be at least 1, got {self.test_size}: unseen points are part of the claim")
         if self.integrator == "euler":

@@ -10,7 +10,7 @@ import numpy as np
 from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel
-from ntkbench.claims.calls import Call, Ntk
+from ntkbench.claims.calls import Call
 from ntkbench.claims.truncated import SmoothCase, calls, errors, log_slope, rms
 from ntkbench.networks import FullyConnected
 from ntkbench.verdicts.expectations import Equivalence, Rate
@@ -144,9 +144,8 @@ class FeatureStrength(Claim):
             theta = net.initialize(root, range(case.seeds))
             y = data.y[:, 0] / (net.feature_strength if case.control == "scaled_targets" else 1.0)
             (found,) = errors(backend, net, theta, data.x, y, [(case.flow(), ORDERS)])
-            start = backend.ntk(net, theta, data.x)
             # Order 2 keeps K2 as it was: its error is the drift.
-            row = {"K2_start": start, "K2_end": start + found.kernel[2][:, -1], "f": found.f[:, -1]}
+            row = {"K2_start": found.start, "K2_end": found.start + found.kernel[2][:, -1], "f": found.f[:, -1]}
             row |= {f"error_p{p}": error[:, -1] for p, error in found.outputs.items()}
             for name, values in row.items():
                 columns.setdefault(name, []).append(values)
@@ -156,7 +155,6 @@ class FeatureStrength(Claim):
         asked: list[Call] = []
         for net in case.networks(width):
             asked += calls(net, case.seeds, case.train_size, [(case.flow(), ORDERS)])
-            asked.append(Ntk(net=net, seeds=case.seeds, rows=case.train_size))
         return tuple(asked)
 
     def summarize(self, case: FeatureStrengthCase, arrays: Arrays, width: int) -> dict[str, np.ndarray]:

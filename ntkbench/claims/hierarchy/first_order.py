@@ -8,35 +8,18 @@ import numpy as np
 
 from ntkbench import data
 from ntkbench.backends.base import Backend
-from ntkbench.claims.base import Arrays, Claim, Panel, TrainingCase
+from ntkbench.claims.base import Arrays, Claim, Panel
 from ntkbench.claims.calls import Call, Draw, Forward, Hierarchy, Train, steps
+from ntkbench.claims.truncated import LEFT_BY_STEP, SHARE_OF_SEEDS, TwiceTheStepCase, left, rms
 from ntkbench.hierarchy import first_order_outputs
-from ntkbench.networks import SMOOTH_ACTIVATIONS
 from ntkbench.verdicts.expectations import Bound, Rate
-
-DISCRETIZATION = 0.05
-SHARE_OF_SEEDS = 0.9
-"""For this share of the seeds the change under a doubled step is at most that fraction of the error of f_0 + f_1."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FirstOrderCase(TrainingCase):
-    """Narrows the control; every recorded time must be an even number of steps, for the run at twice the step."""
-
-    one_output: ClassVar = True
+class FirstOrderCase(TwiceTheStepCase):
+    """Narrows the control."""
 
     control: Literal["other_network", "mean_field"] | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.activation not in SMOOTH_ACTIVATIONS:
-            raise ValueError(
-                f"activation {self.activation!r} has no K3 and K4 (its second derivative is a delta function); "
-                f"choose one of {', '.join(SMOOTH_ACTIVATIONS)}"
-            )
-        for t in self.times:
-            if round(t / self.step) % 2:
-                raise ValueError(f"time {t} is an odd number of steps of {self.step}; halve the step or move the time")
 
 
 class FirstOrder(Claim):
@@ -53,7 +36,7 @@ class FirstOrder(Claim):
     assumptions: ClassVar = (
         "Smooth activation, NTK parametrization, all layers trained by gradient flow on the square loss, fixed time and number "
         "of points. Checked at the last recorded time: doubling the step changes the network's outputs by less than "
-        f"{DISCRETIZATION:.0%} of the error of f_0 + f_1 for {SHARE_OF_SEEDS:.0%} of the seeds. The prediction has no step."
+        f"{LEFT_BY_STEP:.0%} of the error of f_0 + f_1 for {SHARE_OF_SEEDS:.0%} of the seeds. The prediction has no step."
     )
     controls: ClassVar = {
         "other_network": "f_1 from the K3 and K4 of another network of the same width and from f_0's own path",
@@ -160,11 +143,11 @@ class FirstOrder(Claim):
         return (Draw(**networks), Hierarchy(**networks, **points, order=4), Forward(**networks, **points), *training)
 
     def summarize(self, case: FirstOrderCase, arrays: Arrays, width: int) -> dict[str, np.ndarray]:
-        paths = {name: _rms(arrays[name]) for name in ("error_f0", "error_f1")}
+        paths = {name: rms(arrays[name]) for name in ("error_f0", "error_f1")}
         summary = {name: path[:, -1] for name, path in paths.items()}
         summary |= {f"{name}_path": path for name, path in paths.items()}
-        summary["correction"] = _rms(arrays["f_1"])[:, -1]
-        summary["step_change"] = _rms(arrays["f"] - arrays["f_coarse"])[:, -1]
+        summary["correction"] = rms(arrays["f_1"])[:, -1]
+        summary["step_change"] = rms(arrays["f"] - arrays["f_coarse"])[:, -1]
         return summary
 
     def along(self, case: FirstOrderCase) -> tuple[float, ...]:
@@ -173,20 +156,13 @@ class FirstOrder(Claim):
     def violations(self, case: FirstOrderCase, summaries: Mapping[int, Mapping[str, np.ndarray]]) -> list[str]:
         problems = []
         for width, summary in summaries.items():
-            with np.errstate(divide="ignore", invalid="ignore"):
-                ratio = float(np.quantile(summary["step_change"] / summary["error_f1"], SHARE_OF_SEEDS))
-            if not ratio <= DISCRETIZATION:
+            ratio = left(summary["step_change"], summary["error_f1"])
+            if not ratio <= LEFT_BY_STEP:
                 problems.append(
                     f"at width {width} doubling the time step changes the outputs by {ratio:.2g} of the error of f_0 + f_1: "
                     "take a smaller step, or, where that is rounding, a longer time or smaller widths"
                 )
         return problems
-
-
-def _rms(errors: np.ndarray) -> np.ndarray:
-    """(S, T, n) to (S, T)."""
-    rms: np.ndarray = np.sqrt((errors**2).mean(axis=-1))
-    return rms
 
 
 CLAIM = FirstOrder()

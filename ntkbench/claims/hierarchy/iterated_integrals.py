@@ -8,12 +8,12 @@ import numpy as np
 
 from ntkbench import data
 from ntkbench.backends.base import Backend
-from ntkbench.claims.base import Arrays, Claim, Panel, TrainingCase
+from ntkbench.claims.base import Arrays, Claim, Panel
 from ntkbench.claims.calls import Call, Draw, Forward, Hierarchy, IntegrateHierarchy, steps
+from ntkbench.claims.truncated import SmoothCase
 from ntkbench.hierarchy import runge_kutta_step
 from ntkbench.hierarchy.expansion import principal_vectors
 from ntkbench.integrators import steps_between, tableau
-from ntkbench.networks import SMOOTH_ACTIVATIONS
 from ntkbench.seeding import rng
 from ntkbench.verdicts.expectations import Identity
 
@@ -27,7 +27,7 @@ FEW = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class IteratedIntegralsCase(TrainingCase):
+class IteratedIntegralsCase(SmoothCase):
     """Adds what is asked.
 
     Attributes:
@@ -35,9 +35,7 @@ class IteratedIntegralsCase(TrainingCase):
         top: the highest order that is held against the expansion; the lowest is 3.
     """
 
-    one_output: ClassVar = True
-
-    adjustable: ClassVar = TrainingCase.adjustable | {"top"}
+    adjustable: ClassVar = SmoothCase.adjustable | {"top"}
 
     question: Literal["identity", "factored", "both"]
     top: Literal[3, 4, 5, 6] = 6
@@ -45,11 +43,6 @@ class IteratedIntegralsCase(TrainingCase):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.activation not in SMOOTH_ACTIVATIONS:
-            raise ValueError(
-                f"activation {self.activation!r} has no K3 (its second derivative is a delta function); "
-                f"choose one of {', '.join(SMOOTH_ACTIVATIONS)}"
-            )
         if self.factored and self.train_size < max(VECTORS):
             raise ValueError(f"train_size must be at least {max(VECTORS)} where integrals are factored, got {self.train_size}")
 

@@ -17,7 +17,7 @@ from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Case, Claim, Panel
 from ntkbench.claims.calls import Call, Draw, Hierarchy
-from ntkbench.networks import SMOOTH_ACTIVATIONS
+from ntkbench.claims.truncated import check_smooth
 from ntkbench.verdicts.expectations import Rate
 
 ORDERS = (2, 4)
@@ -43,8 +43,7 @@ class LimitsCase(Case):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.activation not in SMOOTH_ACTIVATIONS:
-            raise ValueError(f"activation {self.activation!r} has no K4; choose one of {', '.join(SMOOTH_ACTIVATIONS)}")
+        check_smooth(self.activation, "K4")
         if self.reference_width < 2 * self.widths[-1]:
             raise ValueError(
                 f"reference_width {self.reference_width} must be at least twice the largest width, {self.widths[-1]}: at the "

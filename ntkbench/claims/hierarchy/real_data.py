@@ -10,7 +10,7 @@ import numpy as np
 from ntkbench import data
 from ntkbench.backends.base import Backend, Flow
 from ntkbench.claims.base import Arrays, Claim, Panel
-from ntkbench.claims.truncated import SmoothCase, log_slope, rms
+from ntkbench.claims.truncated import LEFT_BY_STEP, SHARE_OF_SEEDS, TwiceTheStepCase, left, log_slope, rms
 from ntkbench.hierarchy.expansion import Expansion
 from ntkbench.hierarchy.one_network import OneNetwork
 from ntkbench.networks import Network, Parameters
@@ -20,23 +20,20 @@ from ntkbench.verdicts.expectations import Equivalence, Paired, Rate
 ORDERS = (2, 3, 4)
 TOLERANCE = 3e-7
 """Of the predictions, relative to the largest residual at t = 0."""
-LEFT = 0.05
-SHARE_OF_SEEDS = 0.9
-"""For this share of the seeds what step and basis leave is at most that fraction of the truncation error."""
 SOURCE = "huang2020dynamics, eq. (2.11)"
 TO_FOUR = {"top": (4,)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class RealDataCase(SmoothCase):
-    """Every recorded time must be an even number of steps, for the run at twice the step.
+class RealDataCase(TwiceTheStepCase):
+    """One draw of images, of which the first few train as well.
 
     Attributes:
         smaller: numbers of training points below `train_size`, increasing; each takes the first points of one draw.
         top: the highest order of truncation; order 2 has a closed form and is nearly free.
     """
 
-    adjustable: ClassVar = SmoothCase.adjustable | {"step", "top"}
+    adjustable: ClassVar = TwiceTheStepCase.adjustable | {"step", "top"}
     test_points: ClassVar = True
 
     smaller: tuple[int, ...]
@@ -49,9 +46,6 @@ class RealDataCase(SmoothCase):
             raise ValueError(f"smaller must increase from at least 2 to below {self.train_size}, got {list(self.smaller)}")
         if self.test_size < 1:
             raise ValueError(f"test_size must be at least 1, got {self.test_size}")
-        for t in self.times:
-            if round(t / self.step) % 2:
-                raise ValueError(f"time {t} is an odd number of steps of {self.step}; halve the step or move the time")
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -65,11 +59,7 @@ class RealDataCase(SmoothCase):
 
     def flow_at(self, n: int, refine: float = 1.0) -> Flow:
         """The flow with n training points; `undivided` undoes the 1/n of the loss, up to the smallest n, by longer times."""
-        plain = self.flow(refine)
-        if self.control != "undivided":
-            return plain
-        longer = n / self.sizes[0]
-        return plain | {"times": tuple(longer * t for t in plain["times"]), "step": longer * plain["step"]}
+        return self.flow(refine, stretch=n / self.sizes[0] if self.control == "undivided" else 1.0)
 
 
 class RealData(Claim):
@@ -88,9 +78,9 @@ class RealData(Claim):
         "Smooth activation, NTK parametrization, all layers trained by gradient flow on the square loss, fixed time. The "
         "theorem bounds outputs on training points; test points follow the same hierarchy, driven by the training points' "
         "residual. Kernels beyond the NTK are never formed: they are contracted with a basis of the residual's path. Checked "
-        f"at the last recorded time and the largest n, for {SHARE_OF_SEEDS:.0%} of the seeds: doubling training's step and the "
-        f"predictions' tolerance ({TOLERANCE:g} of the largest residual) each leave less than {LEFT:.0%} of the smallest "
-        "truncation error; and no prediction has blown up."
+        f"at the last recorded time and the largest n, for {SHARE_OF_SEEDS:.0%} of the seeds: doubling training's step and "
+        f"the predictions' tolerance ({TOLERANCE:g} of the largest residual) each leave less than {LEFT_BY_STEP:.0%} of the "
+        "smallest truncation error; and no prediction has blown up."
     )
     controls: ClassVar = {
         "shuffled_images": (
@@ -224,8 +214,8 @@ class RealData(Claim):
 
     def summarize(self, case: RealDataCase, arrays: Arrays, width: int) -> dict[str, np.ndarray]:
         f, y = arrays["f_test"][:, -1, -1], arrays["y_test"]
-        moved = rms((f - arrays["f0_test"])[:, None])[:, 0]
-        summary = {"step_change": rms((arrays["f_coarse"][:, -1] - f)[:, None])[:, 0]}
+        moved = rms(f - arrays["f0_test"], kept=1)
+        summary = {"step_change": rms(arrays["f_coarse"][:, -1] - f, kept=1)}
         for p in case.orders:
             error = arrays[f"error_p{p}"][:, :, -1]
             path = rms(error)
@@ -252,12 +242,11 @@ class RealData(Claim):
                     "take earlier times or larger widths"
                 )
                 continue
-            with np.errstate(divide="ignore", invalid="ignore"):
-                step = float(np.quantile(summary["step_change"] / top[:, -1], SHARE_OF_SEEDS))
-                basis = float(np.quantile(TOLERANCE / top[:, -1], SHARE_OF_SEEDS)) if case.top > 2 else 0.0
-            if not step <= LEFT:
+            step = left(summary["step_change"], top[:, -1])
+            basis = left(np.full(len(top), TOLERANCE), top[:, -1]) if case.top > 2 else 0.0
+            if not step <= LEFT_BY_STEP:
                 problems.append(f"at width {width} doubling the time step changes f by {step:.2g} of the truncation error")
-            if not basis <= LEFT:
+            if not basis <= LEFT_BY_STEP:
                 problems.append(f"at width {width} the predictions' tolerance is {basis:.2g} of the truncation error")
         return problems
 

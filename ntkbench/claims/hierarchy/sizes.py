@@ -13,9 +13,10 @@ import numpy as np
 
 from ntkbench import data
 from ntkbench.backends.base import Backend
-from ntkbench.claims.base import Arrays, Claim, Panel, TrainingCase
+from ntkbench.claims.base import Arrays, Claim, Panel
 from ntkbench.claims.calls import Call, Draw, Hierarchy, Train, steps
-from ntkbench.networks import SMOOTH_ACTIVATIONS, FullyConnected
+from ntkbench.claims.truncated import SmoothCase, rms
+from ntkbench.networks import FullyConnected
 from ntkbench.verdicts.expectations import Bound, Expectation, Rate
 
 TOP = 6
@@ -27,22 +28,15 @@ MARGINS = {2: 0.1, 3: 0.15, 4: 0.15, 5: 0.3, 6: 0.3}
 
 
 @dataclass(frozen=True, kw_only=True)
-class SizesCase(TrainingCase):
+class SizesCase(SmoothCase):
     """Plain initializations; with antisymmetric ones only even kernels have a size at t = 0.
 
     Attributes:
         order: the highest kernel.
     """
 
-    one_output: ClassVar = True
-
     order: Literal[4, 5, 6] = 6
     control: Literal["unit_rate"] | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.activation not in SMOOTH_ACTIVATIONS:
-            raise ValueError(f"activation {self.activation!r} has no K3; choose one of {', '.join(SMOOTH_ACTIVATIONS)}")
 
     def network(self, width: int, **changes: Any) -> FullyConnected:
         """As `TrainingCase.network`; the control changes the parametrization."""
@@ -179,7 +173,7 @@ class Sizes(Claim):
         for parameters in (theta, *trained.parameters()):
             kernels = backend.hierarchy(net, parameters, data.x, case.order)
             kernels = {r: float(rate) ** (r - 1) * kernel for r, kernel in kernels.items()}
-            sizes.append({f"sizes_{r}": _rms(kernel) for r, kernel in kernels.items()})
+            sizes.append({f"sizes_{r}": rms(kernel, kept=1) for r, kernel in kernels.items()})
             arrays = {f"K{r}": kernel[:KEPT] for r, kernel in kernels.items()}
         return arrays | {name: np.stack([of_time[name] for of_time in sizes], axis=1) for name in sizes[0]}
 
@@ -204,12 +198,6 @@ class Sizes(Claim):
             sizes = arrays[f"sizes_{r}"]
             summary |= {f"size_{r}": sizes[:, 0], f"size_{r}_flow": sizes.max(axis=1)}
         return summary
-
-
-def _rms(kernel: np.ndarray) -> np.ndarray:
-    """Over the entries of each network: (S, n, ..) to (S,)."""
-    rms: np.ndarray = np.sqrt((kernel**2).mean(axis=tuple(range(1, kernel.ndim))))
-    return rms
 
 
 CLAIM = Sizes()

@@ -51,12 +51,9 @@ class SmallTimesCase(SmoothCase):
         """The orders of truncation."""
         return tuple(p for p in ORDERS if p <= self.top)
 
-    def flow(self, refine: float = 1.0) -> Flow:
+    def flow(self, refine: float = 1.0, stretch: float = 1.0) -> Flow:
         """As `TrainingCase.flow`; the control `early` stops sooner."""
-        plain = super().flow(refine)
-        if self.control != "early":
-            return plain
-        return plain | {"times": tuple(t / EARLY for t in plain["times"]), "step": plain["step"] / EARLY}
+        return super().flow(refine, stretch / EARLY if self.control == "early" else stretch)
 
 
 def _power(p: int, value: float, antisymmetric: bool) -> Equivalence:

@@ -10,40 +10,44 @@ from ntkbench import data
 from ntkbench.backends.base import Backend, Flow
 from ntkbench.claims.base import Arrays, Claim, Panel
 from ntkbench.claims.calls import Call
-from ntkbench.claims.truncated import Run, SmoothCase, calls, errors, rms, shuffled
+from ntkbench.claims.truncated import LEFT_BY_STEP, SHARE_OF_SEEDS, Run, TwiceTheStepCase, calls, errors, left, rms, shuffled
+from ntkbench.networks import Convolutional, Network
 from ntkbench.verdicts.expectations import Bound, Paired, Rate
 
 ORDERS = (2, 3, 4, 5, 6)
-DISCRETIZATION = 0.05
-SHARE_OF_SEEDS = 0.9
-"""For this share of the seeds the change under a doubled step is at most that fraction of the truncation error."""
-
 PLAIN = {"antisymmetric": (False,)}
 TO_FIVE = {"top": (5, 6)}
 TO_SIX = {"top": (6,)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class TruncationCase(SmoothCase):
-    """Every recorded time must be an even number of steps, for the run at twice the step.
+class TruncationCase(TwiceTheStepCase):
+    """Fully connected or convolutional networks.
 
     Attributes:
         top: the highest order at which the hierarchy is truncated; the lowest is 2.
+        image: (height, width, channels) of the inputs of convolutional networks; None for fully connected ones.
+        readout: of convolutional networks.
         sharpness: b of the smoothed ReLU `softplus(b z) / b`, for `softplus` with one hidden layer and without biases. Such a
             network is one of plain softplus on inputs and targets times b, at times over b^2: so it is computed.
     """
 
-    adjustable: ClassVar = SmoothCase.adjustable | {"top"}
+    adjustable: ClassVar = TwiceTheStepCase.adjustable | {"top"}
 
     top: Literal[4, 5, 6] = 4
+    image: tuple[int, int, int] | None = None
+    readout: Literal["flatten", "global_average"] = "flatten"
     sharpness: float = 1.0
     control: Literal["shuffled_top", "mean_field"] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for t in self.times:
-            if round(t / self.step) % 2:
-                raise ValueError(f"time {t} is an odd number of steps of {self.step}; halve the step or move the time")
+        if self.image is None and self.readout != "flatten":
+            raise ValueError(
+                f"readout {self.readout!r} is of convolutional networks: say the image's (height, width, channels)"
+            )
+        if (found := self.architecture(self.widths[0]).input_dim) != self.input_dim:
+            raise ValueError(f"image {list(self.image or ())} has {found} numbers, input_dim is {self.input_dim}")
         if self.image is not None and self.top > 4:
             raise ValueError(f"top is {self.top}, convolutional networks have the hierarchy to order 4")
         if not self.sharpness > 0:
@@ -51,15 +55,23 @@ class TruncationCase(SmoothCase):
         if self.sharpness != 1.0 and (self.activation, self.depth, self.bias_variance) != ("softplus", 1, 0.0):
             raise ValueError("sharpness is of softplus with one hidden layer and without biases: leave it out")
 
+    def architecture(self, width: int) -> Network:
+        """The case's network at one width: `network`, or its convolutional counterpart where there is an image."""
+        dense = self.network(width)
+        if self.image is None:
+            return dense
+        shared = ("width", "depth", "activation", "weight_variance", "bias_variance", "antisymmetric")
+        more = ("parametrization", "feature_strength")
+        return Convolutional(self.image, readout=self.readout, **{name: getattr(dense, name) for name in (*shared, *more)})
+
     @property
     def orders(self) -> tuple[int, ...]:
         """The orders of truncation."""
         return tuple(p for p in ORDERS if p <= self.top)
 
-    def flow(self, refine: float = 1.0) -> Flow:
+    def flow(self, refine: float = 1.0, stretch: float = 1.0) -> Flow:
         """As `TrainingCase.flow`, in the times of the network that is computed."""
-        plain, slower = super().flow(refine), self.sharpness**2
-        return plain | {"times": tuple(t / slower for t in plain["times"]), "step": plain["step"] / slower}
+        return super().flow(refine, stretch / self.sharpness**2)
 
     @property
     def runs(self) -> tuple[Run, Run]:
@@ -82,7 +94,7 @@ class Truncation(Claim):
     assumptions: ClassVar = (
         "Smooth activation, NTK parametrization (the theorem's networks have no biases), all layers trained by gradient flow "
         "on the square loss, fixed time and number of points. Checked at the last recorded time: doubling the step changes "
-        f"f - f_p, p the highest order, by less than {DISCRETIZATION:.0%} of the smallest truncation error for "
+        f"f - f_p, p the highest order, by less than {LEFT_BY_STEP:.0%} of the smallest truncation error for "
         f"{SHARE_OF_SEEDS:.0%} of the seeds, which bounds the error of the step and excludes that the difference is rounding. "
         "Cases outside of the theorem: convolutional networks, three and more points on a circle (any three of its inputs are "
         "linearly dependent), and a smoothed ReLU whose derivatives grow with its sharpness."
@@ -319,9 +331,8 @@ class Truncation(Claim):
         problems = []
         for width, summary in summaries.items():
             smallest = np.minimum.reduce([summary[f"error_p{p}"] for p in case.orders])
-            with np.errstate(divide="ignore", invalid="ignore"):
-                ratio = float(np.quantile(summary["step_change"] / smallest, SHARE_OF_SEEDS))
-            if not ratio <= DISCRETIZATION:
+            ratio = left(summary["step_change"], smallest)
+            if not ratio <= LEFT_BY_STEP:
                 problems.append(
                     f"at width {width} doubling the time step changes f - f_{case.top} by {ratio:.2g} of the truncation error: "
                     "take a smaller step, or, where that is rounding, a longer time or smaller widths"
