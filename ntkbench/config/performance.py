@@ -1,7 +1,7 @@
 """The scaling curves of a study."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -16,6 +16,7 @@ Count = Annotated[int, Field(ge=1)]
 AXES: Mapping[Quantity, tuple[Axis, ...]] = {
     "ntk": ("points", "width", "depth", "outputs"),
     "hierarchy": ("points", "width", "depth", "order"),
+    "naive_hierarchy": ("points", "width", "depth", "order"),
     "limiting": ("points", "depth"),
 }
 
@@ -23,7 +24,9 @@ AXES: Mapping[Quantity, tuple[Axis, ...]] = {
 class CurveSection(Section):
     """One quantity against one of its sizes."""
 
-    quantity: Literal["ntk", "hierarchy", "limiting"] = Field(description="What is timed.")
+    quantity: Literal["ntk", "hierarchy", "naive_hierarchy", "limiting"] = Field(
+        description="What is timed; naive_hierarchy, nested forward mode, beside a hierarchy curve that is otherwise the same."
+    )
     axis: Literal["points", "width", "depth", "outputs", "order"] = Field(description="The size that varies.")
     sizes: list[Count] = Field(min_length=2, description="Along the axis, increasing.")
     points: Count = 1
@@ -59,7 +62,21 @@ def performance(section: PerformanceSection) -> tuple[Performance, list[Problem]
         if not found:
             sizes = {key: value for key, value in written.model_dump().items() if key not in ("axis", "sizes")}
             curves.append(Curve(name, written.axis, tuple(written.sizes), Workload(**sizes)))
+    problems += [_without_twin(curve) for curve in curves if not _has_twin(curve, curves)]
     return Performance(section.rounds, tuple(curves)), problems
+
+
+def _has_twin(curve: Curve, curves: Sequence[Curve]) -> bool:
+    """Whether what is computed naively is computed fast as well, at one size at least; true of all other curves."""
+    if curve.start.quantity != "naive_hierarchy":
+        return True
+    fast = (curve.axis, replace(curve.start, quantity="hierarchy"))
+    return any((other.axis, other.start) == fast and set(other.sizes) & set(curve.sizes) for other in curves)
+
+
+def _without_twin(curve: Curve) -> Problem:
+    mend = "a curve of hierarchy must have the same axis, sizes besides it and activation, and one size along it in common"
+    return Problem(f"performance.curves.{curve.name}", list(curve.sizes), f"is compared with nothing: {mend}")
 
 
 def _problems(key: str, name: str, curve: CurveSection) -> Iterator[Problem]:
@@ -71,7 +88,7 @@ def _problems(key: str, name: str, curve: CurveSection) -> Iterator[Problem]:
         yield Problem(f"{key}.sizes", curve.sizes, "must increase")
     if curve.axis == "order" and not 2 <= curve.sizes[0] <= curve.sizes[-1] <= 6:
         yield Problem(f"{key}.sizes", curve.sizes, "orders are 2 to 6")
-    if curve.quantity == "hierarchy" and curve.activation not in SMOOTH_ACTIVATIONS:
+    if curve.quantity in ("hierarchy", "naive_hierarchy") and curve.activation not in SMOOTH_ACTIVATIONS:
         yield Problem(f"{key}.activation", curve.activation, f"choose one of {', '.join(SMOOTH_ACTIVATIONS)}")
     try:
         Workload(curve.quantity, curve.points, activation=curve.activation).net  # noqa: B018 (the network refuses)

@@ -1,7 +1,8 @@
-"""Seconds and memory against size, both backends, with the powers of theory as lines."""
+"""Seconds and memory against size, both backends, with the powers of theory as lines, and the naive way beside the fast one."""
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,7 @@ AXES: Mapping[str, tuple[str, str]] = {
 MEASURES = {"seconds": "seconds", "peak_bytes": "memory, bytes"}
 COLUMNS, HEIGHT, KEY_HEIGHT = 3, 2.15, 0.55
 FIRST = "torch"
+NAIVE = "naive_hierarchy"
 Panel = tuple[str, str]
 """Axis and measure."""
 
@@ -57,7 +59,7 @@ def compose(timings: pd.DataFrame) -> Figure:
         axes.set_title(f"({chr(ord('a') + k)}) {'time' if panel[1] == 'seconds' else 'memory'} against {panel[0]}")
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
-    _key(figure, sorted(set(timings["backend"]), key=lambda name: (name != FIRST, name)), looks)
+    _key(figure, timings, looks)
     return figure
 
 
@@ -89,13 +91,13 @@ def _panel(axes: Axes, rows: pd.DataFrame, panel: Panel, looks: Mapping[str, str
         colour = looks[str(of_curve["label"].iloc[0])]
         for backend, points in of_curve.groupby("backend", sort=False):
             shown = points[points[measure] > 0].sort_values("size")
-            look = {"marker": "o", "ls": "-"} if backend == FIRST else style.OPEN_SQUARES
-            axes.plot(shown["size"], shown[measure], color=colour, label=f"_{name}|{backend}", **look)
-            if measure == "seconds" and backend == FIRST:
+            naive = points["quantity"].iloc[0] == NAIVE
+            axes.plot(shown["size"], shown[measure], color=colour, label=f"_{name}|{backend}", **_look(str(backend), naive))
+            if measure == "seconds" and backend == FIRST and not naive:
                 axes.plot(
                     shown["size"], shown["roofline_seconds"], color=colour, lw=0.8, ls=(0, (1, 1)), label=f"_{name}|products"
                 )
-        if along in POWER_AXES and measure == "seconds":
+        if along in POWER_AXES and measure == "seconds" and of_curve["quantity"].iloc[0] != NAIVE:
             _theory(axes, of_curve, along)
     sizes = sorted({float(size) for size in rows["size"]})
     if along in POWER_AXES:
@@ -119,13 +121,21 @@ def _theory(axes: Axes, of_curve: pd.DataFrame, along: str) -> None:
     slopes.label(axes, text, (sizes[-1], factor * sizes[-1] ** power), offset=(0, 1), va="bottom")
 
 
-def _key(figure: Figure, backends: list[str], looks: Mapping[str, str]) -> None:
+def _look(backend: str, naive: bool) -> dict[str, Any]:
+    """Filled marks are the first backend's, open and larger ones another's; triangles on dashes are the naive way."""
+    if naive:
+        return {"marker": "^", "ls": "--", "lw": 0.8} | ({} if backend == FIRST else {"mfc": "none", "ms": 4.8, "mew": 0.7})
+    return {"marker": "o", "ls": "-"} if backend == FIRST else style.OPEN_SQUARES
+
+
+def _key(figure: Figure, timings: pd.DataFrame, looks: Mapping[str, str]) -> None:
     """What colours and marks mean, once for all panels."""
+    backends = sorted(set(timings["backend"]), key=lambda name: (name != FIRST, name))
     colours = [Line2D([], [], color=colour, lw=2.5, label=name) for name, colour in looks.items()]
+    ways = {False: "", True: "nested forward mode, "} if (timings["quantity"] == NAIVE).any() else {False: ""}
     marks = [
-        Line2D([], [], color=style.THEORY, marker="o", ls="-", label=name)
-        if name == FIRST
-        else Line2D([], [], color=style.THEORY, **style.OPEN_SQUARES, label=name)
+        Line2D([], [], color=style.THEORY, **_look(name, naive), label=f"{way}{name}")
+        for naive, way in ways.items()
         for name in backends
     ]
     lines = [

@@ -150,6 +150,28 @@ def _(call: calls.Hierarchy) -> Load:
     return Load(work, call.seeds, held, given, call.seeds * sum(n**r for r in range(2, order + 1)))
 
 
+@dataclass(frozen=True, kw_only=True)
+class NaiveHierarchy(calls.Call):
+    """K_order at `points` by nested forward mode; no measurement asks for it, only a curve."""
+
+    net: FullyConnected
+    seeds: int
+    points: int
+    order: int
+
+
+@load.register
+def _(call: NaiveHierarchy) -> Load:
+    """The last of the nested derivatives, which outweighs the others: `2^(r-1)` terms along each of `n^(r-1)` tangents."""
+    net, tangents = call.net, call.seeds * call.points ** (call.order - 1)
+    terms = 2 ** (call.order - 1)
+    passes = products(workloads.forward(net, call.points, terms * tangents))
+    weights = elementwise(terms * tangents * net.parameter_count, 2, 0, 25 * terms * net.depth)
+    held = terms * call.points ** (call.order - 1) * (net.parameter_count + units(net, call.points, 1))
+    given = call.seeds * net.parameter_count
+    return Load(passes + weights + _transfer(given), call.seeds, held, given, call.seeds * call.points**call.order)
+
+
 @load.register
 def _(call: calls.Train) -> Load:
     net, method = call.net, tableau(call.integrator)

@@ -115,6 +115,8 @@ def _call(workload: Workload) -> calls.Call:
             return calls.Ntk(net=net, seeds=1, rows=n)
         case "hierarchy":
             return calls.Hierarchy(net=net, seeds=1, points=n, order=workload.order)
+        case "naive_hierarchy":
+            return costs.NaiveHierarchy(net=net, seeds=1, points=n, order=workload.order)
         case "limiting":
             return calls.LimitingKernels(net=net, rows=n)
 

@@ -86,8 +86,8 @@ def exponent(sizes: Sequence[int], values: Sequence[float]) -> Exponent:
 def table(rows: Iterable[Row]) -> list[dict[str, Any]]:
     """The rows of the table `scaling`: per curve and backend an exponent of each measure on the upper half of the sizes.
 
-    A measure that is missing or zero at one of these sizes (the growth of a process is, where a call reuses what the process
-    holds) has no row.
+    Operations of what is computed naively are not counted. A measure that is missing or zero at one of these sizes (the growth
+    of a process is, where a call reuses what the process holds) has no row.
     """
     curves: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
@@ -99,7 +99,8 @@ def table(rows: Iterable[Row]) -> list[dict[str, Any]]:
         used = sorted((row for row in of_curve if row["size"] in kept), key=lambda row: int(row["size"]))
         for measure in MEASURES:
             values = [float(row[measure]) for row in used]
-            if len(used) > 1 and all(value > 0 for value in values):
+            counted = measure != "flops" or used[0]["quantity"] != "naive_hierarchy"
+            if counted and len(used) > 1 and all(value > 0 for value in values):
                 found.append(_row(used, measure, exponent(kept, values)))
     return found
 
@@ -115,3 +116,44 @@ def _row(used: Sequence[Row], measure: str, fit: Exponent) -> dict[str, Any]:
     low_, high_ = (None, None) if measure == "flops" else (fit.low, fit.high)
     interval = {"exponent": fit.estimate, "ci_low": low_, "ci_high": high_}
     return {**same, **sizes, **interval, "measure": measure, "theory_low": low, "theory_high": high}
+
+
+SETTING = ("points", "width", "depth", "order", "input_dim", "activation", "precision", "device", "threads")
+
+
+def against_naive(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """How much more the naive way takes than the fast one: per naive curve, at the largest size that all backends have of both.
+
+    Returns:
+        Per curve `curve`, `order`, `axis`, `size`, `points`, `width`, `depth`, and per backend of `backends` its name, `times` (as
+        many seconds) and `memory` (the growth, None where one of the two is not known or zero).
+    """
+    rows = list(rows)
+    fast = {_setting(row): row for row in rows if row["quantity"] == "hierarchy"}
+    backends = list(dict.fromkeys(row["backend"] for row in rows))
+    found = []
+    for name in dict.fromkeys(row["curve"] for row in rows if row["quantity"] == "naive_hierarchy"):
+        pairs = [(row, fast[_setting(row)]) for row in rows if row["curve"] == name and _setting(row) in fast]
+        by_size: dict[int, list[tuple[Row, Row]]] = {}
+        for naive, twin in pairs:
+            by_size.setdefault(naive["size"], []).append((naive, twin))
+        common = [size for size, of_size in by_size.items() if len(of_size) == len(backends)]
+        if common:
+            found.append(_comparison(by_size[max(common)]))
+    return found
+
+
+def _setting(row: Row) -> tuple[Any, ...]:
+    return row["backend"], row["axis"], *(row[name] for name in SETTING)
+
+
+def _comparison(pairs: Sequence[tuple[Row, Row]]) -> dict[str, Any]:
+    first = pairs[0][0]
+    kept = {name: first[name] for name in ("curve", "order", "axis", "size", "points", "width", "depth")}
+    return kept | {"backends": [_times(naive, twin) for naive, twin in pairs]}
+
+
+def _times(naive: Row, twin: Row) -> dict[str, Any]:
+    known = naive["peak_bytes"] > 0 and twin["peak_bytes"] > 0
+    memory = naive["peak_bytes"] / twin["peak_bytes"] if known else None
+    return {"backend": naive["backend"], "times": naive["seconds"] / twin["seconds"], "memory": memory}

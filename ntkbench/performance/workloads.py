@@ -4,6 +4,7 @@ A product is `(count, rows, inner, columns)`: `count` times (rows, inner) @ (inn
 `Backend.matrix_products`. Networks are fully connected; `copies` of a network count as further seeds.
 """
 
+import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from ntkbench.networks import FullyConnected
 from ntkbench.seeding import rng
 
 Product = tuple[int, int, int, int]
-Quantity = Literal["ntk", "hierarchy", "limiting"]
+Quantity = Literal["ntk", "hierarchy", "naive_hierarchy", "limiting"]
 Axis = Literal["points", "width", "depth", "outputs", "order"]
 Monomial = Mapping[Axis, int]
 """Axis -> power, what is not named having power 0."""
@@ -102,14 +103,16 @@ def theory(quantity: Quantity, order: int = 2) -> tuple[Monomial, ...]:
     """The leading terms of the number of operations.
 
     Structured derivatives of a fully connected network: `N O L W^2 + N^2 O^2 L W` (Novak et al. 2022, section 3). K_r from
-    nested responses of order s = floor((r - 1) / 2): `n^(s+1) L m^2` for their passes and `n^r L m` for their products.
-    Limiting kernels: `n^2 L`, elementwise.
+    nested responses of order s = floor((r - 1) / 2): `n^(s+1) L m^2` for their passes and `n^r L m` for their products; naively
+    a pass of n points along each of n^(r-1) tangents of all weights, `n^r L m^2`. Limiting kernels: `n^2 L`, elementwise.
     """
     match quantity:
         case "ntk":
             return ({"points": 1, "outputs": 1, "depth": 1, "width": 2}, {"points": 2, "outputs": 2, "depth": 1, "width": 1})
         case "hierarchy":
             return ({"points": (order + 1) // 2, "depth": 1, "width": 2}, {"points": order, "depth": 1, "width": 1})
+        case "naive_hierarchy":
+            return ({"points": order, "depth": 1, "width": 2},)
         case "limiting":
             return ({"points": 2, "depth": 1},)
 
@@ -119,7 +122,7 @@ def theory_of_memory(quantity: Quantity, order: int = 2) -> tuple[Monomial, ...]
 
     Structured derivatives: `N^2 O^2 + N O L W + L W^2`, the kernel, the signals and the parameters (Novak et al. 2022, section
     3). Of K_r the tensor, the responses of order s = floor((r - 1) / 2) and the parameters: `n^r + n^(s+1) L m + L m^2`.
-    Limiting kernels: `n^2`.
+    Naively the tangents of the weights and of the activations: `n^(r-1) L m^2 + n^r L m`. Limiting kernels: `n^2`.
     """
     match quantity:
         case "ntk":
@@ -127,6 +130,9 @@ def theory_of_memory(quantity: Quantity, order: int = 2) -> tuple[Monomial, ...]
         case "hierarchy":
             responses: Monomial = {"points": (order + 1) // 2, "depth": 1, "width": 1}
             return ({"points": order}, responses, {"depth": 1, "width": 2})
+        case "naive_hierarchy":
+            weights: Monomial = {"points": order - 1, "depth": 1, "width": 2}
+            return (weights, {"points": order, "depth": 1, "width": 1})
         case "limiting":
             return ({"points": 2},)
 
@@ -142,7 +148,8 @@ class Workload:
     """One quantity at one size: one network, `points` inputs.
 
     Attributes:
-        quantity: `ntk` (the full kernel of several outputs), `hierarchy` (K2 to K_order) or `limiting` (NNGP and NTK).
+        quantity: `ntk` (the full kernel of several outputs), `hierarchy` (K2 to K_order), `naive_hierarchy` (K_order by nested
+            forward mode) or `limiting` (NNGP and NTK).
         points, width, depth, outputs, order, input_dim, activation: its sizes; those that it does not have are left aside.
     """
 
@@ -167,11 +174,11 @@ class Workload:
 
     @property
     def products(self) -> list[Product]:
-        """The matrix products that it cannot do without."""
+        """The matrix products that it cannot do without; of what is computed naively, those that the fast way takes."""
         match self.quantity:
             case "ntk":
                 return ntk(self.net, self.points)
-            case "hierarchy":
+            case "hierarchy" | "naive_hierarchy":
                 return hierarchy(self.net, self.points, self.order)
             case "limiting":
                 return limiting(self.net, self.points)
@@ -184,6 +191,11 @@ class Workload:
         theta = net.initialize(ROOT, [0])
         if self.quantity == "hierarchy":
             return lambda: backend.hierarchy(net, theta, x, self.order)
+        if self.quantity == "naive_hierarchy":
+            naive = importlib.import_module(f"ntkbench.backends.{backend.name}.naive")
+            given = {name: array.astype(backend.precision) for name, array in theta.items()}, x.astype(backend.precision)
+            run: Callable[[], object] = naive.hierarchy(net, *given, self.order, backend.device)
+            return run
         return lambda: backend.ntk(net, theta, x, outputs="full" if self.outputs > 1 else "one")
 
 

@@ -1,12 +1,13 @@
 """What the paper prints of the scaling curves."""
 
+import math
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from ntkbench import records
-from ntkbench.performance import scaling
+from ntkbench.performance import affordable, scaling
 from ntkbench.performance.scaling import upper_half
 from ntkbench.report.numbers import plain
 
@@ -15,7 +16,9 @@ SYMBOLS = {"points": "n", "width": "m", "depth": "depth", "outputs": "O", "order
 
 
 def scaling_entries(study_dir: Path) -> dict[str, Any]:
-    """`curves`, one entry per curve with both backends in it, and the threads and devices that were used.
+    """`curves`, `naive`, `affordable`, and the threads and devices that were used.
+
+    One entry per curve with both backends in it, one per naive curve set against the fast way, and the most points per order.
 
     Raises:
         RecordError: if performance.csv or scaling.csv is missing or damaged.
@@ -26,6 +29,8 @@ def scaling_entries(study_dir: Path) -> dict[str, Any]:
     curves = [_curve([row for row in timings if row["curve"] == name], fitted) for name in names]
     return {
         "curves": curves,
+        "naive": [_against_naive(found) for found in scaling.against_naive(timings)],
+        "affordable": _affordable(timings),
         "threads": sorted({row["threads"] for row in timings}),
         "devices": sorted({row["device"] for row in timings}),
         "precision": sorted({row["precision"] for row in timings}),
@@ -39,16 +44,35 @@ def _curve(timings: Sequence[dict[str, Any]], fitted: Sequence[dict[str, Any]]) 
     of_curve = [row for row in fitted if row["curve"] == first["curve"]]
     return {
         "name": first["curve"],
-        "quantity": NAMES.get(first["quantity"], f"K{first['order']}" if first["axis"] != "order" else "K_r"),
+        "quantity": _name(first),
         "axis": SYMBOLS[first["axis"]],
         "fixed": fixed_sizes(first),
         "sizes": [sizes[0], sizes[-1]],
         "fitted": list(upper_half(sizes)),
-        "theory": _theory(of_curve, "flops"),
+        "theory": _theory(of_curve, "seconds"),
         "theory_of_memory": _theory(of_curve, "peak_bytes"),
         "flops": next((plain(row["exponent"]) for row in of_curve if row["measure"] == "flops"), None),
         "backends": [_backend(list(rows), of_curve) for _, rows in groupby(timings, key=lambda row: str(row["backend"]))],
     }
+
+
+def _name(row: dict[str, Any]) -> str:
+    """What a curve is of; `naive` where it is computed by nested forward mode."""
+    kernel = f"K{row['order']}" if row["axis"] != "order" else "K_r"
+    return NAMES.get(row["quantity"], f"{kernel}, naive" if row["quantity"] == "naive_hierarchy" else kernel)
+
+
+def _against_naive(found: dict[str, Any]) -> dict[str, Any]:
+    """Of one curve: the kernel, its sizes, and how many times as much the naive way takes in each backend."""
+    backends = [one | {name: plain(one[name] or math.nan) for name in ("times", "memory")} for one in found["backends"]]
+    sizes = {SYMBOLS[axis]: found[axis] for axis in ("points", "width", "depth")}
+    return {"name": found["curve"], "quantity": f"K{found['order']}", "sizes": sizes, "backends": backends}
+
+
+def _affordable(timings: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The table, and what it is of."""
+    used = {"width": affordable.WIDTH, "depth": affordable.DEPTH, "basis": affordable.BASIS}
+    return used | {"rows": affordable.table(timings), "seconds": list(affordable.SECONDS), "gib": list(affordable.GIB)}
 
 
 def fixed_sizes(row: dict[str, Any]) -> str:
@@ -56,6 +80,7 @@ def fixed_sizes(row: dict[str, Any]) -> str:
     asked = {
         "ntk": ("points", "width", "depth", "outputs"),
         "hierarchy": ("points", "width", "depth"),
+        "naive_hierarchy": ("points", "width", "depth"),
         "limiting": ("points", "depth"),
     }
     kept = [axis for axis in asked[row["quantity"]] if axis != row["axis"] and (axis, row[axis]) != ("outputs", 1)]

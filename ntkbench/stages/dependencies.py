@@ -30,4 +30,6 @@ def stage_code(stage: str, claim: str | None = None, backend: str | None = None)
         modules.append("ntkbench.claims." + claim.replace("/", "."))
     if backend is not None:
         modules.append(f"ntkbench.backends.{backend}")
+        if stage == "performance":
+            modules.append(f"ntkbench.backends.{backend}.naive")
     return code_files(*modules)

@@ -26,14 +26,28 @@ def test_every_curve_is_drawn_in_both_backends(table: pd.DataFrame) -> None:
     for name, of_curve in table.groupby("curve"):
         for backend, points in of_curve.groupby("backend"):
             assert len(drawn[f"_{name}|{backend}"]) == len(points)
-        assert len(drawn[f"_{name}|products"]) == of_curve["size"].nunique()
+        naive = of_curve["quantity"].iloc[0] == "naive_hierarchy"
+        assert len(drawn.get(f"_{name}|products", [])) == (0 if naive else of_curve["size"].nunique())
+
+
+def test_the_naive_way_is_dashed_in_the_colour_and_panel_of_the_fast_one(table: pd.DataFrame) -> None:
+    figure = scaling.compose(table)
+    for fast, naive in (("k4-points", "naive-k4-points"), ("orders", "naive-orders")):
+        (axes,) = [axes for axes in figure.axes if any(line.get_label() == f"_{fast}|products" for line in axes.get_lines())]
+        drawn = {str(line.get_label()): line for line in axes.get_lines()}
+        ours, usual = drawn[f"_{fast}|torch"], drawn[f"_{naive}|torch"]
+        assert usual.get_color() == ours.get_color()
+        assert (ours.get_linestyle(), usual.get_linestyle()) == ("-", "--")
+    assert "nested forward mode, jax" in [text.get_text() for text in figure.legends[0].get_texts()]
+    without = scaling.compose(table[table["quantity"] != "naive_hierarchy"])
+    assert not [text for text in without.legends[0].get_texts() if "nested" in text.get_text()]
 
 
 def test_theory_is_a_line_of_its_largest_power(table: pd.DataFrame) -> None:
     figure = scaling.compose(table)
     (axes,) = [axes for axes in figure.axes if axes.get_title(loc="left").endswith("time against points")]
     found = sorted(int(str(line.get_label()).split("|")[1]) for line in axes.get_lines() if "_theory" in str(line.get_label()))
-    chosen = [curve for curve in timings.curves() if curve.axis == "points"]
+    chosen = [curve for curve in timings.curves() if curve.axis == "points" and curve.start.quantity != "naive_hierarchy"]
     terms = [workloads.theory(curve.start.quantity, curve.start.order) for curve in chosen]
     assert found == sorted(workloads.exponents(of_curve, "points")[1] for of_curve in terms)
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ntkbench.backends.jax import naive
 from ntkbench.networks import KERNEL, Convolutional, Network, Parameters
 
 Run = Callable[[], object]
@@ -17,19 +18,10 @@ Theta = list[jax.Array]
 Function = Callable[[Theta, jax.Array], jax.Array]
 
 
-def _activation(name: str) -> Callable[[jax.Array], jax.Array]:
-    return {"tanh": jnp.tanh, "relu": jax.nn.relu, "erf": jax.lax.erf}[name]
-
-
 def _network(net: Network) -> Function:
     """Outputs (n, O) at points (n, d)."""
     multipliers = [layer.weight_multiplier for layer in net.layers]
-    activation = _activation(net.activation)
-
-    def dense(theta: Theta, h: jax.Array) -> jax.Array:
-        for l, (multiplier, weight) in enumerate(zip(multipliers, theta, strict=True)):
-            h = multiplier * (activation(h) if l else h) @ weight.T
-        return h
+    activation = naive.ACTIVATIONS[net.activation]
 
     def convolutional(theta: Theta, x: jax.Array) -> jax.Array:
         h = x.reshape(-1, *net.image)
@@ -39,7 +31,7 @@ def _network(net: Network) -> Function:
         h = h.reshape(len(h), -1) if net.readout == "flatten" else h.mean((1, 2))
         return multipliers[-1] * h @ theta[-1].T
 
-    return convolutional if isinstance(net, Convolutional) else dense
+    return convolutional if isinstance(net, Convolutional) else naive.network(net)
 
 
 def _convolve(padded: jax.Array, weight: jax.Array) -> jax.Array:
@@ -85,23 +77,9 @@ def _first(weights: Theta) -> Theta:
 
 def hierarchy(net: Network, theta: Parameters, x: np.ndarray, order: int, device: str) -> Run:
     """Nested forward mode along per-example gradients, straight from the definition; the first seed."""
-    f = _network(net)
-
-    def outputs(p: Theta, x: jax.Array) -> jax.Array:
-        return f(p, x)[:, 0]
-
-    def next_kernel(kernel: Function) -> Function:
-        def along_gradients(p: Theta, x: jax.Array) -> jax.Array:
-            along = jax.vmap(lambda direction: jax.jvp(lambda q: kernel(q, x), (p,), (direction,))[1], out_axes=-1)
-            return along(jax.jacrev(outputs)(p, x))
-
-        return along_gradients
-
-    kernel: Function = outputs
-    for _ in range(order - 1):
-        kernel = next_kernel(kernel)
-    weights, points = _arrays(net, theta, device, x)
-    return _run(kernel, _first(weights), points)
+    run = naive.hierarchy(net, theta, x, order, device)
+    run()
+    return run
 
 
 def contracted(

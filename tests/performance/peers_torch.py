@@ -11,6 +11,7 @@ import torch
 from torch.func import jacrev, jvp, vjp, vmap
 from torch.nn.functional import conv2d, linear, pad
 
+from ntkbench.backends.torch import naive
 from ntkbench.networks import KERNEL, Convolutional, Network, Parameters
 
 Run = Callable[[], object]
@@ -21,12 +22,7 @@ Kernel = Callable[[Theta], torch.Tensor]
 def _network(net: Network) -> Callable[[Theta, torch.Tensor], torch.Tensor]:
     """Outputs (n, O) at points (n, d); weights of convolutions as torch has them."""
     multipliers = [layer.weight_multiplier for layer in net.layers]
-    activation = getattr(torch, net.activation)
-
-    def dense(theta: Theta, h: torch.Tensor) -> torch.Tensor:
-        for l, (multiplier, weight) in enumerate(zip(multipliers, theta, strict=True)):
-            h = multiplier * linear(activation(h) if l else h, weight)
-        return h
+    activation = naive.ACTIVATIONS[net.activation]
 
     def convolutional(theta: Theta, x: torch.Tensor) -> torch.Tensor:
         height, width, channels = net.image
@@ -40,7 +36,7 @@ def _network(net: Network) -> Callable[[Theta, torch.Tensor], torch.Tensor]:
         h = h.permute(0, 2, 3, 1).flatten(1) if net.readout == "flatten" else h.mean((2, 3))
         return multipliers[-1] * linear(h, theta[-1])
 
-    return convolutional if isinstance(net, Convolutional) else dense
+    return convolutional if isinstance(net, Convolutional) else naive.dense(net)
 
 
 def _weights(net: Network, theta: Parameters, device: str) -> Theta:
@@ -90,22 +86,7 @@ def ntk(net: Network, theta: Parameters, x: np.ndarray, device: str, outputs: st
 
 def hierarchy(net: Network, theta: Parameters, x: np.ndarray, order: int, device: str) -> Run:
     """Nested forward mode along per-example gradients, straight from the definition; the first seed."""
-    f, points = _network(net), torch.tensor(x, device=device)
-    weights = tuple(w[0] for w in _weights(net, theta, device))
-
-    def outputs(p: Theta) -> torch.Tensor:
-        return f(p, points)[:, 0]
-
-    def next_kernel(kernel: Kernel) -> Kernel:
-        def along_gradients(p: Theta) -> torch.Tensor:
-            return vmap(lambda direction: jvp(kernel, (p,), (direction,))[1], out_dims=-1)(jacrev(outputs)(p))
-
-        return along_gradients
-
-    kernel: Kernel = outputs
-    for _ in range(order - 1):
-        kernel = next_kernel(kernel)
-    return _run(_forward_mode(lambda: kernel(weights)), device)
+    return naive.hierarchy(net, theta, x, order, device)
 
 
 def contracted(

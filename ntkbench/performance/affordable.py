@@ -1,0 +1,114 @@
+"""Which order can be afforded: the most points whose kernels to order p keep a budget of time, or of memory.
+
+What the curves of K_p against points took is carried on along counts: `t(n) = t(n_0) F(n, m, H) / F(n_0, m_0, H_0)` with F the
+operations of the matrix products (`ntkbench.performance.workloads`) and n_0 the largest size that was timed. Fitted exponents
+are not carried on: at sizes that are quickly timed they are below those of large ones, and would promise too much. Numbers held
+at a time are counted as for a plan (`ntkbench.performance.costs`), and taken as many times as the process grew by more than
+its count at n_0. Without tensors (orders 3 and 4) a prediction of its own training points is counted, integration included
+(`ntkbench.hierarchy.cost`), at the speed of the kernels of that order.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from ntkbench.claims import calls
+from ntkbench.hierarchy import cost
+from ntkbench.networks import FullyConnected
+from ntkbench.performance import costs, workloads
+from ntkbench.performance.scaling import Row
+from ntkbench.performance.workloads import Workload
+
+WIDTH, DEPTH = 512, 2
+SECONDS = (1, 60, 3600)
+GIB = (1, 8, 64)
+BASIS = 12
+"""Vectors that a prediction without tensors typically ends with."""
+ORDERS = range(2, 7)
+TENSOR_FREE = (3, 4)
+
+
+def table(timings: Iterable[Row], width: int = WIDTH, depth: int = DEPTH) -> list[dict[str, Any]]:
+    """Per order that was timed against points the most points, with tensors and, where there is a way, without.
+
+    Args:
+        timings: rows of the table `performance`.
+        width, depth: of the network.
+
+    Returns:
+        `order`, `way` (`tensors` or `tensor_free`), `backend` (the faster one, whose numbers these are), `time` and `memory` (a
+        number of points for each of `SECONDS` and `GIB`; 0 where one point is too much).
+    """
+    timings, found = list(timings), []
+    for order in ORDERS:
+        if largest := _largest(timings, order):
+            first = min(largest, key=lambda row: float(row["seconds"] / row["flops"]))
+            found.append(_with_tensors(first, order, width, depth))
+            if order in TENSOR_FREE:
+                found.append(_without(first, order, width, depth))
+    return found
+
+
+def _largest(timings: Sequence[Row], order: int) -> list[Row]:
+    """Of each backend the largest size of the curves of K_order against points."""
+    quantity = "ntk" if order == 2 else "hierarchy"
+    found: dict[str, Row] = {}
+    for row in timings:
+        same = (row["quantity"], row["axis"], row["order"], row["outputs"]) == (quantity, "points", order, 1)
+        if same and row["size"] >= found.get(row["backend"], row)["size"]:
+            found[row["backend"]] = row
+    return list(found.values())
+
+
+def _with_tensors(first: Row, order: int, width: int, depth: int) -> dict[str, Any]:
+    start = Workload(first["quantity"], 1, width, depth, order=order)
+    rate, bytes_each = first["seconds"] / first["flops"], _itemsize(first)
+    there = Workload(first["quantity"], first["points"], first["width"], first["depth"], 1, order, first["input_dim"])
+    excess = max(1.0, first["peak_bytes"] / (bytes_each * _held(there)))
+    return _row(
+        first,
+        order,
+        "tensors",
+        lambda n: rate * workloads.flops(start.at("points", n).products),
+        lambda n: excess * bytes_each * _held(start.at("points", n)),
+    )
+
+
+def _without(first: Row, order: int, width: int, depth: int) -> dict[str, Any]:
+    net, rate = FullyConnected(first["input_dim"], width, depth, first["activation"]), first["seconds"] / first["flops"]
+
+    def counted(n: int) -> tuple[float, float]:
+        return cost.tensor_free(net, n, n, order, min(n, BASIS))
+
+    return _row(first, order, "tensor_free", lambda n: rate * counted(n)[0], lambda n: counted(n)[1])
+
+
+def _row(first: Row, order: int, way: str, seconds: Callable[[int], float], held: Callable[[int], float]) -> dict[str, Any]:
+    return {
+        "order": order,
+        "way": way,
+        "backend": first["backend"],
+        "time": [most(lambda n, budget=budget: seconds(n) <= budget) for budget in SECONDS],  # type: ignore[misc]
+        "memory": [most(lambda n, budget=budget: held(n) <= budget * 2**30) for budget in GIB],  # type: ignore[misc]
+    }
+
+
+def _held(workload: Workload) -> float:
+    """Numbers that one network's kernels hold at a time, counted."""
+    if workload.quantity == "ntk":
+        return costs.load(calls.Ntk(net=workload.net, seeds=1, rows=workload.points)).held
+    return costs.load(calls.Hierarchy(net=workload.net, seeds=1, points=workload.points, order=workload.order)).held
+
+
+def _itemsize(row: Row) -> int:
+    return 8 if row["precision"] == "float64" else 4
+
+
+def most(fits: Callable[[int], bool]) -> int:
+    """The largest n that fits, of a cost that grows with n; 0 if there is none."""
+    low, high = 0, 1
+    while fits(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
