@@ -91,6 +91,7 @@ def environment() -> dict[str, Any]:
     }
 
 
+@cache
 def _file(name: str, root: Path) -> Path | None:
     base = root.joinpath(*name.split("."))
     for candidate in (base / "__init__.py", base.with_suffix(".py")):
@@ -108,10 +109,10 @@ def _ancestors(name: str, root: Path) -> Iterator[Path]:
 
 def _imports(name: str, file: Path, root: Path) -> Iterator[str]:
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(_tree(file, file.stat().st_mtime_ns)):
+    for node in _statements(file, file.stat().st_mtime_ns):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.split(".")[0] == PACKAGE)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = node.module or ""
             if node.level:
                 kept = package.split(".")[: len(package.split(".")) - node.level + 1]
@@ -125,8 +126,9 @@ def _imports(name: str, file: Path, root: Path) -> Iterator[str]:
 
 
 @cache
-def _tree(file: Path, modified: int) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+def _statements(file: Path, modified: int) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+    return tuple(node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom)))
 
 
 def _version(name: str) -> str | None:

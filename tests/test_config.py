@@ -59,6 +59,14 @@ def test_a_cell_is_plain_and_makes_the_case_again(tmp_path: Path) -> None:
     assert Cell.make(**plain).case == study.cases["hierarchy/truncation"]["plain"]
 
 
+def test_cases_share_a_process_in_the_files_order(tmp_path: Path) -> None:
+    names = tuple(TINY["claims"]["hierarchy/truncation"]["cases"])
+    assert load(write(tmp_path, TINY)).batches == {"hierarchy/truncation": tuple((name,) for name in names)}
+    study = load(write(tmp_path, {**TINY, "cases_per_job": 2}))
+    assert study.batches == {"hierarchy/truncation": (names[:2], names[2:])}
+    assert load(write(tmp_path, {**TINY, "cases_per_job": 9})).batches == {"hierarchy/truncation": (names,)}
+
+
 @pytest.mark.parametrize(
     ("keys", "value", "words"),
     [
@@ -72,6 +80,7 @@ def test_a_cell_is_plain_and_makes_the_case_again(tmp_path: Path) -> None:
         (("backends",), ["torch", "tensorflow"], ["backends.1", "tensorflow", "'jax'"]),
         (("device",), "gpu", ['device = "gpu"', "'cuda'"]),
         (("threads",), 0, ["threads = 0", "greater than or equal to 1"]),
+        (("cases_per_job",), 0, ["cases_per_job = 0", "greater than or equal to 1"]),
         (("memory_gib",), -2, ["memory_gib = -2", "greater than 0"]),
         (("memory_gib",), 1e-9, ["memory_gib", "at least 0.001"]),
         (("claims",), {}, ["claims = {}", "at least 1"]),

@@ -253,14 +253,33 @@ def test_a_program_is_compiled_once() -> None:
 def test_every_job_of_the_dag_is_planned() -> None:
     planned = planning.jobs(study(), RATES, 2)
     counts = {stage: count for stage, count, *_ in planning.totals(planned)}
-    claims_, cases = len(study().cases), sum(map(len, study().cases.values()))
+    claims_, batches = len(study().cases), sum(map(len, study().batches.values()))
     assert counts == {
-        "inputs": cases, "measure": 2 * cases, "crosscheck": cases, "analyse": claims_, "collect": 1, "figures": claims_,
+        "inputs": batches, "measure": 2 * batches, "crosscheck": batches, "analyse": claims_, "collect": 1, "figures": claims_,
         "performance": 2, "scaling": 1, "paper": 1,
     }  # fmt: skip
     silent = {job.claim for job in planned if job.seconds is None}
     assert silent == {"hierarchy/real_data"}  # contracted kernels have no count
     assert all(job.seconds > 0 for job in planned if job.seconds is not None)
+
+
+def test_cases_that_share_a_job_start_and_compile_once() -> None:
+    alone, shared = ([*planning.measurements(replace(study(), cases_per_job=size), RATES)] for size in (1, 100))
+    assert [len(of_job) for of_job in alone] == [1] * len(alone)
+    assert sum(map(len, shared)) == len(alone)
+    of_claim = {(job.case, job.backend): job for of_job in alone for job in of_job if job.claim == HIERARCHY}
+    for of_job in (found for found in shared if found[0].claim == HIERARCHY):
+        start = costs.ENGINES[of_job[0].backend].startup * RATES.interpreter
+        first, *others = [(job, of_claim[job.case, job.backend]) for job in of_job]
+        assert first[0] == first[1]
+        assert all(job.seconds <= once.seconds - 0.99 * start and job.memory == once.memory for job, once in others)
+        (whole,) = [
+            job
+            for job in planning.jobs(replace(study(), cases_per_job=100), RATES, 2)
+            if (job.stage, job.claim, job.backend) == ("measure", HIERARCHY, of_job[0].backend)
+        ]
+        assert whole.seconds == pytest.approx(sum(job.seconds for job in of_job))
+        assert whole.memory == max(job.memory for job in of_job)
 
 
 def test_a_slower_machine_takes_longer() -> None:

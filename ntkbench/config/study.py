@@ -27,6 +27,9 @@ class StudyFile(Section):
     precision: Literal["float64", "float32"] = "float64"
     threads: int = Field(default=1, ge=1, description="CPU threads of one measurement.")
     memory_gib: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2.0
+    cases_per_job: int = Field(
+        default=1, ge=1, description="How many cases of a claim one process measures, one after another."
+    )
     claims: dict[str, ClaimSection] = Field(min_length=1, description="Claim id to its cases.")
     performance: PerformanceSection | None = Field(default=None, description="Scaling curves, timed at the end of a run.")
 
@@ -47,6 +50,7 @@ class Study:
         name, seed, backends, device, precision, threads: as in the file.
         memory_bytes: budget for the temporaries of one backend call.
         cases: claim id -> case name -> case.
+        cases_per_job: how many of them one process measures, one after another.
         performance: the scaling curves; None for a study that times nothing.
     """
 
@@ -58,7 +62,15 @@ class Study:
     threads: int
     memory_bytes: int
     cases: Mapping[str, Mapping[str, Case]]
+    cases_per_job: int = 1
     performance: Performance | None = None
+
+    @property
+    def batches(self) -> dict[str, tuple[tuple[str, ...], ...]]:
+        """Claim id -> the names of the cases that share a process, in the file's order."""
+        size = self.cases_per_job
+        names = {claim: tuple(cases) for claim, cases in self.cases.items()}
+        return {claim: tuple(of[k : k + size] for k in range(0, len(of), size)) for claim, of in names.items()}
 
     def cell(self, claim: str, case: str) -> dict[str, Any]:
         """One case as plain values, the arguments of `ntkbench.stages.cell.Cell.make`."""
@@ -121,6 +133,7 @@ def load(path: Path) -> Study:
         threads=file.threads,
         memory_bytes=int(file.memory_gib * 2**30),
         cases=cases,
+        cases_per_job=file.cases_per_job,
         performance=timed,
     )
 

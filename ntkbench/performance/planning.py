@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from ntkbench import claims
@@ -35,7 +36,8 @@ class Job:
     """One job of the workflow.
 
     Attributes:
-        stage: of the workflow. claim, case, backend: whose it is, empty where it is of all.
+        stage: of the workflow. claim, case, backend: whose it is, empty where it is of all; of several cases, the one that
+            holds most.
         seconds: None where the claim does not say what it asks of a backend.
         memory: bytes that it holds at most, None likewise.
         cores: that it takes from the others while it runs.
@@ -52,10 +54,10 @@ class Job:
 
 def jobs(study: Study, rates: Rates, cores: int) -> list[Job]:
     """Every job of a study that starts from nothing, in the order of the stages."""
-    cells = [(claim, name, case) for claim, cases in study.cases.items() for name, case in cases.items()]
-    planned = [_plain("inputs", rates, claim, name) for claim, name, _ in cells]
-    planned += [_measure(study, rates, claim, name, case, b) for claim, name, case in cells for b in study.backends]
-    planned += [_plain("crosscheck", rates, claim, name) for claim, name, _ in cells]
+    batches = [(claim, names) for claim, of_claim in study.batches.items() for names in of_claim]
+    planned = [_plain("inputs", rates, claim, names[0]) for claim, names in batches]
+    planned += [_together(of_job) for of_job in measurements(study, rates)]
+    planned += [_plain("crosscheck", rates, claim, names[0]) for claim, names in batches]
     planned += [_analyse(study, rates, claim, cases) for claim, cases in study.cases.items()]
     planned += [_plain("collect", rates), *(_plain("figures", rates, claim) for claim in study.cases)]
     if study.performance is not None:
@@ -72,14 +74,36 @@ def _itemsize(study: Study) -> int:
     return 8 if study.precision == "float64" else 4
 
 
-def _measure(study: Study, rates: Rates, claim: str, name: str, case: Case, backend: str) -> Job:
+def measurements(study: Study, rates: Rates) -> Iterator[list[Job]]:
+    """Per job that measures, what each of its cases takes of it; the first pays for the start."""
+    for claim, of_claim in study.batches.items():
+        for names in of_claim:
+            yield from (_measure(study, rates, claim, names, backend) for backend in study.backends)
+
+
+def _measure(study: Study, rates: Rates, claim: str, names: Sequence[str], backend: str) -> list[Job]:
+    """In one process: what was compiled for an earlier case is not compiled again."""
     engine, itemsize, budget = ENGINES[backend], _itemsize(study), study.memory_bytes
-    asked = [claims.get(claim).calls(case, width) for width in case.widths]
-    told = [found for found in asked if found is not None]
-    if len(told) < len(asked):
-        return Job("measure", claim, name, backend, None, None, study.threads)
-    spent = sum(costs.seconds(engine, told, rates, itemsize, budget)) + engine.startup * rates.interpreter
-    return Job("measure", claim, name, backend, spent, costs.memory(engine, told, itemsize, budget), study.threads)
+    cases = {name: study.cases[claim][name] for name in names}
+    asked = {name: [claims.get(claim).calls(case, width) for width in case.widths] for name, case in cases.items()}
+    told = {name: [found for found in of_case if found is not None] for name, of_case in asked.items()}
+    spent = iter(costs.seconds(engine, [found for of_case in told.values() for found in of_case], rates, itemsize, budget))
+    start = engine.startup * rates.interpreter
+    measured = []
+    for name, of_case in told.items():
+        seconds = sum(islice(spent, len(of_case))) + (start if name == names[0] else 0.0)
+        known = len(of_case) == len(asked[name])
+        memory = costs.memory(engine, of_case, itemsize, budget) if known else None
+        measured.append(Job("measure", claim, name, backend, seconds if known else None, memory, study.threads))
+    return measured
+
+
+def _together(measured: Sequence[Job]) -> Job:
+    """One job, whose cases follow each other."""
+    largest = max(measured, key=lambda job: job.memory or 0)
+    seconds = [job.seconds for job in measured if job.seconds is not None]
+    known = len(seconds) == len(measured)
+    return replace(largest, seconds=sum(seconds) if known else None, memory=largest.memory if known else None)
 
 
 def _analyse(study: Study, rates: Rates, claim: str, cases: Mapping[str, Case]) -> Job:

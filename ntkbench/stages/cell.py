@@ -10,9 +10,8 @@ from typing import Any
 from ntkbench import claims
 from ntkbench.claims import Case, Claim
 from ntkbench.data import Dataset
-from ntkbench.provenance import code_hash
 from ntkbench.records import Measurement, Record, read_record, unflatten
-from ntkbench.stages.dependencies import stage_code
+from ntkbench.stages.dependencies import stage_hash
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,9 @@ class Cell:
     device: str
     precision: str
 
+    def __str__(self) -> str:
+        return f"{self.claim.id} {self.name}"
+
     @classmethod
     def make(cls, claim: str, name: str, case: Mapping[str, Any], root: int, device: str, precision: str) -> "Cell":
         """From plain values, as the workflow hands them over; `case` as `Case.as_dict` gives it."""
@@ -46,7 +48,7 @@ class Cell:
             "claim": self.claim.id,
             "case": self.name,
             "config": self._hash(),
-            "code": code_hash(stage_code("inputs", self.claim.id)),
+            "code": stage_hash("inputs", self.claim.id),
         }
 
     def identity_of_measurement(self, backend: str, inputs: Record) -> dict[str, Any]:
@@ -57,7 +59,7 @@ class Cell:
             "case": self.name,
             "backend": backend,
             "config": self._hash(self.device, self.precision),
-            "code": code_hash(stage_code("measure", self.claim.id, backend)),
+            "code": stage_hash("measure", self.claim.id, backend),
             "inputs": inputs.content,
         }
 

@@ -14,14 +14,17 @@ class CrosscheckFailed(Exception):
     """The backends disagree; the message names observables, differences and where the evidence is kept."""
 
 
-def crosscheck(cell: Cell, inputs: Path, measurements: Mapping[str, Path], output: Path) -> None:
-    """Compare the measurements of a cell, and write one row per observable.
+def crosscheck(
+    cells: Sequence[Cell], inputs: Sequence[Path], measurements: Mapping[str, Sequence[Path]], outputs: Sequence[Path]
+) -> None:
+    """Compare the measurements of each cell, and write one row per observable.
 
     Args:
-        inputs: the record of the cell's inputs.
-        measurements: backend -> its record; two of them.
-        output: the csv. Where the backends disagree it is kept as `<name>.failed.csv`, since the workflow removes the
-            output of a failed job.
+        cells: whose backends are compared.
+        inputs: the record of each cell's inputs, in the order of `cells`.
+        measurements: backend -> the record of each cell, in the order of `cells`; two backends.
+        outputs: the csv of each cell, in the order of `cells`. Where the backends disagree it is kept as
+            `<name>.failed.csv`, since the workflow removes the outputs of a failed job.
 
     Where training diverged alike in both backends nothing can be compared: such rows do not agree, which makes the verdicts
     invalid, but they are no disagreement.
@@ -29,10 +32,21 @@ def crosscheck(cell: Cell, inputs: Path, measurements: Mapping[str, Path], outpu
     Raises:
         ValueError: unless there are two backends.
         RecordError: if a record is missing, damaged or foreign.
-        CrosscheckFailed: if any observable disagrees.
+        CrosscheckFailed: if any observable of any cell disagrees; all cells have been compared.
     """
     if len(measurements) != 2:
         raise ValueError(f"a cross-check needs two backends, got {', '.join(measurements) or 'none'}")
+    failures = []
+    for index, (cell, source, output) in enumerate(zip(cells, inputs, outputs, strict=True)):
+        try:
+            _crosscheck_cell(cell, source, {backend: paths[index] for backend, paths in measurements.items()}, output)
+        except CrosscheckFailed as error:
+            failures.append(str(error))
+    if failures:
+        raise CrosscheckFailed("\n".join(failures))
+
+
+def _crosscheck_cell(cell: Cell, inputs: Path, measurements: Mapping[str, Path], output: Path) -> None:
     _, record = cell.read_inputs(inputs)
     (first, first_record), (second, second_record) = (
         cell.read_measurement(backend, record, path) for backend, path in measurements.items()
@@ -53,6 +67,6 @@ def crosscheck(cell: Cell, inputs: Path, measurements: Mapping[str, Path], outpu
 
 
 def _report(cell: Cell, backends: list[str], wrong: Sequence[CrosscheckRow], kept: Path) -> str:
-    lines = [f"{cell.claim.id} {cell.name}: {' and '.join(backends)} disagree (all rows in {kept})"]
+    lines = [f"{cell}: {' and '.join(backends)} disagree (all rows in {kept})"]
     lines += [f"  {row.quantity}: max_rel {row.max_rel:.3g}, allowed {row.allowed:.3g}" for row in wrong]
     return "\n".join(lines)

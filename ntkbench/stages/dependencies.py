@@ -1,8 +1,9 @@
 """Which code each stage runs: the workflow names these files as inputs, and results carry their hash."""
 
+from functools import cache
 from pathlib import Path
 
-from ntkbench.provenance import code_files
+from ntkbench.provenance import code_files, code_hash
 
 ENTRY = {
     "inputs": "ntkbench.stages.prepare",
@@ -17,6 +18,7 @@ ENTRY = {
 }
 
 
+@cache
 def stage_code(stage: str, claim: str | None = None, backend: str | None = None) -> tuple[Path, ...]:
     """The files that a stage runs, for one claim and one backend where it has them.
 
@@ -33,3 +35,9 @@ def stage_code(stage: str, claim: str | None = None, backend: str | None = None)
         if stage == "performance":
             modules.append(f"ntkbench.backends.{backend}.naive")
     return code_files(*modules)
+
+
+@cache
+def stage_hash(stage: str, claim: str | None = None, backend: str | None = None) -> str:
+    """The hash of `stage_code`: of the code as this process loaded it, though a file be changed while it runs."""
+    return code_hash(stage_code(stage, claim, backend))

@@ -1,4 +1,4 @@
-"""Stage 2: one claim, one case, one backend; every width and every seed in one process."""
+"""Stage 2: cases of one claim in one backend; every width and every seed in one process."""
 
 import math
 import resource
@@ -19,36 +19,62 @@ from ntkbench.stages.cell import Cell
 
 
 class MeasurementFailed(Exception):
-    """The claim cannot measure the case; the message names both, the width and why."""
+    """The claim cannot measure a case; the message names both, the width and why."""
 
 
-def measure(cell: Cell, backend: str, threads: int, memory_bytes: int, inputs: Path, output: Path) -> None:
-    """Measure every width of a cell with one backend, and write the record.
+def measure(
+    cells: Sequence[Cell], backend: str, threads: int, memory_bytes: int, inputs: Sequence[Path], outputs: Sequence[Path]
+) -> None:
+    """Measure every width of each cell with one backend, and write a record for each cell.
 
-    Each finished width is kept in a folder beside the output until the record is whole, so that a job that was killed
-    goes on with the next width. Progress goes to stderr.
+    A record that is there, made by the same code from the same data, is kept. Each finished width is kept in a folder beside
+    the output until all cells are done, since the workflow removes what a job that failed has written: one that was killed
+    goes on with the next width, and after a cell that failed only that one is measured again. Progress goes to stderr.
+
+    Args:
+        cells: of one claim and one study.
+        backend, threads, memory_bytes: see `backends.load`.
+        inputs, outputs: the record of each cell's inputs, and the record to write, in the order of `cells`.
 
     Raises:
-        RecordError: if the inputs are missing, damaged or foreign, or the output cannot be written.
+        RecordError: if inputs are missing, damaged or foreign, or an output cannot be written.
         BackendUnavailable: if the framework or the device is not there.
-        MeasurementFailed: if the claim cannot measure the case: a singular kernel, a network above the memory budget.
+        MeasurementFailed: if the claim cannot measure a cell: a singular kernel, a network above the memory budget. The
+            others have been measured.
     """
+    device, precision = cells[0].device, cells[0].precision
+    engine = backends.load(backend, device=device, precision=precision, threads=threads, memory_bytes=memory_bytes)
+    machine = environment()
+    failures = []
+    for cell, source, output in zip(cells, inputs, outputs, strict=True):
+        try:
+            _measure_cell(cell, engine, machine, source, output)
+        except MeasurementFailed as error:
+            failures.append(str(error))
+    if failures:
+        raise MeasurementFailed("\n".join(failures))
+    for output in outputs:
+        shutil.rmtree(_parts(output), ignore_errors=True)
+
+
+def _measure_cell(cell: Cell, engine: backends.Backend, machine: Mapping[str, Any], inputs: Path, output: Path) -> None:
     data, record = cell.read_inputs(inputs)
-    engine = backends.load(backend, device=cell.device, precision=cell.precision, threads=threads, memory_bytes=memory_bytes)
-    identity = cell.identity_of_measurement(backend, record)
-    facts = {**identity, "backend_facts": dict(engine.facts()), "environment": environment()}
-    parts = output.parent / f"{output.stem}.parts"
+    identity = cell.identity_of_measurement(engine.name, record)
+    facts = {**identity, "backend_facts": dict(engine.facts()), "environment": machine}
+    if _made(output, facts):
+        print(f"{cell} {engine.name}: kept, nothing that it depends on has changed", file=sys.stderr, flush=True)
+        return
     widths = cell.case.widths
     measured: Measurement = {}
     seconds: dict[int, float] = {}
     peak = 0
     for index, width in enumerate(widths, start=1):
-        part = parts / f"{width}.npz"
-        kept = _resume(part, facts, width)
+        part, of_width = _parts(output) / f"{width}.npz", {**facts, "kind": "part", "width": width}
+        kept = _made(part, of_width)
         took = "kept from an interrupted run"
         if kept is None:
             arrays, spent = _measure_width(cell, engine, data, width)
-            write_record(part, flatten({width: arrays}), {**facts, **spent, "kind": "part", "width": width})
+            write_record(part, flatten({width: arrays}), {**of_width, **spent})
             kept = read_record(part)
             took = f"{spent['seconds']:.0f} s"
         measured |= unflatten(kept.arrays)
@@ -56,11 +82,14 @@ def measure(cell: Cell, backend: str, threads: int, memory_bytes: int, inputs: P
         peak = max(peak, kept.facts["peak_memory_bytes"])
         left = seconds_left(seconds, widths[index:])
         forecast = "" if left is None else f", about {left:.0f} s left"
-        place = f"{cell.claim.id} {cell.name} {backend}: width {width} ({index} of {len(widths)})"
+        place = f"{cell} {engine.name}: width {width} ({index} of {len(widths)})"
         print(f"{place}, {took}{forecast}", file=sys.stderr, flush=True)
     whole = {"seconds": {str(width): value for width, value in seconds.items()}, "peak_memory_bytes": peak}
     write_record(output, flatten(measured), {**facts, **whole})
-    shutil.rmtree(parts, ignore_errors=True)
+
+
+def _parts(output: Path) -> Path:
+    return output.parent / f"{output.stem}.parts"
 
 
 def _measure_width(
@@ -70,7 +99,7 @@ def _measure_width(
     try:
         arrays = cell.claim.measure(engine, cell.case, data, width, cell.root)
     except (ValueError, np.linalg.LinAlgError) as error:
-        raise MeasurementFailed(f"{cell.claim.id} {cell.name} {engine.name}, width {width}: {error}") from error
+        raise MeasurementFailed(f"{cell} {engine.name}, width {width}: {error}") from error
     engine.synchronize()
     return arrays, {"seconds": time.perf_counter() - start, "peak_memory_bytes": _peak_memory()}
 
@@ -95,15 +124,13 @@ def seconds_left(seconds: Mapping[int, float], remaining: Sequence[int]) -> floa
     return math.fsum(last * (other / width) ** exponent for other in remaining)
 
 
-def _resume(part: Path, facts: Mapping[str, Any], width: int) -> Record | None:
-    """What an interrupted job left of this width, if the same code, data and machine made it."""
-    same = {name: facts[name] for name in facts if name not in ("kind", "environment")}
-    versions = facts["environment"]["versions"]
+def _made(path: Path, facts: Mapping[str, Any]) -> Record | None:
+    """What an earlier job left there, if the same code, data and machine made it."""
     try:
-        record = read_record(part, {**same, "kind": "part", "width": width})
+        record = read_record(path, {name: value for name, value in facts.items() if name != "environment"})
     except RecordError:
         return None
-    return record if record.facts["environment"]["versions"] == versions else None
+    return record if record.facts["environment"]["versions"] == facts["environment"]["versions"] else None
 
 
 def _peak_memory() -> int:

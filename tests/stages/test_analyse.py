@@ -45,7 +45,7 @@ class Study:
 
     def make(self) -> "Study":
         for of in CELLS:
-            prepare(of, self.root / f"{of.name}.npz")
+            prepare([of], [self.root / f"{of.name}.npz"])
             _, inputs = of.read_inputs(self.root / f"{of.name}.npz")
             draws = np.random.default_rng(of.name == "flat").standard_normal((3, of.case.seeds))
             power = 0 if of.case.control else -1
@@ -55,8 +55,8 @@ class Study:
             for backend in ("torch", "jax"):
                 facts = of.identity_of_measurement(backend, inputs) | {"backend_facts": {"device": "cpu"}}
                 write_record(self.root / f"{of.name}-{backend}.npz", arrays, facts)
-            measured = {backend: self.root / f"{of.name}-{backend}.npz" for backend in ("torch", "jax")}
-            crosscheck(of, self.root / f"{of.name}.npz", measured, self.crosscheck(of.name))
+            measured = {backend: [self.root / f"{of.name}-{backend}.npz"] for backend in ("torch", "jax")}
+            crosscheck([of], [self.root / f"{of.name}.npz"], measured, [self.crosscheck(of.name)])
         return self
 
     def judged(self) -> list[dict[str, Any]]:

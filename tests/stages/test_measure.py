@@ -39,11 +39,11 @@ def test_no_forecast_grows_faster_than_the_cube() -> None:
 def test_what_cannot_be_measured_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     section = TINY["claims"]["hierarchy/truncation"]
     cell = Cell.make("hierarchy/truncation", "plain", section["defaults"], 1, "cpu", "float64")
-    prepare(cell, tmp_path / "inputs.npz")
+    prepare([cell], [tmp_path / "inputs.npz"])
 
     def singular(*arguments: Any) -> None:
         raise np.linalg.LinAlgError("the kernel is not positive definite")
 
     monkeypatch.setattr(type(cell.claim), "measure", singular)
     with pytest.raises(MeasurementFailed, match="hierarchy/truncation plain torch, width 8: the kernel is not positive"):
-        measure(cell, "torch", 1, 2**30, tmp_path / "inputs.npz", tmp_path / "torch.npz")
+        measure([cell], "torch", 1, 2**30, [tmp_path / "inputs.npz"], [tmp_path / "torch.npz"])

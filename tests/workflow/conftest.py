@@ -42,13 +42,15 @@ class Stub:
 
 backend = Stub
 '''
+STUB = "convergence/stub"
+BATCHED = ("inputs", "measure", "crosscheck")
 STUDY: dict[str, Any] = {
     "study": "tiny",
     "seed": 1,
     "backends": ["torch", "jax"],
     "device": "cpu",
     "claims": {
-        "convergence/stub": {
+        STUB: {
             "defaults": {
                 "dataset": "sphere",
                 "train_size": 3,
@@ -72,7 +74,7 @@ class Checkout:
     root: Path
 
     def command(self, *arguments: str, options: str = "study=tiny") -> list[str]:
-        return [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, "--config", options]
+        return [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, "--config", *options.split()]
 
     def environment(self) -> dict[str, str]:
         outside = ("PYTHONPATH", "SNAKEMAKE_PROFILE", "COLUMNS")
@@ -105,15 +107,20 @@ class Checkout:
         return done.stdout + done.stderr
 
     def planned(self, *arguments: str) -> set[str]:
-        """The jobs of a dry run, for instance `measure plain jax`."""
-        output = self.run("--dry-run", "--quiet", "host", *arguments)
+        """What the jobs of a dry run would do, for instance `measure plain jax`; a job of several cases does several things."""
+        output = self.run(*arguments, "--dry-run", "--quiet", "host")
         jobs = set()
         for block in re.split(r"\n(?=(?:local)?rule )", output)[1:]:
             rule = re.match(r"(?:local)?rule (\w+):", block)
-            wildcards = re.search(r"wildcards: (.*)", block)
-            values = dict(pair.split("=") for pair in wildcards[1].split(", ")) if wildcards else {}
+            outputs = re.search(r"    output: (.*)", block)
             assert rule is not None
-            jobs.add(" ".join([rule[1], *(values[axis] for axis in ("case", "backend") if axis in values)]))
+            stage = next((name for name in BATCHED if rule[1].startswith(f"{name}_")), rule[1])
+            if stage in BATCHED:
+                made = re.findall(rf"{STUB}/([\w-]+)/?(\w*)\.(?:npz|csv)", outputs[1] if outputs else "")
+                jobs |= {" ".join(filter(None, (stage, *case))) for case in made}
+            else:
+                backend = re.search(r"wildcards: backend=(\w+)", block)
+                jobs.add(" ".join([stage, *(backend.groups() if backend else ())]))
         return jobs
 
     def write_study(self, study: dict[str, Any]) -> None:
@@ -136,6 +143,7 @@ def make(root: Path) -> Checkout:
         shutil.rmtree(package / "backends" / name)
         (package / "backends" / name).mkdir()
         (package / "backends" / name / "__init__.py").write_text(STUB_BACKEND.format(name=name))
+        (package / "backends" / name / "naive.py").touch()
     shutil.copy(Path(__file__).with_name("stub_claim.py"), package / "claims" / "convergence" / "stub.py")
     checkout = Checkout(root)
     checkout.write_study(STUDY)

@@ -17,7 +17,7 @@ from ntkbench.verdicts.expectations import Rate
 
 @dataclass(frozen=True, kw_only=True)
 class StubCase(Case):
-    """Adds how long a width takes, and a number that each seed's observable is multiplied by."""
+    """Adds how long a width takes, and a factor of each seed's observable; where it is below 0 nothing can be measured."""
 
     adjustable: ClassVar = Case.adjustable | {"seconds", "scale"}
 
@@ -66,6 +66,8 @@ class Stub(Claim):
         if log := os.environ.get("STUB_LOG"):
             with Path(log).open("a", encoding="utf-8") as file:
                 file.write(f"{case.control} {backend.name} {width}\n")
+        if case.scale < 0:
+            raise ValueError(f"the scale is {case.scale}")
         time.sleep(case.seconds)
         draws = rng(root, "stub", width).standard_normal(case.seeds)
         power = 0 if case.control == "flat" else -1

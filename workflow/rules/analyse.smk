@@ -1,11 +1,9 @@
 rule analyse:
     """Rates, intervals, controls and verdicts of a claim."""
     input:
-        inputs=of_claim(rules.inputs.output[0]),
-        measurements=lambda wildcards: [
-            path for pattern in per_backend(rules.measure.output[0]) for path in of_claim(pattern)(wildcards)
-        ],
-        crosscheck=of_claim(rules.crosscheck.output[0]),
+        inputs=of_claim(INPUTS),
+        measurements=lambda wildcards: [path for pattern in per_backend(MEASURED) for path in of_claim(pattern)(wildcards)],
+        crosscheck=of_claim(CROSSCHECKED),
         code=code("analyse", "claim"),
     output:
         quantities=f"{RESULTS}/quantities/{{claim}}.csv",
@@ -21,8 +19,8 @@ rule collect:
     """The tables of the whole study, and where it ran."""
     input:
         judgements=expand(rules.analyse.output.judgements, claim=STUDY.cases),
-        crosscheck=everywhere(rules.crosscheck.output[0]),
-        measurements=[path for pattern in per_backend(rules.measure.output[0]) for path in everywhere(pattern)],
+        crosscheck=everywhere(CROSSCHECKED),
+        measurements=[path for pattern in per_backend(MEASURED) for path in everywhere(pattern)],
         code=code("collect"),
     output:
         verdicts=report(

@@ -7,10 +7,15 @@ wildcard_constraints:
     claim="[a-z_]+/[a-z0-9_]+",
     family="[a-z_]+",
     name="[a-z0-9_]+",
-    case=r"[a-z0-9][a-z0-9_.-]*",
     backend="|".join(STUDY.backends),
 
 
+# One file per case, whichever job makes it.
+INPUTS = f"{RESULTS}/inputs/{{claim}}/{{case}}.npz"
+MEASURED = f"{RESULTS}/measurements/{{claim}}/{{case}}/{{backend}}.npz"
+CROSSCHECKED = f"{RESULTS}/crosscheck/{{claim}}/{{case}}.csv"
+# Snakemake takes no function for outputs: each batch of cases that share a process has rules of its own.
+BATCHES = [(claim, number, cases) for claim, batches in STUDY.batches.items() for number, cases in enumerate(batches, start=1)]
 # Heads the results of each category of the report.
 STUDY_TITLE = f"Study {STUDY.name}"
 CURVES = STUDY.performance.curves if STUDY.performance else ()
@@ -30,19 +35,21 @@ def start_alone():
         workflow.scheduler.job_rate_limiter = None
 
 
-def cell(wildcards):
-    """One case, as plain values: a job runs again when any of them changes."""
-    return STUDY.cell(wildcards.claim, wildcards.case)
+def of_batch(stage, claim, number):
+    """The name of the rule that runs a stage for one batch of cases."""
+    return f"{stage}_{claim.replace('/', '_')}_{number}"
 
 
 def cells(wildcards):
-    """All cases of a claim."""
+    """All cases of a claim, as plain values: a job runs again when any of them changes."""
     return [STUDY.cell(wildcards.claim, case) for case in STUDY.cases[wildcards.claim]]
 
 
-def code(stage, *axes):
-    """An input function: the files that `stage` runs, for the wildcards named in `axes`."""
-    return lambda wildcards: [os.path.relpath(file) for file in stage_code(stage, **{axis: wildcards[axis] for axis in axes})]
+def code(stage, *axes, **known):
+    """An input function: the files that `stage` runs, for the wildcards named in `axes` and what is known beforehand."""
+    return lambda wildcards: [
+        os.path.relpath(file) for file in stage_code(stage, **known, **{axis: wildcards[axis] for axis in axes})
+    ]
 
 
 def of_claim(pattern):

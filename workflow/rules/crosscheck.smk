@@ -1,13 +1,17 @@
-rule crosscheck:
-    """The backends against each other, element by element; a disagreement fails the run."""
-    input:
-        inputs=rules.inputs.output,
-        measurements=per_backend(rules.measure.output[0]),
-        code=code("crosscheck", "claim"),
-    output:
-        f"{RESULTS}/crosscheck/{{claim}}/{{case}}.csv",
-    params:
-        cell=cell,
-        backends=list(STUDY.backends),
-    script:
-        "../scripts/crosscheck.py"
+for claim, number, cases in BATCHES:
+
+    rule:
+        """The backends against each other, element by element; a disagreement fails the run."""
+        name:
+            of_batch("crosscheck", claim, number)
+        input:
+            inputs=expand(INPUTS, claim=claim, case=cases),
+            measurements=[path for pattern in per_backend(MEASURED) for path in expand(pattern, claim=claim, case=cases)],
+            code=code("crosscheck", claim=claim),
+        output:
+            expand(CROSSCHECKED, claim=claim, case=cases),
+        params:
+            cells=[STUDY.cell(claim, case) for case in cases],
+            backends=list(STUDY.backends),
+        script:
+            "../scripts/crosscheck.py"

@@ -1,11 +1,15 @@
-rule inputs:
-    """The data of a case, drawn once for all seeds and both backends."""
-    input:
-        code=code("inputs", "claim"),
-        data=[os.path.relpath(file) for file in provenance.data_files()],
-    output:
-        f"{RESULTS}/inputs/{{claim}}/{{case}}.npz",
-    params:
-        cell=cell,
-    script:
-        "../scripts/inputs.py"
+for claim, number, cases in BATCHES:
+
+    rule:
+        """The data of each case, drawn once for all seeds and both backends."""
+        name:
+            of_batch("inputs", claim, number)
+        input:
+            code=code("inputs", claim=claim),
+            data=[os.path.relpath(file) for file in provenance.data_files()],
+        output:
+            update(expand(INPUTS, claim=claim, case=cases)),
+        params:
+            cells=[STUDY.cell(claim, case) for case in cases],
+        script:
+            "../scripts/inputs.py"

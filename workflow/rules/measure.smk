@@ -1,15 +1,20 @@
-rule measure:
-    """Every width and seed of a case in one backend: one process, one framework, compiled once."""
-    input:
-        inputs=rules.inputs.output,
-        code=code("measure", "claim", "backend"),
-    output:
-        f"{RESULTS}/measurements/{{claim}}/{{case}}/{{backend}}.npz",
-    threads: STUDY.threads
-    resources:
-        gpu=int(ON_GPU),
-        mem_mib=STUDY.memory_bytes // 2**20,
-    params:
-        cell=cell,
-    script:
-        "../scripts/measure.py"
+for claim, number, cases in BATCHES:
+
+    rule:
+        """Every width and seed of some cases in one backend: one process, one framework, compiled once."""
+        name:
+            of_batch("measure", claim, number)
+        input:
+            inputs=expand(INPUTS, claim=claim, case=cases),
+            code=code("measure", "backend", claim=claim),
+        # A record that still holds is kept: a changed case is measured alone.
+        output:
+            update([MEASURED.format(claim=claim, case=case, backend="{backend}") for case in cases]),
+        threads: STUDY.threads
+        resources:
+            gpu=int(ON_GPU),
+            mem_mib=STUDY.memory_bytes // 2**20,
+        params:
+            cells=[STUDY.cell(claim, case) for case in cases],
+        script:
+            "../scripts/measure.py"

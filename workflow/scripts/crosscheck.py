@@ -6,5 +6,11 @@ with job(snakemake.threads):
     from ntkbench.stages.cell import Cell
     from ntkbench.stages.crosscheck import crosscheck
 
-    measurements = dict(zip(snakemake.params.backends, map(Path, snakemake.input.measurements), strict=True))
-    crosscheck(Cell.make(**snakemake.params.cell), Path(snakemake.input.inputs[0]), measurements, Path(snakemake.output[0]))
+    paths = [Path(path) for path in snakemake.input.measurements]
+    count = len(snakemake.params.cells)
+    crosscheck(
+        [Cell.make(**cell) for cell in snakemake.params.cells],
+        [Path(path) for path in snakemake.input.inputs],
+        {backend: paths[k * count : (k + 1) * count] for k, backend in enumerate(snakemake.params.backends)},
+        [Path(path) for path in snakemake.output],
+    )

@@ -6,4 +6,4 @@ with job(snakemake.threads):
     from ntkbench.stages.cell import Cell
     from ntkbench.stages.prepare import prepare
 
-    prepare(Cell.make(**snakemake.params.cell), Path(snakemake.output[0]))
+    prepare([Cell.make(**cell) for cell in snakemake.params.cells], [Path(path) for path in snakemake.output])

@@ -7,10 +7,10 @@ with job(snakemake.threads):
     from ntkbench.stages.measure import measure
 
     measure(
-        Cell.make(**snakemake.params.cell),
+        [Cell.make(**cell) for cell in snakemake.params.cells],
         snakemake.wildcards.backend,
         snakemake.threads,
         snakemake.resources.mem_mib * 2**20,
-        Path(snakemake.input.inputs[0]),
-        Path(snakemake.output[0]),
+        [Path(path) for path in snakemake.input.inputs],
+        [Path(path) for path in snakemake.output],
     )
