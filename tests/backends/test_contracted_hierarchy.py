@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ntkbench.backends import Backend, load
+from ntkbench.backends.jax import contraction
 from ntkbench.networks import PARAMETRIZATIONS, SMOOTH_ACTIVATIONS, FullyConnected, Parameters
 from ntkbench.seeding import rng
 from tests import oracles
@@ -127,6 +128,16 @@ def test_a_budget_that_cannot_be_kept_is_refused(backend: Backend) -> None:
     net = FullyConnected(3, 256, 2, "tanh")
     with pytest.raises(ValueError, match="memory_bytes"):
         tiny.contracted_hierarchy(net, net.initialize(ROOT, [0]), np.ones((2, 3)), np.ones((2, 3)), np.ones((2, 2)), 4)
+
+
+def test_bases_of_several_sizes_share_one_compilation_where_the_budget_allows() -> None:
+    net, x = FullyConnected(3, 31, 1, "tanh"), rng(ROOT, "sizes").standard_normal((9, 3))  # a width of no other test
+    theta, before = net.initialize(ROOT, [0]), contraction.gradient_terms._cache_size()
+    for k in (5, 6, 8):
+        load("jax", device="cpu").contracted_hierarchy(net, theta, x, x, np.eye(9)[:, :k], 4)
+    assert contraction.gradient_terms._cache_size() == before + 1
+    assert contraction.block_sizes(net, 9, 9, 5, 4, 8, 2**30).vectors == 8
+    assert contraction.block_sizes(net, 9, 9, 5, 4, 8, 2**17).vectors == 5
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ the three choices of a slot for `H_a` of one array. The bracket is the gradient 
 `theta + s v_j + t v_k + s t z_jk`: second-order responses of the points, whose inner products with `g_a` are sums over layers
 of products of (rows, points) matrices, weighted and summed over the points afterwards, so that i costs no pass of its own.
 
-Everything is of one network, and called for equal blocks of rows and of points.
+Everything is of one network, and called for equal blocks of rows and of points. Zero vectors fill the basis up to one of few
+sizes, since every size compiles anew; what they contract to is zero, and cut off.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,6 +31,9 @@ from ntkbench.networks import FullyConnected
 
 BLOCK = 256
 """Points of a block, at most: enough for matrix products at full speed."""
+
+VECTORS = 4
+"""Sizes of the basis that are compiled are multiples of it, where the budget allows."""
 
 
 @partial(jax.jit, static_argnums=0)
@@ -156,11 +160,12 @@ def _weighted(
 
 
 class Sizes(NamedTuple):
-    """Of the blocks: rows of `row_terms`, rows and points of `gradient_terms`."""
+    """Of the blocks: rows of `row_terms`, rows and points of `gradient_terms`; vectors of the basis, zero ones among them."""
 
     rows: int
     partners: int
     points: int
+    vectors: int
 
 
 def contracted(
@@ -175,7 +180,7 @@ def contracted(
     put: Callable[[np.ndarray], Array],
 ) -> list[np.ndarray]:
     """K3 and, for order 4, K4 of one network, without its mobility; `put` moves arrays to the device."""
-    cuts = [(put(block.cut_points(x)), put(_padded(basis, block))) for block in blocks(len(x), sizes.points)]
+    cuts = [(put(block.cut_points(x)), put(_padded(basis, block, sizes.vectors))) for block in blocks(len(x), sizes.points)]
     v = _sum(directions(net, theta, *cut) for cut in cuts)
     z = _sum(second_directions(net, theta, *cut, v) for cut in cuts) if order == 4 else None
     made: list[list[np.ndarray]] = []
@@ -188,13 +193,13 @@ def contracted(
         for cut in cuts:
             for kernel, term in zip(found, gradient_terms(net, theta, partners, *cut, v, z), strict=True):
                 kernel[block.kept] += np.asarray(term)[: len(block)]
-    return found
+    return [kernel[(slice(None), *[slice(basis.shape[1])] * (kernel.ndim - 1))] for kernel in found]
 
 
-def _padded(basis: np.ndarray, block: Block) -> np.ndarray:
-    """The block's rows; those of points that stand in twice are zero."""
+def _padded(basis: np.ndarray, block: Block, vectors: int) -> np.ndarray:
+    """The block's rows, with zero vectors; rows of points that stand in twice are zero."""
     part = basis[block.kept]
-    return np.concatenate([part, np.zeros((block.size - len(part), basis.shape[1]), part.dtype)])
+    return np.pad(part, [(0, block.size - len(part)), (0, vectors - basis.shape[1])])
 
 
 def _sum(parts: Iterator[Theta]) -> Theta:
@@ -207,22 +212,29 @@ def block_sizes(net: FullyConnected, rows: int, n: int, k: int, order: int, item
     Raises:
         ValueError: if blocks of one row and one point take more than the budget.
     """
-    along = (net.parameter_count // net.copies) * (1 + 2 * k + (2 * k**2 if order == 4 else 0))
-    units = (6 * k + 24) * net.depth * net.width + 2 * net.input_dim + 4 * k**3
+    wide = -(-k // VECTORS) * VECTORS
+    vectors = wide if itemsize * _floats(net, wide, order, 1, 1) <= budget else k
 
-    def points(partners: int, size: int) -> int:
-        of_partner = 10 * net.depth * net.width + 2 * net.input_dim + 4 * k**3
-        return size * (units + partners * (2 * k * net.depth + 4 * net.depth + 6)) + partners * of_partner
+    def fits(partners: int, points: int) -> bool:
+        return itemsize * _floats(net, vectors, order, partners, points) <= budget
 
-    def largest(total: int, needed: Callable[[int], int]) -> int:
+    def largest(total: int, fitting: Callable[[int], bool]) -> int:
         size = min(total, BLOCK)
-        while size > 1 and itemsize * (along + needed(size)) > budget:
+        while size > 1 and not fitting(size):
             size = -(-size // 2)
         return size
 
-    least = itemsize * (along + points(1, 1))
+    least = itemsize * _floats(net, vectors, order, 1, 1)
     checks.one_seed_fits(f"K{order} of width {net.width} contracted with {k} vectors, in blocks of one point,", least, budget)
     partners = rows
-    while partners > 1 and itemsize * (along + points(partners, min(n, BLOCK))) > budget:
+    while partners > 1 and not fits(partners, min(n, BLOCK)):
         partners = -(-partners // 2)
-    return Sizes(largest(rows, lambda size: size * units), partners, largest(n, lambda size: points(partners, size)))
+    return Sizes(largest(rows, lambda size: fits(0, size)), partners, largest(n, lambda size: fits(partners, size)), vectors)
+
+
+def _floats(net: FullyConnected, k: int, order: int, partners: int, points: int) -> int:
+    """Numbers at once in `gradient_terms`, or with no partners in `row_terms` of as many rows as points."""
+    along = (net.parameter_count // net.copies) * (1 + 2 * k + (2 * k**2 if order == 4 else 0))
+    units = (6 * k + 24) * net.depth * net.width + 2 * net.input_dim + 4 * k**3
+    of_partner = 10 * net.depth * net.width + 2 * net.input_dim + 4 * k**3
+    return along + points * (units + partners * (2 * k * net.depth + 4 * net.depth + 6)) + partners * of_partner
