@@ -45,6 +45,16 @@ class Expansion:
     corrections: tuple[np.ndarray, ...] = ()
     basis: np.ndarray | None = None
 
+    @property
+    def order(self) -> int:
+        """The highest kernel's."""
+        return 2 + len(self.corrections)
+
+    @property
+    def vectors(self) -> int:
+        """Of the basis; n without one."""
+        return len(self.K2.T if self.basis is None else self.basis.T)
+
     def truncated(self, order: int) -> "Expansion":
         """The expansion without the corrections beyond `order`."""
         return replace(self, corrections=self.corrections[: order - 2])
@@ -118,8 +128,7 @@ class _Flow:
 
     def __init__(self, expansion: Expansion, y: np.ndarray):
         self.expansion, self.y, self.n = expansion, y, len(y)
-        k = self.n if expansion.basis is None else expansion.basis.shape[1]
-        self.sizes = [k**j for j in range(1, len(expansion.corrections) + 1)]
+        self.sizes = [expansion.vectors**j for j in range(1, len(expansion.corrections) + 1)]
         self.matrices = [
             (-1 / self.n) ** j * c.reshape(len(expansion.f0), -1) for j, c in enumerate(expansion.corrections, start=1)
         ]

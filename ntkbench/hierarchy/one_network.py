@@ -23,6 +23,9 @@ _STEP = 0.01
 """The integrator's tolerance over that of the outputs: the former is a root mean square over all outputs, and of one step."""
 
 
+_MOST_SPANS = 1e6
+"""The last time over the fastest mode's time scale that an explicit integrator reaches within the hour."""
+
 Orders = dict[int, np.ndarray]
 """Outputs (T, R) by order."""
 
@@ -62,12 +65,40 @@ class OneNetwork:
 
     def predicted(self, form: str) -> Found:
         """In the form `tensors` or `tensor_free`, which are one where nothing beyond the NTK is asked for."""
-        if self.times[-1] == 0 or not (self.start.f0[: len(self.y)] - self.y).any():
+        if self.still:
             found = self.found(self.start, self.times, self.integrate(self.start, self.times), 0.0)
             return replace(found, truncation=np.zeros(len(self.times)), horizon=np.inf) if self.estimate else found
         if self.order == 2 and not self.estimate:
             return self.found(self.start, self.times, self.integrate(self.start, self.times), 0.0)
+        self.check_spans()
         return self.by_tensors() if form == "tensors" else self.tensor_free()
+
+    def check_spans(self) -> None:
+        """ValueError if steps as short as the fastest mode asks for would not end."""
+        n = len(self.x)
+        fastest = float(np.linalg.eigvalsh(self.start.K2[:n])[-1]) / n
+        if self.times[-1] * fastest > _MOST_SPANS:
+            raise ValueError(
+                f"time {self.times[-1]:g} is {self.times[-1] * fastest:.2g} times n over the largest eigenvalue of the NTK, and "
+                f"orders above 2 are integrated in steps of about that length: take times up to {_MOST_SPANS / fastest:.3g}, or "
+                "order=2 with estimate=False, which has a closed form"
+            )
+
+    @property
+    def still(self) -> bool:
+        """Whether nothing moves: no time passes, or no residual is left to drive it."""
+        return bool(self.times[-1] == 0 or not (self.start.f0[: len(self.y)] - self.y).any())
+
+    def by_order(self) -> Orders:
+        """Without tensors, for order 2 and all others up to the highest; they share the first basis."""
+        if self.order == 2 or self.still:
+            return dict.fromkeys(range(2, self.order + 1), self.integrate(self.start, self.times))
+        self.check_spans()
+        looks = self.looks()
+        frozen = self.integrate(self.start, looks)
+        first, asked = self.first(frozen), np.searchsorted(looks, self.times)
+        higher = {p: self.in_basis(looks, frozen, first.truncated(p))[1] for p in range(3, self.order + 1)}
+        return {p: outputs[asked] for p, outputs in {2: frozen, **higher}.items()}
 
     def by_tensors(self) -> Found:
         """With the kernels of all points whole."""
@@ -84,7 +115,9 @@ class OneNetwork:
         """With the kernels in a basis; those that the estimate takes beyond the order, in a basis of few vectors."""
         looks = self.looks()
         frozen = self.integrate(self.start, looks)
-        expansion, outputs, error = (self.start, frozen, 0.0) if self.order == 2 else self.in_basis(looks, frozen)
+        expansion, outputs, error = self.start, frozen, 0.0
+        if self.order > 2:
+            expansion, outputs, error = self.in_basis(looks, frozen, self.first(frozen))
         if not self.estimate:
             return self.found(expansion, looks, outputs, error)
         if self.order == 4:
@@ -94,22 +127,26 @@ class OneNetwork:
             expansion, looks, outputs, error, (self.contracted(few, truncation_error.top(self.order)), {2: frozen})
         )
 
-    def in_basis(self, looks: np.ndarray, frozen: np.ndarray) -> tuple[Expansion, np.ndarray, float]:
+    def first(self, frozen: np.ndarray) -> Expansion:
+        """The expansion in the first basis, which is along the path of the frozen NTK."""
+        return self.contracted(self.along(self.path(frozen), min(FIRST_BASIS, len(self.y))), self.order)
+
+    def in_basis(self, looks: np.ndarray, frozen: np.ndarray, expansion: Expansion) -> tuple[Expansion, np.ndarray, float]:
         """Chooses the basis anew until its error is below the tolerance, or it is as large as the budget allows.
 
         Args:
             frozen: outputs of the frozen NTK at the looks.
+            expansion: in the first basis; its order is that of all.
 
         Returns:
             The expansion, its outputs at the looks, the error of its basis.
         """
         n = len(self.y)
         path = seen = self.path(frozen)
-        most = largest_basis(self.net, n, len(self.rows), self.order, self.backend.memory_bytes)
+        most = largest_basis(self.net, n, len(self.rows), expansion.order, self.backend.memory_bytes)
         allowed = self.tolerance * np.abs(path[:, 0]).max()
-        k, before = min(FIRST_BASIS, most), np.inf
-        while k < n:
-            expansion = self.contracted(principal_vectors(seen, k), self.order)
+        before = np.inf
+        while (k := expansion.vectors) < n:
             outputs = self.integrate(expansion, looks)
             followed = self.path(outputs)
             reached = min(followed.shape[1], path.shape[1])
@@ -122,7 +159,7 @@ class OneNetwork:
             wanted = _DROPPED + int((correction * left_out(path) > error / _AIM).sum())
             k = min(max(wanted, k if halved else k + _GROWTH), most)
             before = error
-        expansion = self.contracted(np.eye(n), self.order)
+            expansion = self.contracted(self.along(seen, k), expansion.order)
         return expansion, self.integrate(expansion, looks), 0.0
 
     def basis_error(
@@ -159,13 +196,12 @@ class OneNetwork:
         at_times = outputs[asked]
         coarser = self.integrate(expansion, self.times, coarsening=10)
         n = len(self.y)
-        vectors = n if expansion.basis is None else expansion.basis.shape[1]
         largest = max(np.abs(self.start.f0[:n] - self.y).max(), np.abs(at_times[np.isfinite(at_times)]).max(initial=0.0))
         error = max(basis_error + _difference(at_times, coarser), ROUNDING * float(largest))
         if not self.estimate or compared is None:
-            return Found(at_times, vectors, error, np.full(len(asked), np.nan), np.nan)
+            return Found(at_times, expansion.vectors, error, np.full(len(asked), np.nan), np.nan)
         truncation, ratio = self.judged(looks, *compared)
-        return Found(at_times, vectors, error, truncation[asked], truncation_error.horizon(looks, ratio))
+        return Found(at_times, expansion.vectors, error, truncation[asked], truncation_error.horizon(looks, ratio))
 
     def judged(self, looks: np.ndarray, whole: Expansion, known: Orders) -> tuple[np.ndarray, np.ndarray]:
         """As `truncation_error.estimate`, at the looks."""
@@ -187,6 +223,10 @@ class OneNetwork:
         """The residual of outputs (T, R) as far as they are finite, (n, T)."""
         residual: np.ndarray = outputs[np.isfinite(outputs).all(axis=1), : len(self.y)].T - self.y[:, None]
         return residual
+
+    def along(self, path: np.ndarray, k: int) -> np.ndarray:
+        """The basis of k vectors along a path."""
+        return np.eye(k) if k == len(self.y) else principal_vectors(path, k)
 
     def contracted(self, basis: np.ndarray, order: int) -> Expansion:
         """The expansion to the order, in the basis."""

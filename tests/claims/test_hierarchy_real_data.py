@@ -52,11 +52,13 @@ def test_quantities_of_planted_errors() -> None:
     assert_allclose(found["step_change"], [1e-9] * 2, rtol=1e-6)
 
 
-def test_predictions_are_the_public_ones(backend: Backend) -> None:
-    claim, case = get(REAL_DATA), case_of(REAL_DATA, **DIGITS)
+@pytest.mark.parametrize("antisymmetric", [True, False])
+def test_predictions_are_the_public_ones(backend: Backend, antisymmetric: bool) -> None:
+    claim, case = get(REAL_DATA), case_of(REAL_DATA, **DIGITS | {"antisymmetric": antisymmetric})
     data, net = claim.prepare(case, 3), case.network(24)
     theta, y = net.initialize(3, range(2)), data.y[:, 0]
-    found = predictions(backend, net, theta, data.x, y, data.x_test, case.times, ORDERS)
+    found = predictions(backend, net, theta, data.x, y, data.x_test, case.times, 4)
+    assert tuple(found) == ORDERS
     for p in ORDERS:
         public = predict_training(
             backend,

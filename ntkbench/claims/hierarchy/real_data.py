@@ -198,7 +198,7 @@ class RealData(Claim):
             trained = backend.train(net, theta, x, y, **flow, observe=("f", "f_test"), x_test=data.x_test)
             f = np.concatenate([trained.observed("f"), trained.observed("f_test")], axis=2)[..., 0]
             order = rng(root, "shuffled_images", "points", n).permutation(n) if case.control == "shuffled_images" else None
-            predicted = predictions(backend, net, theta, x, y[:, 0], data.x_test, flow["times"], case.orders, order)
+            predicted = predictions(backend, net, theta, x, y[:, 0], data.x_test, flow["times"], case.top, order)
             f_test.append(f[..., n:])
             errors.append({p: f[..., n:] - outputs[..., n:] for p, outputs in predicted.items()})
             train_errors = {f"train_error_p{p}": f[..., :n] - outputs[..., :n] for p, outputs in predicted.items()}
@@ -259,10 +259,10 @@ def predictions(
     y: np.ndarray,
     x_test: np.ndarray,
     times: Sequence[float],
-    orders: tuple[int, ...],
+    top: int,
     shuffle: np.ndarray | None = None,
 ) -> dict[int, np.ndarray]:
-    """What `predict_training` without tensors gives for several orders, the NTK computed once: order -> (S, T, n + n_test).
+    """What `predict_training` without tensors gives for the orders 2 to `top`, of one basis: order -> (S, T, n + n_test).
 
     Args:
         x: (n, d); y: (n,); x_test: (n_test, d).
@@ -271,14 +271,13 @@ def predictions(
     rows = np.concatenate([x, x_test])
     f0, kernels = backend.forward(net, theta, rows)[..., 0], backend.ntk(net, theta, rows, x)
     taken = x if shuffle is None else x[shuffle]
-    found: dict[int, list[np.ndarray]] = {p: [] for p in orders}
+    found = []
     for s in range(len(f0)):
         own = {name: array[s : s + 1] for name, array in theta.items()}
         start = Expansion(np.asarray(f0[s], dtype=float), np.asarray(kernels[s], dtype=float))
-        for p in orders:
-            one = OneNetwork(backend, net, own, taken, rows, start, y, p, np.asarray(times, dtype=float), TOLERANCE, False)
-            found[p].append(one.predicted("tensor_free").outputs)
-    return {p: np.stack(outputs) for p, outputs in found.items()}
+        one = OneNetwork(backend, net, own, taken, rows, start, y, top, np.asarray(times, dtype=float), TOLERANCE, False)
+        found.append(one.by_order())
+    return {p: np.stack([outputs[p] for outputs in found]) for p in found[0]}
 
 
 CLAIM = RealData()
