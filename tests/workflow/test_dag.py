@@ -80,10 +80,10 @@ def test_a_changed_module_plans_what_depends_on_it(finished: Checkout, file: str
 
 
 def test_what_no_job_is_made_from_plans_nothing(finished: Checkout) -> None:
-    """A claim that the study lacks, the estimate of costs, captions of the HTML report, and what only reads the study."""
+    """A claim that the study lacks, the plan, captions of the HTML report, and what only reads the study."""
     for file in (
         "ntkbench/claims/hierarchy/truncation.py",
-        "ntkbench/performance/costs.py",
+        "ntkbench/performance/planning.py",
         "workflow/report/scaling.rst",
         "ntkbench/config/study.py",
     ):
