@@ -12,10 +12,13 @@ import numpy as np
 
 from ntkbench.backends.base import Backend, Flow
 from ntkbench.claims.calls import Call
-from ntkbench.data import SOURCES, Dataset
+from ntkbench.data import SOURCES, Dataset, load
 from ntkbench.integrators import steps_between, tableau
 from ntkbench.networks import FullyConnected
 from ntkbench.verdicts.expectations import Expectation
+
+PARAMETRIZATIONS = {"mean_field": "mean_field", "unit_rate": "standard"}
+"""What controls of these kinds make of `ntk`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +79,10 @@ class Case:
     def network(self, width: int, **changes: Any) -> FullyConnected:
         """The case's network at one width, with fields changed where a control or several outputs ask for it."""
         fields_ = ("input_dim", "depth", "activation", "weight_variance", "bias_variance", "antisymmetric")
-        return FullyConnected(width=width, **{name: getattr(self, name) for name in fields_} | changes)
+        given = {name: getattr(self, name) for name in fields_}
+        if self.control in PARAMETRIZATIONS:
+            given["parametrization"] = PARAMETRIZATIONS[self.control]
+        return FullyConnected(width=width, **given | changes)
 
     def seeds_at(self, width: int) -> int:
         """Initializations drawn at one width."""
@@ -125,9 +131,9 @@ class TrainingCase(Case):
         return {"times": times, "step": stretch * self.step / refine, "integrator": self.integrator}
 
     def network(self, width: int, **changes: Any) -> FullyConnected:
-        """As `Case.network`; the control `mean_field` changes the parametrization."""
+        """As `Case.network`; the control `mean_field` has its feature strength."""
         if self.control == "mean_field":
-            changes |= {"parametrization": "mean_field", "feature_strength": self.feature_strength}
+            changes = {"feature_strength": self.feature_strength} | changes
         return super().network(width, **changes)
 
 
@@ -204,9 +210,10 @@ class Claim(abc.ABC):
         if missing := [name for name in Claim.__annotations__ if not hasattr(cls, name)]:
             raise TypeError(f"claim {cls.__name__} lacks {', '.join(missing)}; `ntkbench.claims.base.Claim` says what they are")
 
-    @abc.abstractmethod
     def prepare(self, case: Any, root: int) -> Dataset:
-        """The data that all seeds and both backends share, in numpy (may have a leading seed axis)."""
+        """The data that all seeds and both backends share, in numpy (may have a leading seed axis): one draw of the source."""
+        sizes = {"train_size": case.train_size, "test_size": case.test_size, "input_dim": case.input_dim}
+        return load(case.dataset, **sizes, root=root)
 
     @abc.abstractmethod
     def measure(self, backend: Backend, case: Any, data: Dataset, width: int, root: int) -> Arrays:

@@ -1,17 +1,21 @@
 """What the claims about the truncated hierarchy share: cases, errors of the outputs and of the kernel, slopes along an axis."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ntkbench.backends.base import Backend, Flow
-from ntkbench.claims.base import TrainingCase
+from ntkbench.claims.base import Arrays, Case, TrainingCase
 from ntkbench.claims.calls import Call, Draw, Forward, Hierarchy, IntegrateHierarchy, Train, steps
 from ntkbench.networks import SMOOTH_ACTIVATIONS, FullyConnected, Network, Parameters
 from ntkbench.seeding import rng
 
+ORDERS = (2, 3, 4)
+"""Orders of truncation of networks along an axis."""
+GROWTH_ALONG = {"K2_start": 1e2, "K2_end": 1e4, "f": 1e4} | {f"error_p{p}": 1e7 for p in ORDERS}
+"""Of `by_network`: factors on the cross-check's base tolerance."""
 LEFT_BY_STEP = 0.05
 SHARE_OF_SEEDS = 0.9
 """For this share of the seeds the change under a doubled step is at most that fraction of the error in question."""
@@ -112,6 +116,26 @@ def errors(
     return found
 
 
+def by_network(found: Iterable[Errors]) -> Arrays:
+    """What `powers` reads, of networks along an axis, at the last recorded time: NTKs, outputs and errors, (S, axis, ...)."""
+    columns: dict[str, list[np.ndarray]] = {}
+    for one in found:
+        # Order 2 keeps K2 as it was: its error is the drift.
+        row = {"K2_start": one.start, "K2_end": one.start + one.kernel[2][:, -1], "f": one.f[:, -1]}
+        row |= {f"error_p{p}": error[:, -1] for p, error in one.outputs.items()}
+        for name, values in row.items():
+            columns.setdefault(name, []).append(values)
+    return {name: np.stack(values, axis=1) for name, values in columns.items()}
+
+
+def powers(arrays: Arrays, places: Sequence[float]) -> dict[str, np.ndarray]:
+    """Relative drift of the NTK and errors along an axis, (S, axis), and their slopes in its logarithm, (S,)."""
+    moved = arrays["K2_end"] - arrays["K2_start"]
+    paths = {"drift": rms(moved) / rms(arrays["K2_start"])} | {f"error_p{p}": rms(arrays[f"error_p{p}"]) for p in ORDERS}
+    summary = {f"{name}_power": log_slope(path, places) for name, path in paths.items()}
+    return summary | {f"{name}_path": path for name, path in paths.items()}
+
+
 def calls(net: FullyConnected, seeds: int, points: int, runs: Sequence[Run]) -> tuple[Call, ...]:
     """What `errors` asks of the backend, and the drawing of its networks."""
     networks: dict[str, Any] = {"net": net, "seeds": seeds}
@@ -135,6 +159,12 @@ def shuffled(kernel: np.ndarray, root: int, width: int) -> np.ndarray:
         draw = rng(root, "shuffled_top", "order", tensor.ndim, "width", width, "seed", seed)
         mixed[seed] = draw.permutation(tensor.ravel()).reshape(tensor.shape)
     return mixed
+
+
+def at_rate(case: Case, net: Network, kernels: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
+    """Kernels by order at the case's learning rate, which the control `unit_rate` does not divide by the width."""
+    factor = 1 / net.mobility if case.control == "unit_rate" else 1.0
+    return {r: kernel * factor ** (r - 1) for r, kernel in kernels.items()}
 
 
 def rms(values: np.ndarray, kept: int = 2) -> np.ndarray:

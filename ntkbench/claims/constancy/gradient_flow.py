@@ -125,9 +125,6 @@ class GradientFlow(Claim):
     case_type: ClassVar = GradientFlowCase
     growth: ClassVar = {"K2": 1e2, "f": 1e2}
 
-    def prepare(self, case: GradientFlowCase, root: int) -> data.Dataset:
-        return data.load(case.dataset, train_size=case.train_size, input_dim=case.input_dim, root=root)
-
     def measure(self, backend: Backend, case: GradientFlowCase, data: data.Dataset, width: int, root: int) -> Arrays:
         net = case.network(width)
         theta = net.initialize(root, range(case.seeds))

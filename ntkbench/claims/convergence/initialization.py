@@ -133,9 +133,6 @@ class Initialization(Claim):
     case_type: ClassVar = InitializationCase
     growth: ClassVar = {"direction": 1e4}
 
-    def prepare(self, case: InitializationCase, root: int) -> data.Dataset:
-        return data.load(case.dataset, train_size=case.train_size, input_dim=case.input_dim, root=root)
-
     def measure(self, backend: Backend, case: InitializationCase, data: data.Dataset, width: int, root: int) -> Arrays:
         _, limit = backend.limiting_kernels(case.network(width), data.x)
         arrays = {"K2": _kernels(backend, case, width, range(case.seeds_at(width)), data.x, root), "K2_limit": limit}

@@ -10,7 +10,7 @@ from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Case, Claim, Panel
 from ntkbench.claims.calls import Call, Draw, Forward, Hierarchy
-from ntkbench.claims.truncated import check_smooth
+from ntkbench.claims.truncated import at_rate, check_smooth
 from ntkbench.verdicts.expectations import Rate, Where
 
 ORDERS = (2, 4, 6)
@@ -37,11 +37,6 @@ class CorrelationsCase(Case):
         if self.order not in ORDERS:
             raise ValueError(f"order must be one of {', '.join(map(str, ORDERS))}, got {self.order!r}")
         check_smooth(self.activation)
-
-    @property
-    def parametrization(self) -> str:
-        """`ntk`, unless a control changes it."""
-        return {"unit_rate": "standard", "mean_field": "mean_field"}.get(self.control or "", "ntk")
 
 
 def _rate(name: str, product: str, exponent: float, control: str, order: int, source: str = "the conjecture") -> Rate:
@@ -133,23 +128,19 @@ class Correlations(Claim):
     case_type: ClassVar = CorrelationsCase
     growth: ClassVar = {}
 
-    def prepare(self, case: CorrelationsCase, root: int) -> data.Dataset:
-        return data.load(case.dataset, train_size=case.train_size, input_dim=case.input_dim, root=root)
-
     def measure(self, backend: Backend, case: CorrelationsCase, data: data.Dataset, width: int, root: int) -> Arrays:
-        net = case.network(width, parametrization=case.parametrization)
-        rate = 1.0 if case.control == "unit_rate" else net.mobility
+        net = case.network(width)
         found: dict[str, list[np.ndarray]] = {}
         for seeds in _equal_blocks(backend, case.seeds, COPIES * 8 * net.parameter_count):
             theta = net.initialize(root, seeds)
-            kernels = backend.hierarchy(net, theta, data.x, case.order)
+            kernels = at_rate(case, net, backend.hierarchy(net, theta, data.x, case.order))
             found.setdefault("f", []).append(backend.forward(net, theta, data.x)[..., 0])
             for r, kernel in kernels.items():
-                found.setdefault(f"K{r}", []).append(kernel * (rate / net.mobility) ** (r - 1))
+                found.setdefault(f"K{r}", []).append(kernel)
         return {name: np.concatenate(blocks) for name, blocks in found.items()}
 
     def calls(self, case: CorrelationsCase, width: int) -> tuple[Call, ...]:
-        net = case.network(width, parametrization=case.parametrization)
+        net = case.network(width)
         networks: dict[str, Any] = {"net": net, "seeds": case.seeds}
         points = case.train_size
         return (

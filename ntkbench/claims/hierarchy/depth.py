@@ -11,11 +11,10 @@ from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel
 from ntkbench.claims.calls import Call, LimitingKernels
-from ntkbench.claims.truncated import Run, SmoothCase, calls, errors, log_slope, rms
+from ntkbench.claims.truncated import GROWTH_ALONG, ORDERS, Run, SmoothCase, by_network, calls, errors, powers
 from ntkbench.networks import FullyConnected
 from ntkbench.verdicts.expectations import Equivalence
 
-ORDERS = (2, 3, 4)
 SOURCE = "dyer2020asymptotics; hanin2020finite, depth over width at initialization"
 
 
@@ -119,24 +118,16 @@ class Depth(Claim):
         "and width as the only parameter would give. Grey: width in proportion to depth."
     )
     case_type: ClassVar = DepthCase
-    growth: ClassVar = {"K2_start": 1e2, "K2_end": 1e4, "f": 1e4} | {f"error_p{p}": 1e7 for p in ORDERS}
+    growth: ClassVar = GROWTH_ALONG
     axis: ClassVar = "hidden layers"
 
-    def prepare(self, case: DepthCase, root: int) -> data.Dataset:
-        return data.load(case.dataset, train_size=case.train_size, input_dim=case.input_dim, root=root)
-
     def measure(self, backend: Backend, case: DepthCase, data: data.Dataset, width: int, root: int) -> Arrays:
-        columns: dict[str, list[np.ndarray]] = {}
+        found = []
         for net in case.networks(width):
             theta = net.initialize(root, range(case.seeds))
             scale = float(np.diag(backend.limiting_kernels(net, data.x)[1]).mean())
-            (found,) = errors(backend, net, theta, data.x, data.y[:, 0], case.runs(scale))
-            # Order 2 keeps K2 as it was: its error is the drift.
-            row = {"K2_start": found.start, "K2_end": found.start + found.kernel[2][:, -1], "f": found.f[:, -1]}
-            row |= {f"error_p{p}": error[:, -1] for p, error in found.outputs.items()}
-            for name, values in row.items():
-                columns.setdefault(name, []).append(values)
-        return {name: np.stack(values, axis=1) for name, values in columns.items()}
+            found += errors(backend, net, theta, data.x, data.y[:, 0], case.runs(scale))
+        return by_network(found)
 
     def calls(self, case: DepthCase, width: int) -> tuple[Call, ...]:
         asked: list[Call] = []
@@ -146,10 +137,7 @@ class Depth(Claim):
         return tuple(asked)
 
     def summarize(self, case: DepthCase, arrays: Arrays, width: int) -> dict[str, np.ndarray]:
-        start, moved = arrays["K2_start"], arrays["K2_end"] - arrays["K2_start"]
-        paths = {"drift": rms(moved) / rms(start)} | {f"error_p{p}": rms(arrays[f"error_p{p}"]) for p in ORDERS}
-        summary = {f"{name}_power": log_slope(path, case.depths) for name, path in paths.items()}
-        return summary | {f"{name}_path": path for name, path in paths.items()}
+        return powers(arrays, case.depths)
 
     def along(self, case: DepthCase) -> tuple[float, ...]:
         return tuple(float(depth) for depth in case.depths)

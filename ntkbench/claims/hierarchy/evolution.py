@@ -141,10 +141,6 @@ class Evolution(Claim):
     # Differences of kernels at neighbouring times, divided by the step: rounding is larger by the width over the step.
     growth: ClassVar = {f"{name}_{r}": 1e3 for name in ("slope", "slope_coarse", "driven") for r in range(1, TOP)}
 
-    def prepare(self, case: EvolutionCase, root: int) -> data.Dataset:
-        sizes: dict[str, Any] = {"train_size": case.train_size, "test_size": case.test_size, "input_dim": case.input_dim}
-        return data.load(case.dataset, **sizes, root=root)
-
     def measure(self, backend: Backend, case: EvolutionCase, data: data.Dataset, width: int, root: int) -> Arrays:
         net, n = case.network(width), case.train_size
         theta, rows = net.initialize(root, range(case.seeds)), np.concatenate([data.x, data.x_test])

@@ -11,11 +11,10 @@ from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel
 from ntkbench.claims.calls import Call
-from ntkbench.claims.truncated import SmoothCase, calls, errors, log_slope, rms
+from ntkbench.claims.truncated import GROWTH_ALONG, ORDERS, SmoothCase, by_network, calls, errors, powers
 from ntkbench.networks import FullyConnected
 from ntkbench.verdicts.expectations import Equivalence, Rate
 
-ORDERS = (2, 3, 4)
 SOURCE = "bordelon2022self, power counting in its feature strength"
 
 
@@ -132,24 +131,16 @@ class FeatureStrength(Claim):
         "targets divided by the feature strength."
     )
     case_type: ClassVar = FeatureStrengthCase
-    growth: ClassVar = {"K2_start": 1e2, "K2_end": 1e4, "f": 1e4} | {f"error_p{p}": 1e7 for p in ORDERS}
+    growth: ClassVar = GROWTH_ALONG
     axis: ClassVar = "feature strength g"
 
-    def prepare(self, case: FeatureStrengthCase, root: int) -> data.Dataset:
-        return data.load(case.dataset, train_size=case.train_size, input_dim=case.input_dim, root=root)
-
     def measure(self, backend: Backend, case: FeatureStrengthCase, data: data.Dataset, width: int, root: int) -> Arrays:
-        columns: dict[str, list[np.ndarray]] = {}
+        found = []
         for net in case.networks(width):
             theta = net.initialize(root, range(case.seeds))
             y = data.y[:, 0] / (net.feature_strength if case.control == "scaled_targets" else 1.0)
-            (found,) = errors(backend, net, theta, data.x, y, [(case.flow(), ORDERS)])
-            # Order 2 keeps K2 as it was: its error is the drift.
-            row = {"K2_start": found.start, "K2_end": found.start + found.kernel[2][:, -1], "f": found.f[:, -1]}
-            row |= {f"error_p{p}": error[:, -1] for p, error in found.outputs.items()}
-            for name, values in row.items():
-                columns.setdefault(name, []).append(values)
-        return {name: np.stack(values, axis=1) for name, values in columns.items()}
+            found += errors(backend, net, theta, data.x, y, [(case.flow(), ORDERS)])
+        return by_network(found)
 
     def calls(self, case: FeatureStrengthCase, width: int) -> tuple[Call, ...]:
         asked: list[Call] = []
@@ -158,11 +149,8 @@ class FeatureStrength(Claim):
         return tuple(asked)
 
     def summarize(self, case: FeatureStrengthCase, arrays: Arrays, width: int) -> dict[str, np.ndarray]:
-        start, moved = arrays["K2_start"], arrays["K2_end"] - arrays["K2_start"]
-        paths = {"drift": rms(moved) / rms(start)} | {f"error_p{p}": rms(arrays[f"error_p{p}"]) for p in ORDERS}
-        summary = {f"{name}_power": log_slope(path, case.feature_strengths) for name, path in paths.items()}
-        summary |= {f"{name}_path": path for name, path in paths.items()}
-        return summary | {"error_p2": paths["error_p2"][:, -1]}
+        summary = powers(arrays, case.feature_strengths)
+        return summary | {"error_p2": summary["error_p2_path"][:, -1]}
 
     def along(self, case: FeatureStrengthCase) -> tuple[float, ...]:
         return case.feature_strengths

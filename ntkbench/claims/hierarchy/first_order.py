@@ -109,9 +109,6 @@ class FirstOrder(Claim):
     case_type: ClassVar = FirstOrderCase
     growth: ClassVar = {"f": 1e2, "f_coarse": 1e2, "f_0": 1e2, "f_1": 1e3, "error_f0": 1e6, "error_f1": 1e6}
 
-    def prepare(self, case: FirstOrderCase, root: int) -> data.Dataset:
-        return data.load(case.dataset, train_size=case.train_size, input_dim=case.input_dim, root=root)
-
     def measure(self, backend: Backend, case: FirstOrderCase, data: data.Dataset, width: int, root: int) -> Arrays:
         net = case.network(width)
         theta = net.initialize(root, range(case.seeds))

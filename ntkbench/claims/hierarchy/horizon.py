@@ -137,9 +137,6 @@ class Horizon(Claim):
     case_type: ClassVar = HorizonCase
     growth: ClassVar = {"f": 1e4} | {f"error_p{p}": 1e7 for p in ORDERS}
 
-    def prepare(self, case: HorizonCase, root: int) -> data.Dataset:
-        return data.load(case.dataset, train_size=case.train_size, input_dim=case.input_dim, root=root)
-
     def measure(self, backend: Backend, case: HorizonCase, data: data.Dataset, width: int, root: int) -> Arrays:
         net = case.network(width)
         theta = net.initialize(root, range(case.seeds))

@@ -141,9 +141,6 @@ class IteratedIntegrals(Claim):
     axis: ClassVar = "vectors of the path"
     growth: ClassVar[Mapping[str, float]] = {}
 
-    def prepare(self, case: IteratedIntegralsCase, root: int) -> data.Dataset:
-        return data.load(case.dataset, train_size=case.train_size, input_dim=case.input_dim, root=root)
-
     def measure(self, backend: Backend, case: IteratedIntegralsCase, data: data.Dataset, width: int, root: int) -> Arrays:
         net = case.network(width)
         theta = net.initialize(root, range(case.seeds))

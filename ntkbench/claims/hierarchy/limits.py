@@ -120,9 +120,6 @@ class Limits(Claim):
     case_type: ClassVar = LimitsCase
     growth: ClassVar[Mapping[str, float]] = {}
 
-    def prepare(self, case: LimitsCase, root: int) -> data.Dataset:
-        return data.load(case.dataset, train_size=case.train_size, input_dim=case.input_dim, root=root)
-
     def measure(self, backend: Backend, case: LimitsCase, data: data.Dataset, width: int, root: int) -> Arrays:
         correlation = CORRELATION if case.control == "correlated_weights" else 0.0
         kernels = _scaled_kernels(backend, case, width, range(case.seeds), data.x, root, correlation)

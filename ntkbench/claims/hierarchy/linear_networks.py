@@ -89,9 +89,6 @@ class LinearNetworks(Claim):
     case_type: ClassVar = LinearNetworksCase
     growth: ClassVar = {f"K{r}": 1e2 for r in (1, 2, *ORDERS)}
 
-    def prepare(self, case: LinearNetworksCase, root: int) -> data.Dataset:
-        return data.load(case.dataset, train_size=case.train_size, input_dim=case.input_dim, root=root)
-
     def measure(self, backend: Backend, case: LinearNetworksCase, data: data.Dataset, width: int, root: int) -> Arrays:
         net = case.network(width)
         theta = net.initialize(root, range(case.seeds))

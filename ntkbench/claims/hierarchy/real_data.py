@@ -185,10 +185,6 @@ class RealData(Claim):
         | {f"{name}_p{p}": 1e5 if p < 4 else 1e7 for name in ("error", "train_error") for p in ORDERS}
     )
 
-    def prepare(self, case: RealDataCase, root: int) -> data.Dataset:
-        train, test = case.train_size, case.test_size
-        return data.load(case.dataset, train_size=train, test_size=test, input_dim=case.input_dim, root=root)
-
     def measure(self, backend: Backend, case: RealDataCase, data: data.Dataset, width: int, root: int) -> Arrays:
         net = case.network(width)
         theta = net.initialize(root, range(case.seeds))

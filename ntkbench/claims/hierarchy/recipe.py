@@ -85,9 +85,6 @@ class Recipe(Claim):
     case_type: ClassVar = RecipeCase
     growth: ClassVar = {"f": 1e2} | {f"error_p{p}": 1e7 for p in ORDERS}
 
-    def prepare(self, case: RecipeCase, root: int) -> data.Dataset:
-        return data.load(case.dataset, train_size=case.train_size, input_dim=case.input_dim, root=root)
-
     def measure(self, backend: Backend, case: RecipeCase, data: data.Dataset, width: int, root: int) -> Arrays:
         net = case.network(width)
         theta = net.initialize(root, range(case.seeds))

@@ -15,8 +15,7 @@ from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel
 from ntkbench.claims.calls import Call, Draw, Hierarchy, Train, steps
-from ntkbench.claims.truncated import SmoothCase, rms
-from ntkbench.networks import FullyConnected
+from ntkbench.claims.truncated import SmoothCase, at_rate, rms
 from ntkbench.verdicts.expectations import Bound, Expectation, Rate
 
 TOP = 6
@@ -37,12 +36,6 @@ class SizesCase(SmoothCase):
 
     order: Literal[4, 5, 6] = 6
     control: Literal["unit_rate"] | None = None
-
-    def network(self, width: int, **changes: Any) -> FullyConnected:
-        """As `TrainingCase.network`; the control changes the parametrization."""
-        if self.control == "unit_rate":
-            changes |= {"parametrization": "standard"}
-        return super().network(width, **changes)
 
 
 def _reaching(r: int) -> dict[str, tuple[Any, ...]]:
@@ -160,19 +153,14 @@ class Sizes(Claim):
     # Kernels after training: rounding of some hundred stages, and K_6 is a sum of many terms that cancel in part.
     growth: ClassVar = {f"K{r}": 1e2 for r in TYPICAL} | {f"sizes_{r}": 1e2 for r in TYPICAL}
 
-    def prepare(self, case: SizesCase, root: int) -> data.Dataset:
-        return data.load(case.dataset, train_size=case.train_size, input_dim=case.input_dim, root=root)
-
     def measure(self, backend: Backend, case: SizesCase, data: data.Dataset, width: int, root: int) -> Arrays:
         net = case.network(width)
         theta = net.initialize(root, range(case.seeds))
         trained = backend.train(net, theta, data.x, data.y, **case.flow(), observe=("theta",))
-        rate = width if case.control == "unit_rate" else 1
         arrays: Arrays = {}
         sizes: list[Arrays] = []
         for parameters in (theta, *trained.parameters()):
-            kernels = backend.hierarchy(net, parameters, data.x, case.order)
-            kernels = {r: float(rate) ** (r - 1) * kernel for r, kernel in kernels.items()}
+            kernels = at_rate(case, net, backend.hierarchy(net, parameters, data.x, case.order))
             sizes.append({f"sizes_{r}": rms(kernel, kept=1) for r, kernel in kernels.items()})
             arrays = {f"K{r}": kernel[:KEPT] for r, kernel in kernels.items()}
         return arrays | {name: np.stack([of_time[name] for of_time in sizes], axis=1) for name in sizes[0]}

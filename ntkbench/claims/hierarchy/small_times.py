@@ -151,9 +151,6 @@ class SmallTimes(Claim):
     case_type: ClassVar = SmallTimesCase
     growth: ClassVar = {"f": 1e2} | {f"error_p{p}": 1e7 for p in ORDERS}
 
-    def prepare(self, case: SmallTimesCase, root: int) -> data.Dataset:
-        return data.load(case.dataset, train_size=case.train_size, input_dim=case.input_dim, root=root)
-
     def measure(self, backend: Backend, case: SmallTimesCase, data: data.Dataset, width: int, root: int) -> Arrays:
         net = case.network(width)
         theta = net.initialize(root, range(case.seeds))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -12,12 +12,19 @@ from ntkbench.claims.base import Arrays, Claim, Panel
 from ntkbench.claims.calls import Call
 from ntkbench.claims.truncated import LEFT_BY_STEP, SHARE_OF_SEEDS, Run, TwiceTheStepCase, calls, errors, left, rms, shuffled
 from ntkbench.networks import Convolutional, Network
-from ntkbench.verdicts.expectations import Bound, Paired, Rate
+from ntkbench.verdicts.expectations import Bound, Expectation, Paired, Rate
 
 ORDERS = (2, 3, 4, 5, 6)
 PLAIN = {"antisymmetric": (False,)}
-TO_FIVE = {"top": (5, 6)}
-TO_SIX = {"top": (6,)}
+THEOREM = "huang2020dynamics, Theorem 2.6"
+ERRORS = {
+    2: "The frozen NTK (p = 2) errs by 1/m.",
+    3: "Order p = 3 errs by 1/m as well: it gains a constant, not an exponent.",
+    4: "Order p = 4 errs by 1/m^2.",
+    5: "Order p = 5 errs by 1/m^2 as well.",
+    6: "Order p = 6 errs by 1/m^3.",
+}
+"""Order -> how large its error is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +86,62 @@ class TruncationCase(TwiceTheStepCase):
         return (self.flow(), self.orders), (self.flow(refine=0.5), (self.top,))
 
 
+def _judged(p: int) -> dict[str, Any]:
+    """Where errors of order p are judged, and how; shuffling the top breaks the orders alone that gain an exponent."""
+    reaching: dict[str, tuple[Any, ...]] = {"top": tuple(top for top in ORDERS if top >= p)} if p > 4 else {}
+    return {
+        "where": (PLAIN if p % 2 else {}) | reaching,
+        "control": "shuffled_top" if p in (4, 6) else "mean_field",
+        "margin": 0.2,
+    }
+
+
+def _rate(p: int, statement: str, quantity: str = "error") -> Rate:
+    return Rate(
+        name=f"{quantity}_p{p}",
+        statement=statement,
+        source="dyer2020asymptotics, exponents in pairs" if p % 2 else f"{THEOREM} (its bound, read as sharp: power counting)",
+        quantity=f"{quantity}_p{p}",
+        exponent=-float(p // 2),
+        **_judged(p),
+    )
+
+
+def _bound(p: int) -> Bound:
+    odd = p % 2 == 1
+    return Bound(
+        name=f"formula_read_at_p{p}" if odd else f"printed_bound_p{p}",
+        statement=f"The formula m^(-p/2), printed for even p, read at p = {p} as well."
+        if odd
+        else f"The printed bound m^(-p/2) holds at p = {p}.",
+        source=f"{THEOREM} (extended to odd p, which the theorem does not claim)" if odd else THEOREM,
+        quantity=f"error_p{p}",
+        exponent=-p / 2,
+        **_judged(p),
+    )
+
+
+def _expectations() -> tuple[Expectation, ...]:
+    gain = Paired(
+        name="gain_p3_early",
+        statement="At the first recorded time order p = 3 errs less than p = 2 from a plain initialization.",
+        source=f"{THEOREM} (powers of t)",
+        quantity="gain_p3_early",
+        control="shuffled_top",
+        where=PLAIN,
+        sign=1,
+        size=0.0,
+        at="largest",
+    )
+    return (
+        *(_rate(p, statement) for p, statement in ERRORS.items()),
+        _rate(3, "At p = 3 the kernel errs by 1/m.", "kernel_error"),
+        _rate(4, "At p = 4 the kernel errs by 1/m^2.", "kernel_error"),
+        *map(_bound, (2, 4, 6, 3, 5)),
+        gain,
+    )
+
+
 class Truncation(Claim):
     """See `statement`."""
 
@@ -113,134 +176,7 @@ class Truncation(Claim):
         "gain_p3_early": "log of error_p2 over error_p3 at the first recorded time",
         "step_change": "change of f - f_p, p the highest order, when the time step is doubled, rms over training points",
     }
-    expectations: ClassVar = (
-        Rate(
-            name="error_p2",
-            statement="The frozen NTK (p = 2) errs by 1/m.",
-            source="huang2020dynamics, Theorem 2.6 (its bound, read as sharp: power counting)",
-            quantity="error_p2",
-            control="mean_field",
-            exponent=-1.0,
-            margin=0.2,
-        ),
-        Rate(
-            name="error_p3",
-            statement="Order p = 3 errs by 1/m as well: it gains a constant, not an exponent.",
-            source="dyer2020asymptotics, exponents in pairs",
-            quantity="error_p3",
-            control="mean_field",
-            where=PLAIN,
-            exponent=-1.0,
-            margin=0.2,
-        ),
-        Rate(
-            name="error_p4",
-            statement="Order p = 4 errs by 1/m^2.",
-            source="huang2020dynamics, Theorem 2.6 (its bound, read as sharp: power counting)",
-            quantity="error_p4",
-            control="shuffled_top",
-            exponent=-2.0,
-            margin=0.2,
-        ),
-        Rate(
-            name="error_p5",
-            statement="Order p = 5 errs by 1/m^2 as well.",
-            source="dyer2020asymptotics, exponents in pairs",
-            quantity="error_p5",
-            control="mean_field",
-            where=PLAIN | TO_FIVE,
-            exponent=-2.0,
-            margin=0.2,
-        ),
-        Rate(
-            name="error_p6",
-            statement="Order p = 6 errs by 1/m^3.",
-            source="huang2020dynamics, Theorem 2.6 (its bound, read as sharp: power counting)",
-            quantity="error_p6",
-            control="shuffled_top",
-            where=TO_SIX,
-            exponent=-3.0,
-            margin=0.2,
-        ),
-        Rate(
-            name="kernel_error_p3",
-            statement="At p = 3 the kernel errs by 1/m.",
-            source="dyer2020asymptotics, exponents in pairs",
-            quantity="kernel_error_p3",
-            control="mean_field",
-            where=PLAIN,
-            exponent=-1.0,
-            margin=0.2,
-        ),
-        Rate(
-            name="kernel_error_p4",
-            statement="At p = 4 the kernel errs by 1/m^2.",
-            source="huang2020dynamics, Theorem 2.6 (its bound, read as sharp: power counting)",
-            quantity="kernel_error_p4",
-            control="shuffled_top",
-            exponent=-2.0,
-            margin=0.2,
-        ),
-        Bound(
-            name="printed_bound_p2",
-            statement="The printed bound m^(-p/2) holds at p = 2.",
-            source="huang2020dynamics, Theorem 2.6",
-            quantity="error_p2",
-            control="mean_field",
-            exponent=-1.0,
-            margin=0.2,
-        ),
-        Bound(
-            name="printed_bound_p4",
-            statement="The printed bound m^(-p/2) holds at p = 4.",
-            source="huang2020dynamics, Theorem 2.6",
-            quantity="error_p4",
-            control="shuffled_top",
-            exponent=-2.0,
-            margin=0.2,
-        ),
-        Bound(
-            name="printed_bound_p6",
-            statement="The printed bound m^(-p/2) holds at p = 6.",
-            source="huang2020dynamics, Theorem 2.6",
-            quantity="error_p6",
-            control="shuffled_top",
-            where=TO_SIX,
-            exponent=-3.0,
-            margin=0.2,
-        ),
-        Bound(
-            name="formula_read_at_p3",
-            statement="The formula m^(-p/2), printed for even p, read at p = 3 as well.",
-            source="huang2020dynamics, Theorem 2.6 (extended to odd p, which the theorem does not claim)",
-            quantity="error_p3",
-            control="mean_field",
-            where=PLAIN,
-            exponent=-1.5,
-            margin=0.2,
-        ),
-        Bound(
-            name="formula_read_at_p5",
-            statement="The formula m^(-p/2), printed for even p, read at p = 5 as well.",
-            source="huang2020dynamics, Theorem 2.6 (extended to odd p, which the theorem does not claim)",
-            quantity="error_p5",
-            control="mean_field",
-            where=PLAIN | TO_FIVE,
-            exponent=-2.5,
-            margin=0.2,
-        ),
-        Paired(
-            name="gain_p3_early",
-            statement="At the first recorded time order p = 3 errs less than p = 2 from a plain initialization.",
-            source="huang2020dynamics, Theorem 2.6 (powers of t)",
-            quantity="gain_p3_early",
-            control="shuffled_top",
-            where=PLAIN,
-            sign=1,
-            size=0.0,
-            at="largest",
-        ),
-    )
+    expectations: ClassVar = _expectations()
     limitations: ClassVar = (
         "Few training points, since K_p has n^p entries; outputs on the training points only; one draw of the data per case; "
         "a fixed time. Exponents are tested, never the theorem's constants or logarithms. With antisymmetric initialization "
@@ -295,7 +231,7 @@ class Truncation(Claim):
     )
 
     def prepare(self, case: TruncationCase, root: int) -> data.Dataset:
-        drawn = data.load(case.dataset, train_size=case.train_size, input_dim=case.input_dim, root=root)
+        drawn = super().prepare(case, root)
         return replace(drawn, x=case.sharpness * drawn.x, y=case.sharpness * drawn.y)
 
     def measure(self, backend: Backend, case: TruncationCase, data: data.Dataset, width: int, root: int) -> Arrays:
