@@ -216,6 +216,14 @@ def test_order_two_needs_no_integrator(backend: Backend, monkeypatch: pytest.Mon
     assert_allclose(found.f_test[0, 0], limit, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("form", ["tensors", "tensor_free"])
+def test_times_that_steps_would_not_reach_are_refused(form: str) -> None:
+    f0, kernels, y = made_up(8, 3, "alike")
+    fastest = np.linalg.eigvalsh(kernels[2])[-1] / 8
+    with pytest.raises(ValueError, match="take times up to .*, or order=2 with estimate=False"):
+        predicted(f0, kernels, y, form=form, times=[1.0, 1.01e6 / fastest])
+
+
 def test_the_basis_is_as_small_as_the_path_allows(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     net, theta, x, y = setting(seeds=1, n=40)
     sizes: list[int] = []
