@@ -5,7 +5,7 @@ operations of the matrix products (`ntkbench.performance.workloads`) and n_0 the
 are not carried on: at sizes that are quickly timed they are below those of large ones, and would promise too much. Numbers held
 at a time are counted as for a plan (`ntkbench.performance.costs`), and taken as many times as the process grew by more than
 its count at n_0. Without tensors (orders 3 and 4) a prediction of its own training points is counted, integration included
-(`ntkbench.hierarchy.cost`), at the speed of the kernels of that order.
+(`ntkbench.hierarchy.cost`), with K2 and its eigenvalues, which it cannot do without, at the speed of the kernels of that order.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -76,10 +76,15 @@ def _with_tensors(first: Row, order: int, width: int, depth: int) -> dict[str, A
 def _without(first: Row, order: int, width: int, depth: int) -> dict[str, Any]:
     net, rate = FullyConnected(first["input_dim"], width, depth, first["activation"]), first["seconds"] / first["flops"]
 
-    def counted(n: int) -> tuple[float, float]:
-        return cost.tensor_free(net, n, n, order, min(n, BASIS))
+    def seconds(n: int) -> float:
+        operations, _ = cost.tensor_free(net, n, n, order, min(n, BASIS))
+        return float(rate * (operations + workloads.flops(workloads.ntk(net, n)) + costs.EIGENVECTORS * n**3))
 
-    return _row(first, order, "tensor_free", lambda n: rate * counted(n)[0], lambda n: counted(n)[1])
+    def held(n: int) -> float:
+        _, needed = cost.tensor_free(net, n, n, order, min(n, BASIS))
+        return needed + _itemsize(first) * _held(Workload("ntk", n, width, depth))
+
+    return _row(first, order, "tensor_free", seconds, held)
 
 
 def _row(first: Row, order: int, way: str, seconds: Callable[[int], float], held: Callable[[int], float]) -> dict[str, Any]:

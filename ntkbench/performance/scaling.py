@@ -118,6 +118,8 @@ def _row(used: Sequence[Row], measure: str, fit: Exponent) -> dict[str, Any]:
     return {**same, **sizes, **interval, "measure": measure, "theory_low": low, "theory_high": high}
 
 
+LEAST_GROWTH = 2**20
+"""Bytes; by how much less a process grew says what it held already."""
 SETTING = ("points", "width", "depth", "order", "input_dim", "activation", "precision", "device", "threads")
 
 
@@ -125,8 +127,8 @@ def against_naive(rows: Iterable[Row]) -> list[dict[str, Any]]:
     """How much more the naive way takes than the fast one: per naive curve, at the largest size that all backends have of both.
 
     Returns:
-        Per curve `curve`, `order`, `axis`, `size`, `points`, `width`, `depth`, and per backend of `backends` its name, `times` (as
-        many seconds) and `memory` (the growth, None where one of the two is not known or zero).
+        Per curve `curve`, `order`, `axis`, `size`, `points`, `width`, `depth`, and in `backends` for each its name, `times` (as
+        many seconds) and `memory` (the growth, None where one of the two is not known or below `LEAST_GROWTH`).
     """
     rows = list(rows)
     fast = {_setting(row): row for row in rows if row["quantity"] == "hierarchy"}
@@ -154,6 +156,6 @@ def _comparison(pairs: Sequence[tuple[Row, Row]]) -> dict[str, Any]:
 
 
 def _times(naive: Row, twin: Row) -> dict[str, Any]:
-    known = naive["peak_bytes"] > 0 and twin["peak_bytes"] > 0
+    known = naive["peak_bytes"] >= LEAST_GROWTH and twin["peak_bytes"] >= LEAST_GROWTH
     memory = naive["peak_bytes"] / twin["peak_bytes"] if known else None
     return {"backend": naive["backend"], "times": naive["seconds"] / twin["seconds"], "memory": memory}

@@ -65,7 +65,7 @@ def _name(row: dict[str, Any]) -> str:
 def _against_naive(found: dict[str, Any]) -> dict[str, Any]:
     """Of one curve: the kernel, its sizes, and how many times as much the naive way takes in each backend."""
     backends = [one | {name: plain(one[name] or math.nan) for name in ("times", "memory")} for one in found["backends"]]
-    sizes = {SYMBOLS[axis]: found[axis] for axis in ("points", "width", "depth")}
+    sizes = [[SYMBOLS[axis], found[axis]] for axis in ("points", "width", "depth")]
     return {"name": found["curve"], "quantity": f"K{found['order']}", "sizes": sizes, "backends": backends}
 
 

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 import typst
 
-from ntkbench import claims
+from ntkbench import claims, records
 from ntkbench.claims import all_claims, get
+from ntkbench.performance import scaling
 from ntkbench.records import RecordError
 from ntkbench.report import paper
 from tests.figures import synthetic
@@ -57,11 +58,31 @@ def test_scaling_curves_have_a_section_where_a_study_has_them(tmp_path: Path) ->
     assert "Cost" not in headings(tmp_path / "paper")
     paper.build(study, output, cases=cases, timed=True)
     assert "Cost" in headings(tmp_path / "paper")
-    curves = json.loads((tmp_path / "paper" / "generated" / "scaling.json").read_text())["curves"]
+    printed = json.loads((tmp_path / "paper" / "generated" / "scaling.json").read_text())
+    curves = printed["curves"]
     (ntk,) = [curve for curve in curves if curve["name"] == "ntk-points"]
     assert (ntk["theory"], ntk["theory_of_memory"], ntk["fixed"]) == ("1 to 2", "0 to 2", "m 128, depth 3, tanh")
     assert [backend["backend"] for backend in ntk["backends"]] == ["torch", "jax"]
     assert ntk["backends"][0]["ratio"] == 2.0
+    naive = {found["name"]: found for found in printed["naive"]}
+    assert naive["naive-k4-points"]["sizes"] == [["n", 8], ["m", 128], ["depth", 2]]
+    assert [found["quantity"] for found in naive.values()] == ["K4", "K5"]
+    assert [row["order"] for row in printed["affordable"]["rows"]] == [2, 3, 3, 4, 4, 5, 6]
+    (curve,) = [curve for curve in curves if curve["name"] == "naive-k4-points"]
+    assert (curve["quantity"], curve["theory"], curve["theory_of_memory"], curve["flops"]) == ("K4, naive", "4", "3 to 4", None)
+
+
+def test_timings_without_the_naive_way_have_a_section_too(tmp_path: Path) -> None:
+    """As those of a study without such curves, and without any curve of kernels against points."""
+    cases = synthetic.cases()
+    study, output = studies.write(tmp_path, cases), tmp_path / "paper" / "main.pdf"
+    rows = records.read_rows(study / "performance.csv", "performance")
+    kept = [row for row in rows if row["curve"] in ("ntk-width", "limiting-points")]
+    records.write_table(study / "performance.csv", "performance", kept)
+    records.write_table(study / "scaling.csv", "scaling", scaling.table(kept))
+    paper.build(study, output, cases=cases, timed=True)
+    printed = json.loads((tmp_path / "paper" / "generated" / "scaling.json").read_text())
+    assert (printed["naive"], printed["affordable"]["rows"]) == ([], [])
 
 
 def test_another_number_is_another_paper(tmp_path: Path) -> None:
