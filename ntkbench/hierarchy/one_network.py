@@ -79,8 +79,8 @@ class OneNetwork:
         fastest = float(np.linalg.eigvalsh(self.start.K2[:n])[-1]) / n
         if self.times[-1] * fastest > _MOST_SPANS:
             raise ValueError(
-                f"time {self.times[-1]:g} is {self.times[-1] * fastest:.2g} times n over the largest eigenvalue of the NTK, and "
-                f"orders above 2 are integrated in steps of about that length: take times up to {_MOST_SPANS / fastest:.3g}, or "
+                f"time {self.times[-1]:g} is {self.times[-1] * fastest:.2g} times n over the NTK's largest eigenvalue, and "
+                f"orders above 2 are integrated in steps of about that size: take times up to {_MOST_SPANS / fastest:.3g}, or "
                 "order=2 with estimate=False, which has a closed form"
             )
 

@@ -11,7 +11,7 @@ import pytest
 import typst
 
 from ntkbench import claims, records
-from ntkbench.claims import all_claims, get
+from ntkbench.claims import FAMILIES, all_claims, get
 from ntkbench.performance import scaling
 from ntkbench.records import RecordError
 from ntkbench.report import paper
@@ -47,7 +47,13 @@ def test_the_paper_is_built_and_rebuilt_to_the_same_bytes(tmp_path: Path) -> Non
     }
     paper.build(study, output, cases=cases)
     assert output.read_bytes() == first
-    titles = [claim.title for claim in all_claims().values()]
+
+
+def test_claims_come_by_family_and_within_one_as_the_study_has_them(tmp_path: Path) -> None:
+    cases = dict(reversed(synthetic.cases().items()))
+    paper.build(studies.write(tmp_path, cases), tmp_path / "paper" / "main.pdf", cases=cases)
+    titles = [all_claims()[id_].title for family in FAMILIES for id_ in cases if id_.startswith(f"{family}/")]
+    assert len(titles) == len(cases)
     assert [title for title in headings(tmp_path / "paper") if title in titles] == titles
 
 
