@@ -22,7 +22,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from ntkbench.backends.jax.network import Activations, Signals, Theta, add, combine, linearize, over_networks
-from ntkbench.hierarchy import right_hand_side, runge_kutta_step
+from ntkbench.backends.jax.stepping import steps
+from ntkbench.hierarchy import right_hand_side
 from ntkbench.integrators import Tableau
 from ntkbench.networks import FullyConnected
 
@@ -267,8 +268,4 @@ def advance(method: Tableau, state: tuple[Array, ...], top: Array, y: Array, ste
     def slope(at: tuple[Array, ...]) -> tuple[Array, ...]:
         return right_hand_side(at, top, y)
 
-    def one_step(_: Array, at: tuple[Array, ...]) -> tuple[Array, ...]:
-        return runge_kutta_step(slope, at, step, method)
-
-    found: tuple[Array, ...] = jax.lax.fori_loop(0, count, one_step, state)
-    return found
+    return steps(slope, state, step, count, method)

@@ -12,8 +12,8 @@ from jax import Array
 from ntkbench.backends.jax import convolutional
 from ntkbench.backends.jax.blocks import Stretches
 from ntkbench.backends.jax.network import Theta, outputs
+from ntkbench.backends.jax.stepping import steps
 from ntkbench.backends.jax.within_budget import WithinBudget
-from ntkbench.hierarchy import runge_kutta_step
 from ntkbench.integrators import Tableau
 from ntkbench.networks import Convolutional, Network
 
@@ -59,11 +59,7 @@ def advance(net: Network, method: Tableau, theta: Theta, x: Array, y: Array, ste
         found = velocity(net, dict(zip(names, state, strict=True)), x, y, images)
         return tuple(found[name] for name in names)
 
-    def one_step(_: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
-        return runge_kutta_step(slope, state, step, method)
-
-    state = jax.lax.fori_loop(0, count, one_step, tuple(theta[name] for name in names))
-    return dict(zip(names, state, strict=True))
+    return dict(zip(names, steps(slope, tuple(theta[name] for name in names), step, count, method), strict=True))
 
 
 def states(
@@ -82,10 +78,10 @@ def states(
         theta: at t = 0, overwritten. points: inputs and targets. stretches: told of the steps done.
     """
     for count in counts:
-        for steps in stretches.calls(count):
-            theta = advance(net, method, theta, *points, step, steps, images)
+        for several in stretches.calls(count):
+            theta = advance(net, method, theta, *points, step, several, images)
             theta["W1"].block_until_ready()
-            stretches.report(steps)
+            stretches.report(several)
         yield theta
 
 
