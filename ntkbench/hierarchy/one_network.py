@@ -24,7 +24,7 @@ _STEP = 0.01
 
 
 _MOST_SPANS = 1e6
-"""The last time over the fastest mode's time scale that an explicit integrator reaches within the hour."""
+"""The last time over the fastest mode's time scale: explicit steps are about as long as that scale, and a million take long."""
 
 Orders = dict[int, np.ndarray]
 """Outputs (T, R) by order."""

@@ -138,6 +138,7 @@ def test_bases_of_several_sizes_share_one_compilation_where_the_budget_allows() 
     assert contraction.gradient_terms._cache_size() == before + 1
     assert contraction.block_sizes(net, 9, 9, 5, 4, 8, 2**30).vectors == 8
     assert contraction.block_sizes(net, 9, 9, 5, 4, 8, 2**17).vectors == 5
+    assert contraction.block_sizes(net, 9, contraction.LARGE // 31 + 1, 5, 4, 8, 2**40).vectors == 5
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ the three choices of a slot for `H_a` of one array. The bracket is the gradient 
 `theta + s v_j + t v_k + s t z_jk`: second-order responses of the points, whose inner products with `g_a` are sums over layers
 of products of (rows, points) matrices, weighted and summed over the points afterwards, so that i costs no pass of its own.
 
-Everything is of one network, and called for equal blocks of rows and of points. Zero vectors fill the basis up to one of few
-sizes, since every size compiles anew; what they contract to is zero, and cut off.
+Everything is of one network, and called for equal blocks of rows and of points. Zero vectors fill a small basis up to one of
+few sizes, since every size compiles anew; what they contract to is zero, and cut off.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,7 +33,10 @@ BLOCK = 256
 """Points of a block, at most: enough for matrix products at full speed."""
 
 VECTORS = 4
-"""Sizes of the basis that are compiled are multiples of it, where the budget allows."""
+"""Sizes of the basis that are compiled are multiples of it, where the budget allows and products are small."""
+
+LARGE = 2**17
+"""Units of all layers for all points, from which on products with zero vectors would take longer than compiling a size more."""
 
 
 @partial(jax.jit, static_argnums=0)
@@ -213,7 +216,8 @@ def block_sizes(net: FullyConnected, rows: int, n: int, k: int, order: int, item
         ValueError: if blocks of one row and one point take more than the budget.
     """
     wide = -(-k // VECTORS) * VECTORS
-    vectors = wide if itemsize * _floats(net, wide, order, 1, 1) <= budget else k
+    small = n * net.depth * net.width < LARGE
+    vectors = wide if small and itemsize * _floats(net, wide, order, 1, 1) <= budget else k
 
     def fits(partners: int, points: int) -> bool:
         return itemsize * _floats(net, vectors, order, partners, points) <= budget

@@ -18,7 +18,7 @@ from ntkbench.integrators import Tableau
 FEW_STAGES = 4
 """Stages up to which a step is written out: as many copies of the slope compile soon."""
 
-LARGE_STATE = 2**20
+LARGE_STATE = 2**16
 """Entries of a state from which on a step is written out: sums over all stages would take as long as the slopes."""
 
 State = tuple[Array, ...]
