@@ -36,6 +36,7 @@ rule all:
     input:
         rules.collect.input.measurements,
         rules.collect.input.crosscheck,
+        MARKS,
         rules.collect.output,
         rules.paper.output,
 

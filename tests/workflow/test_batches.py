@@ -134,6 +134,24 @@ def test_a_changed_case_that_fails_leaves_the_others_as_they_were(measured: Chec
     assert numbers[1] / numbers[2] == pytest.approx([1.5] * 4)
 
 
+@pytest.mark.parametrize("ends", ["fails", "killed"])
+@pytest.mark.parametrize(
+    ("stage", "code"), [("inputs", "ntkbench/seeding.py"), ("measure", "ntkbench/backends/jax/__init__.py")]
+)
+def test_a_job_over_records_of_other_code_that_fails_runs_again(finished: Checkout, stage: str, code: str, ends: str) -> None:
+    """What the workflow puts back is as young as a result: the same command must not take it for one."""
+    before = {path: path.read_bytes() for path in (finished.root / MEASURED).rglob("jax.npz")}
+    finished.append(code, "\n# changed\n")
+    (finished.root / "broken").write_text(f"{stage} {ends}", encoding="utf-8")
+    finished.run(fails=True)
+    (finished.root / "broken").unlink()
+    finished.run()
+    assert len(before) == 2
+    assert all(path.read_bytes() != old for path, old in before.items())
+    assert all(finished.calls().count(f"flat jax {width}") == 2 for width in WIDTHS[1:])
+    assert finished.planned() == set()
+
+
 def test_a_damaged_measurement_is_measured_anew_and_the_others_are_kept(measured: Checkout) -> None:
     path = measured.root / TORCH[1]
     intact = records.read_record(path).arrays

@@ -8,7 +8,8 @@ for claim, number, cases in BATCHES:
             code=code("inputs", claim=claim),
             data=[os.path.relpath(file) for file in provenance.data_files()],
         output:
-            update(expand(INPUTS, claim=claim, case=cases)),
+            records=update(expand(INPUTS, claim=claim, case=cases)),
+            done=touch(PREPARED.format(claim=claim, number=number)),
         params:
             cells=[STUDY.cell(claim, case) for case in cases],
         script:

@@ -6,10 +6,12 @@ for claim, number, cases in BATCHES:
             of_batch("measure", claim, number)
         input:
             inputs=expand(INPUTS, claim=claim, case=cases),
+            prepared=PREPARED.format(claim=claim, number=number),
             code=code("measure", "backend", claim=claim),
         # A record that still holds is kept: a changed case is measured alone.
         output:
-            update([MEASURED.format(claim=claim, case=case, backend="{backend}") for case in cases]),
+            records=update([MEASURED.format(claim=claim, case=case, backend="{backend}") for case in cases]),
+            done=touch(DONE.format(claim=claim, number=number, backend="{backend}")),
         threads: STUDY.threads
         resources:
             gpu=int(ON_GPU),

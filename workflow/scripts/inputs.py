@@ -6,4 +6,4 @@ with job(snakemake.threads):
     from ntkbench.stages.cell import Cell
     from ntkbench.stages.prepare import prepare
 
-    prepare([Cell.make(**cell) for cell in snakemake.params.cells], [Path(path) for path in snakemake.output])
+    prepare([Cell.make(**cell) for cell in snakemake.params.cells], [Path(path) for path in snakemake.output.records])

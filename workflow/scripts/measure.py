@@ -12,5 +12,5 @@ with job(snakemake.threads):
         snakemake.threads,
         snakemake.resources.mem_mib * 2**20,
         [Path(path) for path in snakemake.input.inputs],
-        [Path(path) for path in snakemake.output],
+        [Path(path) for path in snakemake.output.records],
     )
