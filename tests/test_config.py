@@ -227,6 +227,41 @@ def test_a_hidden_gpu_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert config.gpu_present() is False
 
 
+FAST = {"quantity": "hierarchy", "axis": "points", "sizes": [2, 4], "width": 8, "order": 3}
+NAIVE = {**FAST, "quantity": "naive_hierarchy", "sizes": [4, 6]}
+
+
+def timed(fast: dict[str, Any], naive: dict[str, Any]) -> dict[str, Any]:
+    return {**TINY, "performance": {"curves": {"fast": {**FAST, **fast}, "naive": {**NAIVE, **naive}}}}
+
+
+@pytest.mark.parametrize(("fast", "naive"), [({}, {}), ({"points": 7}, {}), ({}, {"points": 7})])
+def test_a_naive_curve_has_its_twin_whatever_is_said_of_the_size_that_varies(
+    tmp_path: Path, fast: dict[str, Any], naive: dict[str, Any]
+) -> None:
+    found = load(write(tmp_path, timed(fast, naive))).performance
+    assert found is not None
+    assert [curve.name for curve in found.curves] == ["fast", "naive"]
+
+
+@pytest.mark.parametrize(
+    ("fast", "naive", "words"),
+    [
+        ({"width": 9}, {}, ["curves.naive = [4, 6]", "compared with nothing"]),
+        ({}, {"sizes": [3, 5]}, ["curves.naive = [3, 5]", "compared with nothing"]),
+        ({"axis": "width"}, {}, ["curves.naive = [4, 6]", "compared with nothing"]),
+        ({"outputs": 3}, {}, ["curves.fast.outputs = 3", "hierarchy is of one output"]),
+        ({}, {"outputs": 3}, ["curves.naive.outputs = 3", "naive_hierarchy is of one output"]),
+        ({"activation": "relu"}, {}, ["curves.fast.activation"]),
+        ({}, {"axis": "outputs"}, ["curves.naive.axis"]),
+    ],
+)
+def test_one_wrong_curve_is_one_problem(tmp_path: Path, fast: dict[str, Any], naive: dict[str, Any], words: list[str]) -> None:
+    text = message(tmp_path, timed(fast, naive))
+    assert all(word in text for word in words), text
+    assert text.count("performance.curves.") == 1, text
+
+
 def test_the_schema_in_the_repository_is_the_models() -> None:
     committed = json.loads((ROOT / "workflow" / "schemas" / "study.schema.json").read_text())
     assert committed == config.json_schema(), "run `make schema`"

@@ -10,6 +10,7 @@ import pytest
 
 from ntkbench import claims, config
 from ntkbench.backends import Backend, load
+from ntkbench.backends.jax import stepping
 from ntkbench.claims import calls
 from ntkbench.claims.calls import Call
 from ntkbench.integrators import steps_between
@@ -92,6 +93,38 @@ def test_training_counts_each_stage_of_each_step() -> None:
     assert found.flops == 11 * 4 * workloads.flops(workloads.gradient(net, 7, 3)) + 2 * workloads.flops(
         workloads.forward(net, 7, 3)
     )
+
+
+def test_the_naive_way_takes_a_pass_of_all_points_along_every_tangent() -> None:
+    """K3 of seven points: four terms of the third derivative along each of 7^2 tangents of all 45 weights, three networks."""
+    net = FullyConnected(3, 5, 2, "tanh")
+    found = costs.load(costs.NaiveHierarchy(net=net, seeds=3, points=7, order=3))
+    terms, one_pass = 3 * 49 * 4, 2 * 7 * (3 * 5 + 5 * 5 + 5)
+    assert found.work.flops == terms * one_pass
+    weights, layers, given = 2 * terms * 45, 7 * (3 + 5) + 7 * (5 + 5) + 7 * (5 + 1) + 45, 2 * 3 * 45
+    assert found.work.entries == weights + terms * layers + given
+    assert (found.held, found.returned) == (49 * 4 * (45 + 7 * 2 * 5), 3 * 7**3)
+
+
+PROGRAMS = [
+    calls.Train(net=FullyConnected(3, 5, 2, "tanh"), seeds=3, points=7, integrator="euler", steps=9, records=1),
+    calls.IntegrateHierarchy(seeds=3, points=4, order=4, integrator="euler", steps=9, records=1),
+]
+
+
+@pytest.mark.parametrize("call", PROGRAMS, ids=lambda call: type(call).__name__)
+def test_many_stages_of_a_small_state_are_compiled_as_one(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop over stages also where its sums have more terms; few stages, or those of a large state, are written out."""
+    one, four, loop = (costs.load(replace(call, integrator=name)).work for name in ("euler", "rk4", "dop853"))
+    assert one.program <= loop.program < four.program
+    monkeypatch.setattr(costs, "LARGE_STATE", 1)
+    written_out = costs.load(replace(call, integrator="dop853")).work
+    assert written_out.program > 2 * four.program
+    assert replace(written_out, program=0) == replace(loop, program=0)
+
+
+def test_the_plan_and_jax_write_the_same_steps_out() -> None:
+    assert (costs.FEW_STAGES, costs.LARGE_STATE) == (stepping.FEW_STAGES, stepping.LARGE_STATE)
 
 
 Spans = dict[str, tuple[int, int]]

@@ -62,7 +62,8 @@ def performance(section: PerformanceSection) -> tuple[Performance, list[Problem]
         if not found:
             sizes = {key: value for key, value in written.model_dump().items() if key not in ("axis", "sizes")}
             curves.append(Curve(name, written.axis, tuple(written.sizes), Workload(**sizes)))
-    problems += [_without_twin(curve) for curve in curves if not _has_twin(curve, curves)]
+    if not problems:  # or a curve that is refused would be missed as the twin of another
+        problems += [_without_twin(curve) for curve in curves if not _has_twin(curve, curves)]
     return Performance(section.rounds, tuple(curves)), problems
 
 
@@ -70,8 +71,8 @@ def _has_twin(curve: Curve, curves: Sequence[Curve]) -> bool:
     """Whether what is computed naively is computed fast as well, at one size at least; true of all other curves."""
     if curve.start.quantity != "naive_hierarchy":
         return True
-    fast = (curve.axis, replace(curve.start, quantity="hierarchy"))
-    return any((other.axis, other.start) == fast and set(other.sizes) & set(curve.sizes) for other in curves)
+    fast = {replace(workload, quantity="hierarchy") for workload in curve.workloads}
+    return any(other.axis == curve.axis and fast & set(other.workloads) for other in curves)
 
 
 def _without_twin(curve: Curve) -> Problem:
@@ -84,6 +85,8 @@ def _problems(key: str, name: str, curve: CurveSection) -> Iterator[Problem]:
         yield Problem(key, None, f"a curve is named with {NAME.pattern}")
     if curve.axis not in AXES[curve.quantity]:
         yield Problem(f"{key}.axis", curve.axis, f"{curve.quantity} varies along {', '.join(AXES[curve.quantity])}")
+    if curve.outputs > 1 and "outputs" not in AXES[curve.quantity]:
+        yield Problem(f"{key}.outputs", curve.outputs, f"{curve.quantity} is of one output")
     if any(after <= before for before, after in pairwise(curve.sizes)):
         yield Problem(f"{key}.sizes", curve.sizes, "must increase")
     if curve.axis == "order" and not 2 <= curve.sizes[0] <= curve.sizes[-1] <= 6:

@@ -4,13 +4,13 @@ from ntkbench.networks import Convolutional, Network
 
 FORMS = ("auto", "tensors", "tensor_free")
 
-_EVALUATIONS = 1000
+EVALUATIONS = 1000
 """Right-hand sides of a typical integration."""
 
 FIRST_BASIS = 6
 """Vectors of the first basis, which a prediction without tensors cannot do without."""
 
-_TYPICAL_BASIS = 12
+TYPICAL_BASIS = 12
 """Vectors that a prediction typically ends with."""
 
 
@@ -24,11 +24,17 @@ def by_tensors(net: Network, n: int, rows: int, order: int) -> tuple[float, floa
     else:
         products = 4 * rows**2 * net.width**2 + 12 * rows ** min(order, 4) * net.width
         building = net.depth * products * (8 * rows) ** max(0, order - 4)
-    return net.copies * building + _EVALUATIONS * 2 * rows * n ** (order - 1), 8.0 * 4 * rows**order
+    return net.copies * building + EVALUATIONS * 2 * rows * n ** (order - 1), 8.0 * 4 * rows**order
 
 
 def tensor_free(net: Network, n: int, rows: int, order: int, k: int) -> tuple[float, float]:
-    """Operations and bytes in a basis of k vectors: `k^(order-2)` directions through all points, and their Gram products.
+    """Operations and bytes in a basis of k vectors: of the contracted kernels, then the integration."""
+    building, needed = contraction(net, n, rows, order, k)
+    return building + EVALUATIONS * 2.0 * rows * n, needed
+
+
+def contraction(net: Network, n: int, rows: int, order: int, k: int) -> tuple[float, float]:
+    """Operations and bytes of kernels in a basis of k vectors: `k^(order-2)` directions through all points, their products.
 
     Convolutional networks hold one pair of directions at a time, as tangents of the kernel's factors.
     """
@@ -39,7 +45,7 @@ def tensor_free(net: Network, n: int, rows: int, order: int, k: int) -> tuple[fl
     else:
         building = net.depth * directions * (16 * rows * net.width**2 + 4 * rows * n * net.width)
         floats = directions * net.parameter_count + 6 * k * n * net.width * net.depth
-    return net.copies * building + _EVALUATIONS * 2.0 * rows * n, 8.0 * (floats + rows * k ** (order - 1))
+    return float(net.copies * building), 8.0 * (floats + rows * k ** (order - 1))
 
 
 def _moving_kernels(net: Convolutional, n: int, rows: int, k: int, order: int) -> int:
@@ -73,7 +79,7 @@ def choose(net: Network, n: int, rows: int, order: int, form: str, memory_bytes:
     costs = {"tensors": by_tensors(net, n, rows, highest)}
     if order <= 4:
         first = tensor_free(net, n, rows, highest, min(n, FIRST_BASIS))
-        operations, _ = tensor_free(net, n, rows, order, min(n, _TYPICAL_BASIS))
+        operations, _ = tensor_free(net, n, rows, order, min(n, TYPICAL_BASIS))
         costs["tensor_free"] = operations + (first[0] if highest > order else 0.0), first[1]
     fitting = {name: flops for name, (flops, needed) in costs.items() if needed <= memory_bytes}
     if not fitting:

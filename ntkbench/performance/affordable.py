@@ -1,14 +1,19 @@
-"""Which order can be afforded: the most points whose kernels to order p keep a budget of time, or of memory.
+"""Which order can be afforded: the most points whose hierarchy truncated at order p keeps a budget of time, or of memory.
 
 What the curves of K_p against points took is carried on along counts: `t(n) = t(n_0) F(n, m, H) / F(n_0, m_0, H_0)` with F the
 operations of the matrix products (`ntkbench.performance.workloads`) and n_0 the largest size that was timed. Fitted exponents
-are not carried on: at sizes that are quickly timed they are below those of large ones, and would promise too much. Numbers held
-at a time are counted as for a plan (`ntkbench.performance.costs`), and taken as many times as the process grew by more than
-its count at n_0. Without tensors (orders 3 and 4) a prediction of its own training points is counted, integration included
-(`ntkbench.hierarchy.cost`), with K2 and its eigenvalues, which it cannot do without, at the speed of the kernels of that order.
+are not carried on: at sizes that are quickly timed they are below those of large ones, and would promise too much. Without
+tensors (orders 3 and 4) K2 and contracted kernels (`ntkbench.hierarchy.cost`) are counted, at the speed of K_p.
+
+To the kernels comes one integration, which is numpy's on the host wherever the kernels are computed: eigenvectors of K2, and
+beyond order 2 evaluations that each read all kernels once, at speeds that are assumed and not measured.
+
+Numbers held at a time are counted as for a plan (`ntkbench.performance.costs`); with tensors, as many times as a process
+whose growth is known grew by more than its count at n_0.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ntkbench.claims import calls
@@ -21,8 +26,10 @@ from ntkbench.performance.workloads import Workload
 WIDTH, DEPTH = 512, 2
 SECONDS = (1, 60, 3600)
 GIB = (1, 8, 64)
-BASIS = 12
-"""Vectors that a prediction without tensors typically ends with."""
+OPERATIONS, BANDWIDTH = 2e10, 1e10
+"""Floating-point operations and bytes read, in a second of the host."""
+BASES = (cost.FIRST_BASIS, cost.TYPICAL_BASIS)
+"""Vectors of the bases that a prediction without tensors contracts its kernels with, one after the other."""
 ORDERS = range(2, 7)
 TENSOR_FREE = (3, 4)
 
@@ -60,31 +67,41 @@ def _largest(timings: Sequence[Row], order: int) -> list[Row]:
 
 
 def _with_tensors(first: Row, order: int, width: int, depth: int) -> dict[str, Any]:
-    start = Workload(first["quantity"], 1, width, depth, order=order)
+    names = ("quantity", "points", "width", "depth", "order", "input_dim", "activation")
+    there = Workload(**{name: first[name] for name in names})
+    asked = replace(there, width=width, depth=depth)
     rate, bytes_each = first["seconds"] / first["flops"], _itemsize(first)
-    there = Workload(first["quantity"], first["points"], first["width"], first["depth"], 1, order, first["input_dim"])
-    excess = max(1.0, first["peak_bytes"] / (bytes_each * _held(there)))
-    return _row(
-        first,
-        order,
-        "tensors",
-        lambda n: rate * workloads.flops(start.at("points", n).products),
-        lambda n: excess * bytes_each * _held(start.at("points", n)),
-    )
+    excess = max(1.0, first["peak_bytes"] / (bytes_each * _held(there)))  # 1 where it is not a number
+
+    def seconds(n: int) -> float:
+        read = sum(n**r for r in range(2, order + 1)) if order > 2 else 0
+        return float(rate * workloads.flops(asked.at("points", n).products)) + _integration(n, read)
+
+    return _row(first, order, "tensors", seconds, lambda n: excess * bytes_each * _held(asked.at("points", n)))
 
 
 def _without(first: Row, order: int, width: int, depth: int) -> dict[str, Any]:
     net, rate = FullyConnected(first["input_dim"], width, depth, first["activation"]), first["seconds"] / first["flops"]
 
     def seconds(n: int) -> float:
-        operations, _ = cost.tensor_free(net, n, n, order, min(n, BASIS))
-        return float(rate * (operations + workloads.flops(workloads.ntk(net, n)) + costs.EIGENVECTORS * n**3))
+        contracted = sum(cost.contraction(net, n, n, order, min(n, k))[0] for k in BASES)
+        read = n**2 + sum(n * min(n, BASES[-1]) ** (r - 1) for r in range(3, order + 1))
+        return float(rate * (contracted + workloads.flops(workloads.ntk(net, n)))) + _integration(n, read)
 
     def held(n: int) -> float:
-        _, needed = cost.tensor_free(net, n, n, order, min(n, BASIS))
-        return needed + _itemsize(first) * _held(Workload("ntk", n, width, depth))
+        _, needed = cost.contraction(net, n, n, order, min(n, BASES[-1]))
+        return needed + _itemsize(first) * _held(Workload("ntk", n, width, depth, input_dim=first["input_dim"]))
 
     return _row(first, order, "tensor_free", seconds, held)
+
+
+def _integration(n: int, read: int) -> float:
+    """Seconds.
+
+    Args:
+        read: numbers that one evaluation reads; 0 for the frozen NTK, whose path has a closed form.
+    """
+    return costs.EIGENVECTORS * n**3 / OPERATIONS + cost.EVALUATIONS * costs.FLOAT64 * read / BANDWIDTH
 
 
 def _row(first: Row, order: int, way: str, seconds: Callable[[int], float], held: Callable[[int], float]) -> dict[str, Any]:

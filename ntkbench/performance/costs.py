@@ -51,9 +51,9 @@ class Work:
     def __add__(self, other: "Work") -> "Work":
         return Work(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
 
-    def times(self, factor: float, program: bool = False) -> "Work":
-        """So often; what is compiled is compiled once, unless `program`."""
-        kept = {} if program else {"program": self.program}
+    def times(self, factor: float, programs: float = 1.0) -> "Work":
+        """So often; what is compiled is compiled `programs` times."""
+        kept = {"program": self.program * programs}
         return Work(**{f.name: getattr(self, f.name) * factor for f in fields(self)} | kept)
 
 
@@ -181,7 +181,8 @@ def _(call: calls.Train) -> Load:
     stage += elementwise(units(net, call.points, call.seeds), 6, 1, 4 * layers + 5)
     state = elementwise(call.seeds * net.parameter_count, passes, 0, stages)
     given = call.seeds * net.parameter_count
-    step = (stage.times(stages, program=True) + state).times(call.steps)
+    programs = _programs(method, net.parameter_count)
+    step = (stage.times(stages, programs) + state.times(1, programs / stages)).times(call.steps)
     held = (stages + 4) * net.parameter_count + 5 * units(net, call.points, 1)
     looks = _observations(call)
     work = sum((look.work for look in looks), step + _transfer(given)).times(1)
@@ -211,7 +212,8 @@ def _(call: calls.IntegrateHierarchy) -> Load:
     stages, arrays = len(method.weights), p - 1
     stage = products([(seeds, n ** (r - 1), n, 1) for r in range(2, p + 1)]) + elementwise(0, 0, 0, 4 * arrays)
     sums = elementwise(seeds * state, 3 * _terms(method), 0, 2 * _terms(method) * arrays)
-    work = (stage.times(stages, program=True) + sums).times(call.steps)
+    programs = _programs(method, state)
+    work = (stage.times(stages, programs) + sums.times(1, programs / stages)).times(call.steps)
     kernels = seeds * sum(n**r for r in range(2, p + 1))
     held = (stages + 4) * state + n**p
     return Load(work, seeds, held, kernels, seeds * call.records * (n + n * n))
@@ -246,6 +248,15 @@ def _(call: calls.KernelDescent) -> Load:
 def _transfer(given: float) -> Work:
     """Numbers copied from numpy to the framework."""
     return Work(entries=2 * given)
+
+
+FEW_STAGES, LARGE_STATE = 4, 2**16
+"""What `ntkbench.backends.jax.stepping` decides by, said again since no framework is imported here."""
+
+
+def _programs(method: Tableau, state: int) -> int:
+    """Stages of one step that are compiled: a loop has one; blocks of several seeds are small wherever a seed's state is."""
+    return len(method.weights) if len(method.weights) <= FEW_STAGES or state >= LARGE_STATE else 1
 
 
 def _terms(method: Tableau) -> int:

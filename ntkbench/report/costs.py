@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ntkbench import records
-from ntkbench.performance import affordable, scaling
+from ntkbench.hierarchy import cost
+from ntkbench.performance import affordable, costs, scaling
 from ntkbench.performance.scaling import upper_half
 from ntkbench.report.numbers import plain
 
@@ -70,8 +71,10 @@ def _against_naive(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _affordable(timings: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The table, and what it is of."""
-    used = {"width": affordable.WIDTH, "depth": affordable.DEPTH, "basis": affordable.BASIS}
+    """The table, what it is of, and what it assumes."""
+    used = {"width": affordable.WIDTH, "depth": affordable.DEPTH, "bases": list(affordable.BASES)}
+    used |= {"eigenvectors": int(costs.EIGENVECTORS), "evaluations": cost.EVALUATIONS}
+    used |= {"gigaflops": affordable.OPERATIONS / 1e9, "gigabytes": affordable.BANDWIDTH / 1e9}
     return used | {"rows": affordable.table(timings), "seconds": list(affordable.SECONDS), "gib": list(affordable.GIB)}
 
 

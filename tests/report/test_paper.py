@@ -74,6 +74,8 @@ def test_scaling_curves_have_a_section_where_a_study_has_them(tmp_path: Path) ->
     assert naive["naive-k4-points"]["sizes"] == [["n", 8], ["m", 128], ["depth", 2]]
     assert [found["quantity"] for found in naive.values()] == ["K4", "K5"]
     assert [row["order"] for row in printed["affordable"]["rows"]] == [2, 3, 3, 4, 4, 5, 6]
+    assert printed["affordable"]["bases"] == [6, 12]
+    assert (printed["affordable"]["evaluations"], printed["affordable"]["gigabytes"]) == (1000, 10)
     (curve,) = [curve for curve in curves if curve["name"] == "naive-k4-points"]
     assert (curve["quantity"], curve["theory"], curve["theory_of_memory"], curve["flops"]) == ("K4, naive", "4", "3 to 4", None)
 
