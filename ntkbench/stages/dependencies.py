@@ -39,5 +39,5 @@ def stage_code(stage: str, claim: str | None = None, backend: str | None = None)
 
 @cache
 def stage_hash(stage: str, claim: str | None = None, backend: str | None = None) -> str:
-    """The hash of `stage_code`: of the code as this process loaded it, though a file be changed while it runs."""
+    """The hash of `stage_code` as the files are when this process first asks; a later change does not alter it."""
     return code_hash(stage_code(stage, claim, backend))

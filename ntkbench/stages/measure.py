@@ -31,6 +31,9 @@ def measure(
     the output until all cells are done, since the workflow removes what a job that failed has written: one that was killed
     goes on with the next width, and after a cell that failed only that one is measured again. Progress goes to stderr.
 
+    The `peak_memory_bytes` of a record is the largest resident size of the process until then: what the import of the framework
+    and cells before it took counts, so that only the maximum over all records says what a study needs.
+
     Args:
         cells: of one claim and one study.
         backend, threads, memory_bytes: see `backends.load`.
@@ -39,8 +42,8 @@ def measure(
     Raises:
         RecordError: if inputs are missing, damaged or foreign, or an output cannot be written.
         BackendUnavailable: if the framework or the device is not there.
-        MeasurementFailed: if the claim cannot measure a cell: a singular kernel, a network above the memory budget. The
-            others have been measured.
+        MeasurementFailed: if the claim cannot measure a cell: a singular kernel, a network above the memory budget, memory of
+            the device that ran out. The others have been measured.
     """
     device, precision = cells[0].device, cells[0].precision
     engine = backends.load(backend, device=device, precision=precision, threads=threads, memory_bytes=memory_bytes)
@@ -98,9 +101,10 @@ def _measure_width(
     start = time.perf_counter()
     try:
         arrays = cell.claim.measure(engine, cell.case, data, width, cell.root)
-    except (ValueError, np.linalg.LinAlgError) as error:
-        raise MeasurementFailed(f"{cell} {engine.name}, width {width}: {error}") from error
-    engine.synchronize()
+        engine.synchronize()
+    # Both frameworks say by a RuntimeError that the device's memory is full or that a kernel failed.
+    except (ValueError, RuntimeError, MemoryError) as error:
+        raise MeasurementFailed(f"{cell} {engine.name}, width {width}: {str(error) or type(error).__name__}") from error
     return arrays, {"seconds": time.perf_counter() - start, "peak_memory_bytes": _peak_memory()}
 
 

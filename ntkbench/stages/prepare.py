@@ -20,12 +20,15 @@ def prepare(cells: Sequence[Cell], outputs: Sequence[Path]) -> None:
     A record that says the same already is left as it is: what was measured from it stays valid.
 
     Raises:
-        ValueError: if the data source cannot give what a case asks for.
+        ValueError: if the data source cannot give what a case asks for; the message names the case.
         RecordError: if an output cannot be written.
     """
     machine = environment()
     for cell, output in zip(cells, outputs, strict=True):
-        arrays = asdict(cell.claim.prepare(cell.case, cell.root))
+        try:
+            arrays = asdict(cell.claim.prepare(cell.case, cell.root))
+        except ValueError as error:
+            raise ValueError(f"{cell}: {error}") from error
         if not _recorded(cell, arrays, output):
             facts = {"root": cell.root, "parameters": cell.case.as_dict(), "environment": machine}
             write_record(output, arrays, {**cell.identity_of_inputs(), **facts})
