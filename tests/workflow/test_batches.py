@@ -134,9 +134,9 @@ def test_a_changed_case_that_fails_leaves_the_others_as_they_were(measured: Chec
     assert numbers[1] / numbers[2] == pytest.approx([1.5] * 4)
 
 
-@pytest.mark.parametrize("ends", ["fails", "killed"])
 @pytest.mark.parametrize(
-    ("stage", "code"), [("inputs", "ntkbench/seeding.py"), ("measure", "ntkbench/backends/jax/__init__.py")]
+    ("stage", "code", "ends"),
+    [("inputs", "ntkbench/seeding.py", "fails"), ("measure", "ntkbench/backends/jax/__init__.py", "killed")],
 )
 def test_a_job_over_records_of_other_code_that_fails_runs_again(finished: Checkout, stage: str, code: str, ends: str) -> None:
     """What the workflow puts back is as young as a result: the same command must not take it for one."""
