@@ -17,12 +17,13 @@ CROSSCHECKED = f"{RESULTS}/crosscheck/{{claim}}/{{case}}.csv"
 # Snakemake takes no function for outputs: each batch of cases that share a process has rules of its own.
 BATCHES = [(claim, number, cases) for claim, batches in STUDY.batches.items() for number, cases in enumerate(batches, start=1)]
 # Records that a failed job could not renew Snakemake puts back, younger than the code that failed, and would take them for results.
-# An empty mark is gone before a job starts and comes when it has succeeded; a study is done when all are there.
-PREPARED = f"{RESULTS}/inputs/{{claim}}/{{number}}.done"
-DONE = f"{RESULTS}/measurements/{{claim}}/{{number}}.{{backend}}.done"
+# An empty mark is gone before a job starts and comes when it has succeeded; a study is done when all are there. It has the name
+# of the batch's first case and not its number, which a new case before it would change.
+PREPARED = f"{RESULTS}/inputs/{{claim}}/{{case}}.done"
+DONE = f"{RESULTS}/measurements/{{claim}}/{{case}}/{{backend}}.done"
 MARKS = [
-    pattern.format(claim=claim, number=number)
-    for claim, number, _ in BATCHES
+    pattern.format(claim=claim, case=cases[0])
+    for claim, _, cases in BATCHES
     for pattern in (PREPARED, *(DONE.replace("{backend}", backend) for backend in STUDY.backends))
 ]
 # Heads the results of each category of the report.

@@ -7,7 +7,7 @@ for claim, number, cases in BATCHES:
         input:
             inputs=expand(INPUTS, claim=claim, case=cases),
             measurements=[path for pattern in per_backend(MEASURED) for path in expand(pattern, claim=claim, case=cases)],
-            done=[pattern.format(claim=claim, number=number) for pattern in per_backend(DONE)],
+            done=[pattern.format(claim=claim, case=cases[0]) for pattern in per_backend(DONE)],
             code=code("crosscheck", claim=claim),
         output:
             expand(CROSSCHECKED, claim=claim, case=cases),

@@ -9,7 +9,7 @@ for claim, number, cases in BATCHES:
             data=[os.path.relpath(file) for file in provenance.data_files()],
         output:
             records=update(expand(INPUTS, claim=claim, case=cases)),
-            done=touch(PREPARED.format(claim=claim, number=number)),
+            done=touch(PREPARED.format(claim=claim, case=cases[0])),
         params:
             cells=[STUDY.cell(claim, case) for case in cases],
         script:

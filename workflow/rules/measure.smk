@@ -6,12 +6,12 @@ for claim, number, cases in BATCHES:
             of_batch("measure", claim, number)
         input:
             inputs=expand(INPUTS, claim=claim, case=cases),
-            prepared=PREPARED.format(claim=claim, number=number),
+            prepared=PREPARED.format(claim=claim, case=cases[0]),
             code=code("measure", "backend", claim=claim),
         # A record that still holds is kept: a changed case is measured alone.
         output:
             records=update([MEASURED.format(claim=claim, case=case, backend="{backend}") for case in cases]),
-            done=touch(DONE.format(claim=claim, number=number, backend="{backend}")),
+            done=touch(DONE.format(claim=claim, case=cases[0], backend="{backend}")),
         threads: STUDY.threads
         resources:
             gpu=int(ON_GPU),
