@@ -79,7 +79,8 @@ def test_a_changed_or_a_new_case_is_measured_alone(measured: Checkout) -> None:
     changed = study(plain={"scale": 3.0})
     changed["claims"][STUB]["cases"]["another"] = {"scale": 4.0}
     measured.write_study(changed)
-    output = measure(measured, str(MEASURED / "another" / "torch.npz"))
+    marks = [str(MEASURED / first / "torch.done") for first in ("another", "plain")]  # as rule all asks for them
+    output = measure(measured, str(MEASURED / "another" / "torch.npz"), *marks)
     assert times(measured, "flat") == [1] * len(WIDTHS)
     assert times(measured, "None") == [4] * len(WIDTHS)  # plain and twice, then plain and another
     assert "convergence/stub flat torch: kept, nothing that it depends on has changed" in output
