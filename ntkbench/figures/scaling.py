@@ -142,4 +142,4 @@ def _key(figure: Figure, timings: pd.DataFrame, looks: Mapping[str, str]) -> Non
         Line2D([], [], color=style.THEORY, lw=0.8, ls=(0, (1, 1)), label="the same matrix products alone (torch)"),
         Line2D([], [], color=style.THEORY, lw=0.7, label="largest power of theory"),
     ]
-    figure.legend(handles=[*colours, *marks, *lines], loc="outside lower center", ncols=5, columnspacing=1.2)
+    figure.legend(handles=[*colours, *marks, *lines], loc="outside lower center", ncols=3, columnspacing=1.2)

@@ -43,6 +43,13 @@ def test_the_naive_way_is_dashed_in_the_colour_and_panel_of_the_fast_one(table: 
     assert not [text for text in without.legends[0].get_texts() if "nested" in text.get_text()]
 
 
+def test_the_legend_fits_the_figure(table: pd.DataFrame) -> None:
+    figure = scaling.compose(table[table["curve"].isin(["ntk-points", "k4-points", "naive-k4-points", "limiting-points"])])
+    figure.canvas.draw()
+    legend = figure.legends[0].get_window_extent()
+    assert 0 <= legend.x0 < legend.x1 <= figure.bbox.width
+
+
 def test_theory_is_a_line_of_its_largest_power(table: pd.DataFrame) -> None:
     figure = scaling.compose(table)
     (axes,) = [axes for axes in figure.axes if axes.get_title(loc="left").endswith("time against points")]
