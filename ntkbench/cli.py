@@ -119,9 +119,8 @@ def plan(
     """
     found = _or_exit(lambda: config.load(_study_file(study)))
     available, used = planning.available_bytes(), cores or os.cpu_count() or 1
-    rates = calibrate(found.precision)
-    planned = planning.jobs(found, rates, used)
-    _print(_plan_table(found, [job for of_job in planning.measurements(found, rates) for job in of_job]))
+    planned = planning.jobs(found, calibrate(found.precision), used)
+    _print(_plan_table(found, planned))
     cases_in_all = sum(map(len, found.cases.values()))
     backends = " and ".join(found.backends)
     typer.echo(f"{cases_in_all} cases, {cases_in_all * len(found.backends)} measurements ({backends})")
@@ -173,9 +172,9 @@ def claims_table() -> str:
     return "\n".join(lines)
 
 
-def _plan_table(study: config.Study, measured: Sequence[planning.Job]) -> Table:
+def _plan_table(study: config.Study, planned: Sequence[planning.Job]) -> Table:
     """The cases with their sizes, seconds of each backend, and the most that a measurement holds."""
-    costs = {(job.claim, job.case, job.backend): job for job in measured}
+    costs = {(part.claim, part.case, part.backend): part for job in planned for part in job.parts}
     heads = ("claim", "case", "network", "points", "widths", "seeds", "control", *study.backends, "GiB")
     table = Table(*heads)
     for column in table.columns[:2]:

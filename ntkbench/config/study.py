@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import Field, ValidationError
 
 from ntkbench.claims import Case
@@ -177,7 +178,7 @@ def _within(location: Sequence[str], place: Sequence[str | None]) -> bool:
 def _memory_problems(key: str, cases: Mapping[str, Case], file: StudyFile) -> Iterator[Problem]:
     """Widths at which the parameters of one network alone are larger than the memory budget."""
     for name, case in cases.items():
-        gib = (8 if file.precision == "float64" else 4) * case.network(max(case.widths)).parameter_count / 2**30
+        gib = np.dtype(file.precision).itemsize * case.network(max(case.widths)).parameter_count / 2**30
         if gib > file.memory_gib:
             mend = (
                 f"the largest network takes {gib:.3g} GiB, memory_gib is {file.memory_gib:g}; lower the one or raise the other"

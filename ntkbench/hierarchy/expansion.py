@@ -111,6 +111,12 @@ class Expansion:
         eigenvalues, vectors = np.linalg.eigh(self.K2[: self.K2.shape[1]])
         return np.clip(eigenvalues, 0, None), vectors
 
+    @property
+    def fastest(self) -> float:
+        """The rate of the frozen NTK's fastest mode."""
+        rate: float = self._modes[0][-1] / self.K2.shape[1]
+        return rate
+
     def _frozen(self, y: np.ndarray, times: np.ndarray) -> np.ndarray:
         """Outputs with K2 frozen, (T, R), whatever the times."""
         n = len(y)

@@ -75,8 +75,7 @@ class OneNetwork:
 
     def check_spans(self) -> None:
         """ValueError if steps as short as the fastest mode asks for would not end."""
-        n = len(self.x)
-        fastest = float(np.linalg.eigvalsh(self.start.K2[:n])[-1]) / n
+        fastest = self.start.fastest
         if self.times[-1] * fastest > _MOST_SPANS:
             raise ValueError(
                 f"time {self.times[-1]:g} is {self.times[-1] * fastest:.2g} times n over the NTK's largest eigenvalue, and "

@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ntkbench.claims import calls
+import numpy as np
+
 from ntkbench.hierarchy import cost
 from ntkbench.networks import FullyConnected
 from ntkbench.performance import costs, workloads
@@ -70,14 +71,14 @@ def _with_tensors(first: Row, order: int, width: int, depth: int) -> dict[str, A
     names = ("quantity", "points", "width", "depth", "order", "input_dim", "activation")
     there = Workload(**{name: first[name] for name in names})
     asked = replace(there, width=width, depth=depth)
-    rate, bytes_each = first["seconds"] / first["flops"], _itemsize(first)
-    excess = max(1.0, first["peak_bytes"] / (bytes_each * _held(there)))  # 1 where it is not a number
+    rate, precision = first["seconds"] / first["flops"], first["precision"]
+    excess = max(1.0, first["peak_bytes"] / _held(there, precision))  # 1 where it is not a number
 
     def seconds(n: int) -> float:
         read = sum(n**r for r in range(2, order + 1)) if order > 2 else 0
         return float(rate * workloads.flops(asked.at("points", n).products)) + _integration(n, read)
 
-    return _row(first, order, "tensors", seconds, lambda n: excess * bytes_each * _held(asked.at("points", n)))
+    return _row(first, order, "tensors", seconds, lambda n: excess * _held(asked.at("points", n), precision))
 
 
 def _without(first: Row, order: int, width: int, depth: int) -> dict[str, Any]:
@@ -90,7 +91,7 @@ def _without(first: Row, order: int, width: int, depth: int) -> dict[str, Any]:
 
     def held(n: int) -> float:
         _, needed = cost.contraction(net, n, n, order, min(n, BASES[-1]))
-        return needed + _itemsize(first) * _held(Workload("ntk", n, width, depth, input_dim=first["input_dim"]))
+        return needed + _held(Workload("ntk", n, width, depth, input_dim=first["input_dim"]), first["precision"])
 
     return _row(first, order, "tensor_free", seconds, held)
 
@@ -114,15 +115,9 @@ def _row(first: Row, order: int, way: str, seconds: Callable[[int], float], held
     }
 
 
-def _held(workload: Workload) -> float:
-    """Numbers that one network's kernels hold at a time, counted."""
-    if workload.quantity == "ntk":
-        return costs.load(calls.Ntk(net=workload.net, seeds=1, rows=workload.points)).held
-    return costs.load(calls.Hierarchy(net=workload.net, seeds=1, points=workload.points, order=workload.order)).held
-
-
-def _itemsize(row: Row) -> int:
-    return 8 if row["precision"] == "float64" else 4
+def _held(workload: Workload, precision: str) -> float:
+    """Bytes that one network's kernels hold at a time, counted."""
+    return np.dtype(precision).itemsize * costs.load(costs.call_of(workload)).held
 
 
 def most(fits: Callable[[int], bool]) -> int:

@@ -16,6 +16,7 @@ from ntkbench.integrators import Tableau, tableau
 from ntkbench.networks import FullyConnected
 from ntkbench.performance import workloads
 from ntkbench.performance.calibration import CACHE_BYTES, Rates
+from ntkbench.performance.workloads import Workload
 
 TURNS_PER_STREAM = 1000
 """Of a plain Python loop, that opening one named random stream takes."""
@@ -104,6 +105,20 @@ def load(call: calls.Call) -> Load:
         TypeError: for a call of an unknown kind.
     """
     raise TypeError(f"no cost is known of a call of kind {type(call).__name__}")
+
+
+def call_of(workload: Workload) -> calls.Call:
+    """What computing it once asks of a backend."""
+    net, n = workload.net, workload.points
+    match workload.quantity:
+        case "ntk":
+            return calls.Ntk(net=net, seeds=1, rows=n)
+        case "hierarchy":
+            return calls.Hierarchy(net=net, seeds=1, points=n, order=workload.order)
+        case "naive_hierarchy":
+            return NaiveHierarchy(net=net, seeds=1, points=n, order=workload.order)
+        case "limiting":
+            return calls.LimitingKernels(net=net, rows=n)
 
 
 @load.register

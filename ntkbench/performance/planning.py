@@ -6,14 +6,15 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+
 from ntkbench import claims
-from ntkbench.claims import Case, calls
+from ntkbench.claims import Case
 from ntkbench.config import Study
 from ntkbench.performance import costs
 from ntkbench.performance.calibration import Rates
 from ntkbench.performance.costs import ENGINES
 from ntkbench.performance.timing import SHORT
-from ntkbench.performance.workloads import Workload
 from ntkbench.verdicts.bootstrap import RESAMPLES
 
 GIB = 2**30
@@ -41,6 +42,7 @@ class Job:
         seconds: None where the claim does not say what it asks of a backend.
         memory: bytes that it holds at most, None likewise.
         cores: that it takes from the others while it runs.
+        parts: of a job that measures, what each of its cases takes of it.
     """
 
     stage: str
@@ -50,6 +52,7 @@ class Job:
     seconds: float | None
     memory: int | None
     cores: int = 1
+    parts: tuple["Job", ...] = ()
 
 
 def jobs(study: Study, rates: Rates, cores: int) -> list[Job]:
@@ -70,10 +73,6 @@ def _plain(stage: str, rates: Rates, claim: str = "", case: str = "") -> Job:
     return Job(stage, claim, case, "", TURNS[stage] * rates.interpreter, PLAIN_RESIDENT)
 
 
-def _itemsize(study: Study) -> int:
-    return 8 if study.precision == "float64" else 4
-
-
 def measurements(study: Study, rates: Rates) -> Iterator[list[Job]]:
     """Per job that measures, what each of its cases takes of it; the first pays for the start."""
     for claim, of_claim in study.batches.items():
@@ -83,7 +82,7 @@ def measurements(study: Study, rates: Rates) -> Iterator[list[Job]]:
 
 def _measure(study: Study, rates: Rates, claim: str, names: Sequence[str], backend: str) -> list[Job]:
     """In one process: what was compiled for an earlier case is not compiled again."""
-    engine, itemsize, budget = ENGINES[backend], _itemsize(study), study.memory_bytes
+    engine, itemsize, budget = ENGINES[backend], np.dtype(study.precision).itemsize, study.memory_bytes
     cases = {name: study.cases[claim][name] for name in names}
     asked = {name: [claims.get(claim).calls(case, width) for width in case.widths] for name, case in cases.items()}
     told = {name: [found for found in of_case if found is not None] for name, of_case in asked.items()}
@@ -103,7 +102,8 @@ def _together(measured: Sequence[Job]) -> Job:
     largest = max(measured, key=lambda job: job.memory or 0)
     seconds = [job.seconds for job in measured if job.seconds is not None]
     known = len(seconds) == len(measured)
-    return replace(largest, seconds=sum(seconds) if known else None, memory=largest.memory if known else None)
+    memory = largest.memory if known else None
+    return replace(largest, seconds=sum(seconds) if known else None, memory=memory, parts=tuple(measured))
 
 
 def _analyse(study: Study, rates: Rates, claim: str, cases: Mapping[str, Case]) -> Job:
@@ -119,30 +119,17 @@ def _analyse(study: Study, rates: Rates, claim: str, cases: Mapping[str, Case]) 
 
 def _performance(study: Study, rates: Rates, backend: str, cores: int) -> Job:
     """Each size in a process of its own: a first call, rounds of the primitive and of its products, and a last call."""
-    engine, itemsize, budget = ENGINES[backend], _itemsize(study), study.memory_bytes
+    engine, itemsize, budget = ENGINES[backend], np.dtype(study.precision).itemsize, study.memory_bytes
     timed = study.performance
     workloads = [workload for curve in (timed.curves if timed else ()) for workload in curve.workloads]
     seconds = (1 + STARTED * len(workloads)) * engine.startup * rates.interpreter
     most = 0
     for workload in workloads:
-        asked = (_call(workload),)
+        asked = (costs.call_of(workload),)
         first, again = costs.seconds(engine, [asked, asked], rates, itemsize, budget)
         seconds += first + again + 2 * (timed.rounds if timed else 0) * (2 * again + SHORT)
         most = max(most, costs.memory(engine, [asked], itemsize, budget))
     return Job("performance", "", "", backend, seconds, most, cores)
-
-
-def _call(workload: Workload) -> calls.Call:
-    net, n = workload.net, workload.points
-    match workload.quantity:
-        case "ntk":
-            return calls.Ntk(net=net, seeds=1, rows=n)
-        case "hierarchy":
-            return calls.Hierarchy(net=net, seeds=1, points=n, order=workload.order)
-        case "naive_hierarchy":
-            return costs.NaiveHierarchy(net=net, seeds=1, points=n, order=workload.order)
-        case "limiting":
-            return calls.LimitingKernels(net=net, rows=n)
 
 
 def side_by_side(planned: Sequence[Job], cores: int) -> list[Job]:
