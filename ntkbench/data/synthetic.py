@@ -1,4 +1,8 @@
-"""Synthetic sources: inputs from a distribution, targets from a fixed smooth function."""
+"""Synthetic sources: inputs from a distribution, targets from a fixed smooth function.
+
+Targets are divided by their root mean square over the training points. Of few points it is far from that of the distribution,
+and what the truncated hierarchy leaves out goes with a high power of the residual: some draws would be lost in rounding.
+"""
 
 import math
 
@@ -12,30 +16,35 @@ _OURS = "none needed: generated"
 
 
 def _sphere(root: int, split: int, train_size: int, test_size: int, input_dim: int) -> Dataset:
-    """Uniform on the sphere; the teacher `(<u, x> + (<v, x>^2 - 1) / sqrt(2)) / sqrt(2)` is common to all splits.
+    """Uniform on the sphere; the teacher `<u, x> + (<v, x>^2 - 1) / sqrt(2)` is common to all splits, but for its scale.
 
-    u and v are orthonormal, uniformly random; linear and quadratic part are uncorrelated, each of variance close to 1/2.
+    u and v are orthonormal, uniformly random; linear and quadratic part are uncorrelated and of nearly equal variance.
     """
     u, v = np.linalg.qr(rng(root, "data", "sphere", "teacher", input_dim).standard_normal((input_dim, 2)))[0].T
 
     def draw(part: str, size: int) -> tuple[np.ndarray, np.ndarray]:
         normal = rng(root, "data", "sphere", "split", split, part, input_dim).standard_normal((size, input_dim))
         x = on_sphere(normal, "sphere")
-        y = (x @ u + ((x @ v) ** 2 - 1) / math.sqrt(2)) / math.sqrt(2)
-        return x, y[:, None]
+        return x, (x @ u + ((x @ v) ** 2 - 1) / math.sqrt(2))[:, None]
 
-    return Dataset(*draw("train", train_size), *draw("test", test_size))
+    return _scaled(*draw("train", train_size), *draw("test", test_size))
 
 
 def _circle(root: int, split: int, train_size: int, test_size: int, input_dim: int) -> Dataset:
-    """Uniform angles; `y = sqrt(2) x_1 x_2` with |x|^2 = 2, of variance 1 (the target of Jacot et al. 2018, Figure 1)."""
+    """Uniform angles; y is `x_1 x_2` up to its scale (the target of Jacot et al. 2018, Figure 1)."""
 
     def draw(part: str, size: int) -> tuple[np.ndarray, np.ndarray]:
         angles = 2 * math.pi * rng(root, "data", "circle", "split", split, part).random(size)
         x = math.sqrt(input_dim) * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        return x, math.sqrt(2) * x[:, :1] * x[:, 1:]
+        return x, x[:, :1] * x[:, 1:]
 
-    return Dataset(*draw("train", train_size), *draw("test", test_size))
+    return _scaled(*draw("train", train_size), *draw("test", test_size))
+
+
+def _scaled(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray) -> Dataset:
+    """With targets of root mean square 1 over the training points."""
+    scale = np.sqrt((y**2).mean())
+    return Dataset(x, y / scale, x_test, y_test / scale)
 
 
 SOURCES = (
@@ -44,7 +53,7 @@ SOURCES = (
         input_dim=None,
         size=None,
         output_dim=1,
-        description="Uniform on the sphere of radius sqrt(d); a fixed teacher, linear plus quadratic in two directions.",
+        description="Uniform on the sphere of radius sqrt(d); a fixed teacher, linear plus quadratic in two directions, rms 1.",
         licence=_OURS,
         draw=_sphere,
     ),
@@ -53,7 +62,7 @@ SOURCES = (
         input_dim=2,
         size=None,
         output_dim=1,
-        description="Uniform on the circle of radius sqrt(2); the product of the two coordinates, scaled to unit variance.",
+        description="Uniform on the circle of radius sqrt(2); the product of the two coordinates, rms 1.",
         licence=_OURS,
         draw=_circle,
     ),

@@ -98,6 +98,30 @@ def test_the_horizon_moves_out_with_the_width_but_not_in_the_mean_field_parametr
         assert low < wide / narrow < high
 
 
+def test_without_tensors_the_horizon_is_the_same(backend: Backend) -> None:
+    fields = {"label_scale": 8.0, "times": (0.5, 1.0, 2.0, 4.0, 8.0), "step": 0.125, "integrator": "dop853"}
+    fields |= {"top": 4, "seeds": 3, "train_size": 6, "input_dim": 6}
+    tensors, free = (measured(HORIZON, backend, 32, tensor_free=tensor_free, **fields) for tensor_free in (False, True))
+    assert np.isfinite(tensors["horizon"]).all()
+    for name in ("horizon", "ratio", "ratio_power", "error_p4_path"):
+        np.testing.assert_allclose(free[name], tensors[name], rtol=1e-3)
+    assert (free["unresolved"] < 0.03).all()
+    case = case_of(HORIZON, tensor_free=True, **fields)
+    assert get(HORIZON).violations(case, {32: free}) == []
+    coarse = measured(HORIZON, backend, 32, tensor_free=True, **fields | {"step": 0.5, "integrator": "euler"})
+    (problem,) = get(HORIZON).violations(case, {32: coarse})
+    assert "at width 32 training's step" in problem
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [({"top": 6}, "ends at order 4, got top: 6"), ({"top": 4, "control": "shuffled_top"}, "tensor_free forms none")],
+)
+def test_without_tensors_neither_higher_orders_nor_their_shuffling(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        case_of(HORIZON, tensor_free=True, **fields)
+
+
 def test_what_has_blown_up_stays_at_the_limit_in_every_array() -> None:
     error = np.array([[[1.0, 2.0], [np.nan, 1.0], [0.5, 0.5]]])
     np.testing.assert_array_equal(_bounded(error, 5.0), [[[1.0, 2.0], [5.0, 5.0], [5.0, 5.0]]])

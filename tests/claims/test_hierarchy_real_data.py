@@ -8,8 +8,7 @@ from numpy.testing import assert_allclose
 
 from ntkbench.backends import Backend
 from ntkbench.claims import get
-from ntkbench.claims.hierarchy.real_data import ORDERS, TOLERANCE, predictions
-from ntkbench.hierarchy import predict_training
+from ntkbench.claims.hierarchy.real_data import ORDERS
 from tests.claims.tiny import REAL_DATA, case_of
 
 DIGITS: dict[str, Any] = {
@@ -50,65 +49,6 @@ def test_quantities_of_planted_errors() -> None:
         assert_allclose(found[f"network_gap_p{p}"], [0.25 - (0.5 + error[-1]) ** 2] * 2)
     assert_allclose(found["gain"], [np.log(100)] * 2)
     assert_allclose(found["step_change"], [1e-9] * 2, rtol=1e-6)
-
-
-@pytest.mark.parametrize("antisymmetric", [True, False])
-def test_predictions_are_the_public_ones(backend: Backend, antisymmetric: bool) -> None:
-    claim, case = get(REAL_DATA), case_of(REAL_DATA, **DIGITS | {"antisymmetric": antisymmetric})
-    data, net = claim.prepare(case, 3), case.network(24)
-    theta, y = net.initialize(3, range(2)), data.y[:, 0]
-    found = predictions(backend, net, theta, data.x, y, data.x_test, case.times, 4)
-    assert tuple(found) == ORDERS
-    for p in ORDERS:
-        public = predict_training(
-            backend,
-            net,
-            theta,
-            data.x,
-            y,
-            order=p,
-            times=case.times,
-            x_test=data.x_test,
-            form="tensor_free",
-            tolerance=TOLERANCE,
-            estimate=False,
-        )
-        assert public.f_test is not None
-        assert_allclose(found[p], np.concatenate([public.f, public.f_test], axis=-1), rtol=0, atol=1e-12)
-
-
-def test_all_orders_share_the_contractions_of_the_highest(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From an antisymmetric initialization K3 vanishes, so that any basis serves order 3."""
-    claim, case = get(REAL_DATA), case_of(REAL_DATA, **DIGITS)
-    data, net = claim.prepare(case, 3), case.network(24)
-    theta, y = net.initialize(3, range(1)), data.y[:, 0]
-    asked: list[int] = []
-    contracted = backend.contracted_hierarchy
-
-    def counted(*args: Any) -> Any:
-        asked.append(args[-1])
-        return contracted(*args)
-
-    monkeypatch.setattr(backend, "contracted_hierarchy", counted)
-    predict_training(
-        backend, net, theta, data.x, y, order=4, times=case.times, form="tensor_free", tolerance=TOLERANCE, estimate=False
-    )
-    alone, asked[:] = list(asked), []
-    predictions(backend, net, theta, data.x, y, data.x, case.times, 4)
-    assert asked == alone
-    assert set(asked) == {4}
-
-
-def test_predictions_of_what_does_not_move_and_of_times_out_of_reach(backend: Backend) -> None:
-    claim, case = get(REAL_DATA), case_of(REAL_DATA, **DIGITS | {"antisymmetric": False})
-    data, net = claim.prepare(case, 3), case.network(24)
-    theta = net.initialize(3, range(1))
-    f0 = backend.forward(net, theta, np.concatenate([data.x, data.x_test]))[0, :, 0]
-    found = predictions(backend, net, theta, data.x, f0[: len(data.x)], data.x_test, case.times, 4)
-    for p in ORDERS:
-        assert_allclose(found[p], np.broadcast_to(f0, (1, len(case.times), len(f0))), rtol=0, atol=1e-15)
-    with pytest.raises(ValueError, match="take times up to"):
-        predictions(backend, net, theta, data.x, data.y[:, 0], data.x_test, (1e9,), 4)
 
 
 def test_order_four_sees_unseen_images_better_unless_images_are_shuffled(backend: Backend) -> None:

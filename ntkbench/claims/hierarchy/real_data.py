@@ -1,6 +1,6 @@
 """The truncated hierarchy on real images: test points are driven by the residual on the training points (Huang & Yau 2020)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, Literal
@@ -10,10 +10,8 @@ import numpy as np
 from ntkbench import data
 from ntkbench.backends.base import Backend, Flow
 from ntkbench.claims.base import Arrays, Claim, Panel
+from ntkbench.claims.tensor_free import predictions
 from ntkbench.claims.truncated import LEFT_BY_STEP, SHARE_OF_SEEDS, TwiceTheStepCase, left, log_slope, rms
-from ntkbench.hierarchy.expansion import Expansion
-from ntkbench.hierarchy.one_network import OneNetwork
-from ntkbench.networks import Network, Parameters
 from ntkbench.seeding import rng
 from ntkbench.verdicts.expectations import Equivalence, Paired, Rate
 
@@ -194,7 +192,8 @@ class RealData(Claim):
             trained = backend.train(net, theta, x, y, **flow, observe=("f", "f_test"), x_test=data.x_test)
             f = np.concatenate([trained.observed("f"), trained.observed("f_test")], axis=2)[..., 0]
             order = rng(root, "shuffled_images", "points", n).permutation(n) if case.control == "shuffled_images" else None
-            predicted = predictions(backend, net, theta, x, y[:, 0], data.x_test, flow["times"], case.top, order)
+            rows = np.concatenate([x, data.x_test])
+            predicted = predictions(backend, net, theta, x, y[:, 0], rows, flow["times"], case.top, TOLERANCE, order)
             f_test.append(f[..., n:])
             errors.append({p: f[..., n:] - outputs[..., n:] for p, outputs in predicted.items()})
             train_errors = {f"train_error_p{p}": f[..., :n] - outputs[..., :n] for p, outputs in predicted.items()}
@@ -245,35 +244,6 @@ class RealData(Claim):
             if not basis <= LEFT_BY_STEP:
                 problems.append(f"at width {width} the predictions' tolerance is {basis:.2g} of the truncation error")
         return problems
-
-
-def predictions(
-    backend: Backend,
-    net: Network,
-    theta: Parameters,
-    x: np.ndarray,
-    y: np.ndarray,
-    x_test: np.ndarray,
-    times: Sequence[float],
-    top: int,
-    shuffle: np.ndarray | None = None,
-) -> dict[int, np.ndarray]:
-    """What `predict_training` without tensors gives for the orders 2 to `top`, of one basis: order -> (S, T, n + n_test).
-
-    Args:
-        x: (n, d); y: (n,); x_test: (n_test, d).
-        shuffle: the order in which K3 and K4 take the training points, a permutation of n; None leaves it as it is.
-    """
-    rows = np.concatenate([x, x_test])
-    f0, kernels = backend.forward(net, theta, rows)[..., 0], backend.ntk(net, theta, rows, x)
-    taken = x if shuffle is None else x[shuffle]
-    found = []
-    for s in range(len(f0)):
-        own = {name: array[s : s + 1] for name, array in theta.items()}
-        start = Expansion(np.asarray(f0[s], dtype=float), np.asarray(kernels[s], dtype=float))
-        one = OneNetwork(backend, net, own, taken, rows, start, y, top, np.asarray(times, dtype=float), TOLERANCE, False)
-        found.append(one.by_order())
-    return {p: np.stack([outputs[p] for outputs in found]) for p in found[0]}
 
 
 CLAIM = RealData()

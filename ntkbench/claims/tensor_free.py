@@ -1,0 +1,41 @@
+"""What the claims about the hierarchy without tensors share: a network's predictions of all orders from one basis."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ntkbench.backends.base import Backend
+from ntkbench.hierarchy.expansion import Expansion
+from ntkbench.hierarchy.one_network import OneNetwork
+from ntkbench.networks import Network, Parameters
+
+
+def predictions(
+    backend: Backend,
+    net: Network,
+    theta: Parameters,
+    x: np.ndarray,
+    y: np.ndarray,
+    rows: np.ndarray,
+    times: Sequence[float],
+    top: int,
+    tolerance: float,
+    shuffle: np.ndarray | None = None,
+) -> dict[int, np.ndarray]:
+    """What `predict_training` without tensors gives for the orders 2 to `top`, of one basis: order -> (S, T, R).
+
+    Args:
+        x: (n, d); y: (n,).
+        rows: (R, d), the points whose outputs are asked for, of which `x` are the first.
+        tolerance: of outputs, relative to the largest residual at t = 0.
+        shuffle: the order in which K3 and K4 take the training points, a permutation of n; None leaves it as it is.
+    """
+    f0, kernels = backend.forward(net, theta, rows)[..., 0], backend.ntk(net, theta, rows, x)
+    taken = x if shuffle is None else x[shuffle]
+    found = []
+    for s in range(len(f0)):
+        own = {name: array[s : s + 1] for name, array in theta.items()}
+        start = Expansion(np.asarray(f0[s], dtype=float), np.asarray(kernels[s], dtype=float))
+        one = OneNetwork(backend, net, own, taken, rows, start, y, top, np.asarray(times, dtype=float), tolerance, False)
+        found.append(one.by_order())
+    return {p: np.stack([outputs[p] for outputs in found]) for p in found[0]}
