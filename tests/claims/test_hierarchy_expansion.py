@@ -29,7 +29,8 @@ def test_products_of_planted_kernels() -> None:
     assert_allclose(found["K6"], sum(K6[:, a, a, b, b, c, c] for a, b in pairs for c in range(2)) / 8)
     assert_allclose(found["ffff"], found["ff"] ** 2)
     assert_allclose(found["kernel"], (K2[:, 0, 0] + K2[:, 1, 1]) / 2)
-    assert_allclose(found["kernel_connected"].mean(), K2.var(axis=0, ddof=1).mean())
+    for name, kernel in (("kernel_connected", K2), ("K4_connected", K4), ("K6_connected", K6)):
+        assert_allclose(found[name].mean(), kernel.var(axis=0, ddof=1).mean())
     assert_allclose(found["K3_K3"], (K3**2).mean(axis=(1, 2, 3)))
     assert_allclose(found["K5_K5"], (K5.reshape(3, -1) ** 2).mean(axis=1))
 
@@ -46,7 +47,16 @@ def test_correlations_count_clusters_and_controls_do_not(backend: Backend) -> No
     for control in (None, "unit_rate", "mean_field"):
         narrow, wide = (correlations(backend, width, control) for width in (32, 256))
         ratios[control] = {name: wide[name] / narrow[name] for name in narrow}
-    for name, power in {"ff": 0, "kernel": 0, "ffff": 0, "kernel_connected": -1, "K4": -1, "K3_f": -1, "K3_K3": -2}.items():
+    for name, power in {
+        "ff": 0,
+        "kernel": 0,
+        "ffff": 0,
+        "kernel_connected": -1,
+        "K4": -1,
+        "K3_f": -1,
+        "K3_K3": -2,
+        "K4_connected": -3,
+    }.items():
         assert 0.5 < ratios[None][name] / 8.0**power < 2, name
         control = "mean_field" if name.startswith("ff") else "unit_rate"
         assert not 0.5 < ratios[control][name] / 8.0**power < 2, name

@@ -14,6 +14,7 @@ from ntkbench.claims.truncated import at_rate, check_smooth
 from ntkbench.verdicts.expectations import Rate, Where
 
 ORDERS = (2, 4, 6)
+CONNECTED = {"kernel_connected": "K2", "K4_connected": "K4", "K6_connected": "K6"}
 COPIES = 8
 """What a block of networks takes, in copies of its parameters: smaller ones are faster, since less memory is touched anew."""
 
@@ -53,6 +54,12 @@ def _rate(name: str, product: str, exponent: float, control: str, order: int, so
     )
 
 
+def _connected(name: str, exponent: float, order: int) -> Rate:
+    kernel = CONNECTED[name]
+    product = f"{kernel} {kernel}] - E[{kernel}] E[{kernel}"
+    return _rate(name, product, exponent, "unit_rate", order, "power counting of connected parts")
+
+
 def _panel(title: str, order: int, *quantities: str) -> Panel:
     where: Where = {"order": (order,)}
     return Panel(title=title, kind="rate", quantities=quantities, ylabel="|mean over networks|", where=where)
@@ -87,7 +94,10 @@ class Correlations(Claim):
         "ff": "mean over points of f_a^2",
         "kernel": "mean over points of K2(a, a)",
         "ffff": "square of ff, one network at a time",
-        "kernel_connected": "mean over entries of (K2 - E[K2])^2, E the mean over the networks of the width",
+        **{
+            name: f"mean over entries of ({kernel} - E[{kernel}])^2, E the mean over the networks of the width"
+            for name, kernel in CONNECTED.items()
+        },
         "hessian": (
             "mean over pairs of points of f_a times the second derivative of f_a along the gradient of f_b, "
             "K3(a, b, b) - K3(b, b, a)/2"
@@ -102,13 +112,15 @@ class Correlations(Claim):
         _rate("ff", "f f", 0.0, "mean_field", 2),
         _rate("kernel", "K2", 0.0, "unit_rate", 2),
         _rate("ffff", "f f f f", 0.0, "mean_field", 2),
-        _rate("kernel_connected", "K2 K2] - E[K2] E[K2", -1.0, "unit_rate", 2, "power counting of connected parts"),
+        _connected("kernel_connected", -1.0, 2),
         _rate("hessian", "d_i f d_j f d_i d_j f f", -1.0, "unit_rate", 4),
         _rate("K4", "K4", -1.0, "unit_rate", 4),
         _rate("K3_f", "K3 f", -1.0, "unit_rate", 4),
         _rate("K3_K3", "K3 K3", -2.0, "unit_rate", 4),
+        _connected("K4_connected", -3.0, 4),
         _rate("K5_K5", "K5 K5", -4.0, "unit_rate", 6),
         _rate("K6", "K6", -2.0, "unit_rate", 6),
+        _connected("K6_connected", -5.0, 6),
     )
     limitations: ClassVar = (
         "One choice of inputs and of contractions per product; fully connected networks. Numbers of points and of networks and "
@@ -118,8 +130,8 @@ class Correlations(Claim):
     )
     figure: ClassVar = (
         _panel("Outputs and the NTK", 2, "ff", "kernel", "ffff", "kernel_connected"),
-        _panel("Third and fourth kernel", 4, "hessian", "K4", "K3_f", "K3_K3"),
-        _panel("Fifth and sixth kernel", 6, "K5_K5", "K6"),
+        _panel("Third and fourth kernel", 4, "hessian", "K4", "K3_f", "K3_K3", "K4_connected"),
+        _panel("Fifth and sixth kernel", 6, "K5_K5", "K6", "K6_connected"),
     )
     caption: ClassVar = (
         "Means over initializations of products of the hierarchy's kernels, against width. Grey: the negative controls, a "
@@ -156,18 +168,19 @@ class Correlations(Claim):
         if case.order >= 6:
             summary["K5_K5"] = (arrays["K5"] ** 2).mean(axis=(1, 2, 3, 4, 5))
             summary["K6"] = np.einsum("saabbcc->s", arrays["K6"]) / case.train_size**3
-        return summary
+        return summary | {name: _variance(arrays[kernel]) for name, kernel in CONNECTED.items() if kernel in arrays}
+
+
+def _variance(kernel: np.ndarray) -> np.ndarray:
+    """Each network's term of the variance over networks, mean over entries, (S,)."""
+    seeds = len(kernel)
+    terms: np.ndarray = ((kernel - kernel.mean(axis=0)) ** 2).mean(axis=tuple(range(1, kernel.ndim)))
+    return terms * seeds / (seeds - 1)
 
 
 def _of_kernels(f: np.ndarray, K2: np.ndarray) -> dict[str, np.ndarray]:
     ff = (f**2).mean(axis=1)
-    seeds = len(K2)
-    return {
-        "ff": ff,
-        "kernel": np.einsum("saa->s", K2) / f.shape[1],
-        "ffff": ff**2,
-        "kernel_connected": ((K2 - K2.mean(axis=0)) ** 2).mean(axis=(1, 2)) * seeds / (seeds - 1),
-    }
+    return {"ff": ff, "kernel": np.einsum("saa->s", K2) / f.shape[1], "ffff": ff**2}
 
 
 def _of_fourth_order(f: np.ndarray, K3: np.ndarray, K4: np.ndarray) -> dict[str, np.ndarray]:
