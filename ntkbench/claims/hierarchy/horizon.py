@@ -22,7 +22,7 @@ BEYOND = 10.0
 """Predictions further from the network than so many times the largest target are all alike: the hierarchy has blown up."""
 EARLY_TIMES = 3
 """The first recorded times, through which the power of t is fitted."""
-TOLERANCE = 3e-9
+TOLERANCE = 3e-8
 """Of predictions without tensors, relative to the largest residual at t = 0."""
 SOURCE = "huang2020dynamics, remark on Theorem 2.6"
 DOUBLED = {"antisymmetric": (True,)}
