@@ -39,9 +39,8 @@ class Prediction:
             the rounding of the backend's outputs and kernels.
         truncation: (S, T), estimate of the error that the truncation of the hierarchy leaves, root mean square over all
             outputs, training and test: the size of the first neglected terms, from how the orders differ. Inside of the horizon
-            the true error is within a factor of 2 of it for orders 2, 3 and 5, of 15 for orders 4 and 6, for nineteen networks
-            of twenty (of order 4 on four points, for 94 in a hundred). Infinite once an order has blown up; NaN without the
-            estimate.
+            the true error is within a factor of 2 of it for orders 2, 3 and 5, of 20 for orders 4 and 6, for nineteen networks
+            of twenty. Infinite once an order has blown up; NaN without the estimate.
         horizon: (S,), until when corrections two orders apart shrink to less than a third, so that the hierarchy
             converges in its order; infinite where that holds to the last time, NaN without the estimate.
     """
