@@ -54,4 +54,7 @@ def _legend(axes: Axes, entries: list[Artist], letters: int) -> None:
 
 
 def _wrap(text: str, letters: int) -> str:
-    return textwrap.fill(text, letters, subsequent_indent="  ", break_on_hyphens=False)
+    """In lines of so many letters; names of cases are broken at their hyphens only where they fill more than a line."""
+    indent = "  "
+    too_long = any(len(word) > letters - len(indent) for word in text.split(" "))
+    return textwrap.fill(text, letters, subsequent_indent=indent, break_on_hyphens=too_long)

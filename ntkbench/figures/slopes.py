@@ -1,6 +1,5 @@
 """Fitted and expected slopes of a logarithmic panel, drawn and written."""
 
-import math
 from collections.abc import Mapping
 from typing import Literal
 
@@ -39,8 +38,11 @@ def fit(axes: Axes, points: Points, name: str, colour: style.Colour, slope: Slop
 
 
 def theory(axes: Axes, expected: list[tuple[float, list[Points]]]) -> None:
-    """A thin line of each exponent under the points that are expected to have it, labelled directly."""
-    for exponent, points in expected:
+    """A thin line of each exponent under the points that are expected to have it, labelled directly.
+
+    Labels are spread along the lines, since lines that cross would have them in one place.
+    """
+    for k, (exponent, points) in enumerate(expected, start=1):
         x = np.concatenate([p.x for p in points])
         centre = np.concatenate([p.centre for p in points])
         good = np.isfinite(centre) & (centre > 0)
@@ -49,9 +51,9 @@ def theory(axes: Axes, expected: list[tuple[float, list[Points]]]) -> None:
         ends = np.array([x[good].min(), x[good].max()])
         factor = 0.6 * float(np.min(centre[good] / x[good] ** exponent))
         axes.plot(ends, factor * ends**exponent, color=style.THEORY, lw=0.7, zorder=1, label=f"_theory|{exponent:g}")
-        middle = math.exp(float(np.mean(np.log(ends))))
+        place = float(ends[0] * (ends[1] / ends[0]) ** (k / (len(expected) + 1)))
         text = f"slope {exponent:g}".replace("-", "−")
-        label(axes, text, (middle, factor * middle**exponent), offset=(-3, -2), va="top")
+        label(axes, text, (place, factor * place**exponent), offset=(-3, -2), va="top")
         bottom = factor * float(min(ends**exponent))
         axes.set_ylim(bottom=min(axes.get_ylim()[0], bottom / 1.6))
 

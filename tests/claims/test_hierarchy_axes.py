@@ -7,7 +7,7 @@ import pytest
 
 from ntkbench.backends import Backend
 from ntkbench.claims import get
-from ntkbench.claims.hierarchy.horizon import _bounded, crossing
+from ntkbench.claims.hierarchy.horizon import TOLERANCE, _bounded, crossing
 from ntkbench.claims.truncated import log_slope, rms, shuffled
 from tests.claims.tiny import DEPTH, FEATURE_STRENGTH, HORIZON, RECIPE, SMALL_TIMES, case_of
 
@@ -111,6 +111,18 @@ def test_without_tensors_the_horizon_is_the_same(backend: Backend) -> None:
     coarse = measured(HORIZON, backend, 32, tensor_free=True, **fields | {"step": 0.5, "integrator": "euler"})
     (problem,) = get(HORIZON).violations(case, {32: coarse})
     assert "at width 32 training's step" in problem
+
+
+def test_what_tolerance_and_step_leave_counts_up_to_the_horizon() -> None:
+    """The ratio of errors is 0.01, 0.01, 1, 1: the horizon lies between the second and the third time."""
+    case = case_of(HORIZON, tensor_free=True, top=4, label_scale=8.0)
+    ones = np.ones((2, 4, 3))
+    errors = {"error_p2": ones, "error_p3": ones, "error_p4": ones * np.array([0.01, 0.01, 1.0, 1.0])[:, None]}
+    changed = np.array([0.0, 1e-4, 7.0, 7.0])[:, None] * ones
+    arrays = errors | {"f": 0 * ones, "f_finer": 0 * ones, "residual_start": 8.0 * np.ones((2, 3))}
+    for finer, expected in ((0 * ones, 8 * TOLERANCE / 0.01), (changed, (1e-4 + 8 * TOLERANCE) / 0.01)):
+        summary = get(HORIZON).summarize(case, arrays | {"f_finer": finer}, 8)
+        np.testing.assert_allclose(summary["unresolved"], expected)
 
 
 @pytest.mark.parametrize(

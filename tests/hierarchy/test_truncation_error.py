@@ -184,6 +184,14 @@ def test_the_true_error_is_within_the_stated_factor_of_the_estimate(
         assert shares(order, of)[0] >= 0.9
 
 
+def test_four_points_are_no_exception(torch: Backend) -> None:
+    truths = {one: one.truth(torch) for one in (task(index, 4) for index in range(1000, 1040))}
+    for order in (2, 3, 4):
+        within, above = shares(order, judged(torch, order, truths))
+        assert within >= 0.95
+        assert above <= 0.05
+
+
 def test_high_orders_are_within_the_stated_factor_too(torch: Backend) -> None:
     truths = {one: one.truth(torch) for one in (task(index, 3) for index in range(200, 208))}
     for order in (5, 6):

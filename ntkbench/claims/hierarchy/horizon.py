@@ -77,9 +77,9 @@ class Horizon(Claim):
     assumptions: ClassVar = (
         "Smooth activation, NTK parametrization, all layers trained by gradient flow on the square loss. The targets are so "
         "large that the horizon comes before the residual has decayed, after which no order errs more than it did. Without "
-        "tensors network and prediction are not integrated alike: halving training's step and the predictions' tolerance "
-        f"({TOLERANCE:g} of the largest residual) leave less than {LEFT_BY_STEP:.0%} of order 4's error up to the horizon, for "
-        f"{SHARE_OF_SEEDS:.0%} of the seeds."
+        "tensors network and prediction are not integrated alike: the change under half of training's step and predictions' "
+        f"tolerance ({TOLERANCE:g} of the largest residual) are together less than {LEFT_BY_STEP:.0%} of order 4's error up to "
+        f"the horizon, for {SHARE_OF_SEEDS:.0%} of the seeds."
     )
     controls: ClassVar = {
         "mean_field": "the mean-field parametrization, in which the width does not move the horizon",
@@ -128,8 +128,8 @@ class Horizon(Claim):
     limitations: ClassVar = (
         "Few training points, dozens where they are real images; the horizon is that of orders 2 and 4 and of one gain, in the "
         "times of the targets at hand: its exponent is tested, not its place. The theorem bounds the targets; larger ones "
-        "shorten the horizon in proportion. The factor on the targets, points and seeds were settled on trials with other "
-        "draws, so that every network's horizon lies within the recorded times."
+        "shorten the horizon in proportion. The factor on the targets, points, times and seeds were settled on trials with "
+        "other draws; where a network's horizon lies outside of the recorded times there is no verdict."
     )
     figure: ClassVar = (
         Panel(
