@@ -18,7 +18,7 @@ SHOWN = 3
 """Outputs drawn along time."""
 
 
-def draw(predictions: Mapping[int, Prediction], truth: np.ndarray, stem: Path, seed: int = 0) -> None:
+def draw(predictions: Mapping[int, Prediction], truth: np.ndarray, stem: Path | str, seed: int = 0) -> None:
     """Writes `<stem>.svg` and `<stem>.png`, each atomically; equal data give equal bytes.
 
     Above, outputs of three points, test points where there are any, with the truncation's error as a band about the highest
@@ -34,7 +34,7 @@ def draw(predictions: Mapping[int, Prediction], truth: np.ndarray, stem: Path, s
         ValueError: if the truth does not fit the predictions.
     """
     with style.style():
-        images.write(compose(predictions, truth, seed), stem)
+        images.write(compose(predictions, truth, seed), Path(stem))
 
 
 def compose(predictions: Mapping[int, Prediction], truth: np.ndarray, seed: int = 0) -> Figure:

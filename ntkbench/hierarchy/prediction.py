@@ -102,7 +102,7 @@ def predict_training(
     Raises:
         ValueError: as `Backend.hierarchy`; for an unknown form, or one that lacks the order; for points, targets, times or a
             tolerance of another kind; for times so late that explicit steps would not end; if the network lacks the order that
-            the estimate takes; and if no form fits the backend's budget.
+            the estimate takes; if outputs or NTK overflow; and if no form fits the backend's budget.
     """
     _check(net, order, times, form, tolerance, estimate)
     seeds = checks.parameters(net, theta)
@@ -119,6 +119,10 @@ def predict_training(
         own = {name: array[s : s + 1] for name, array in theta.items()}
         points, spots = (p[s] if p.ndim == 3 else p for p in (x, rows))
         start = Expansion(f0[s], np.asarray(backend.ntk(net, own, spots, points)[0], dtype=float))
+        if not (np.isfinite(start.f0).all() and np.isfinite(start.K2).all()):
+            raise ValueError(
+                f"outputs or NTK of seed {s} overflow: inputs or weights are too large; usual inputs have norm sqrt(input_dim)"
+            )
         targets = y if y.ndim == 1 else y[s]
         one = OneNetwork(backend, net, own, points, spots, start, targets, order, asked, tolerance, estimate)
         found.append(one.predicted(form))

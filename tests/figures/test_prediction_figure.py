@@ -53,7 +53,7 @@ def test_a_truth_of_another_shape_is_refused() -> None:
 
 
 def test_equal_data_give_equal_bytes(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        prediction.draw(predictions(), truth(), tmp_path / name)
+    for stem in (tmp_path / "one", str(tmp_path / "two")):
+        prediction.draw(predictions(), truth(), stem)
     for kind in ("svg", "png"):
         assert (tmp_path / f"one.{kind}").read_bytes() == (tmp_path / f"two.{kind}").read_bytes()

@@ -326,6 +326,7 @@ def test_the_cheaper_form_that_fits_is_chosen() -> None:
         ({"y": np.ones(3)}, "y must be of shape"),
         ({"y": np.full(5, math.nan)}, "y has entries that are not finite"),
         ({"y": np.full(5, 1j)}, "y has dtype complex128"),
+        ({"x": np.full((5, 4), 1e200)}, "outputs or NTK of seed 0 overflow"),
         ({"x": np.ones(4)}, r"x has shape \(4,\)"),
         ({"x_test": np.ones((3, 5))}, r"x_test has shape \(3, 5\)"),
         ({"x_test": np.full((3, 4), math.nan)}, "x_test has entries"),
