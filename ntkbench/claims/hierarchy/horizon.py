@@ -162,7 +162,7 @@ class Horizon(Claim):
         "mean-field parametrization."
     )
     case_type: ClassVar = HorizonCase
-    growth: ClassVar = {"f": 1e4, "f_finer": 1e4} | {f"error_p{p}": 1e7 for p in ORDERS}
+    growth: ClassVar = {"f": 1e4} | {f"error_p{p}": 1e7 for p in ORDERS}
 
     def measure(self, backend: Backend, case: HorizonCase, data: data.Dataset, width: int, root: int) -> Arrays:
         net = case.network(width)
