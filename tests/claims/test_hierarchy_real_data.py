@@ -9,19 +9,7 @@ from numpy.testing import assert_allclose
 from ntkbench.backends import Backend
 from ntkbench.claims import get
 from ntkbench.claims.hierarchy.real_data import ORDERS
-from tests.claims.tiny import REAL_DATA, case_of
-
-DIGITS: dict[str, Any] = {
-    "dataset": "digits_parity",
-    "input_dim": 64,
-    "train_size": 16,
-    "smaller": (8,),
-    "test_size": 12,
-    "step": 1.0,
-    "times": (4.0, 16.0),
-    "integrator": "dop853",
-    "antisymmetric": True,
-}
+from tests.claims.tiny import DIGITS, REAL_DATA, case_of
 
 
 def measured(backend: Backend, width: int, **fields: Any) -> dict[str, np.ndarray]:

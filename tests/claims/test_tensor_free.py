@@ -12,19 +12,7 @@ from ntkbench.claims.hierarchy.real_data import ORDERS, TOLERANCE
 from ntkbench.claims.tensor_free import predictions
 from ntkbench.data import Dataset
 from ntkbench.hierarchy import predict_training
-from tests.claims.tiny import REAL_DATA, case_of
-
-DIGITS: dict[str, Any] = {
-    "dataset": "digits_parity",
-    "input_dim": 64,
-    "train_size": 16,
-    "smaller": (8,),
-    "test_size": 12,
-    "step": 1.0,
-    "times": (4.0, 16.0),
-    "integrator": "dop853",
-    "antisymmetric": True,
-}
+from tests.claims.tiny import DIGITS, REAL_DATA, case_of
 
 
 def rows(data: Dataset) -> np.ndarray:

@@ -16,6 +16,19 @@ SMALL_TIMES, HORIZON, RECIPE = "hierarchy/small_times", "hierarchy/horizon", "hi
 DEPTH, FEATURE_STRENGTH = "hierarchy/depth", "hierarchy/feature_strength"
 REAL_DATA = "hierarchy/real_data"
 
+DIGITS: dict[str, Any] = {
+    "dataset": "digits_parity",
+    "input_dim": 64,
+    "train_size": 16,
+    "smaller": (8,),
+    "test_size": 12,
+    "step": 1.0,
+    "times": (4.0, 16.0),
+    "integrator": "dop853",
+    "antisymmetric": True,
+}
+"""Fields of a case of `REAL_DATA` on real images that trains."""
+
 _COMMON: dict[str, Any] = {
     "dataset": "sphere",
     "train_size": 3,
