@@ -146,6 +146,8 @@ def test_sphere_is_uniform_and_its_teacher_smooth() -> None:
     found = load("sphere", train_size=20_000, input_dim=10, root=ROOT)
     np.testing.assert_allclose(found.x.T @ found.x / 20_000, np.eye(10), atol=0.06)
     np.testing.assert_allclose(found.x.mean(axis=0), 0, atol=0.04)
+    linear = found.x @ np.linalg.lstsq(found.x, found.y, rcond=None)[0]
+    assert linear.var() / found.y.var() == pytest.approx(1 / (1 + 9 / 12), rel=0.06)  # quadratic: variance (d - 1) / (d + 2)
     assert found.y.mean() == pytest.approx(0, abs=0.04)
     features = np.stack(
         [a * b for a, b in itertools.combinations_with_replacement(found.x.T, 2)] + [*found.x.T, np.ones(20_000)]

@@ -15,6 +15,7 @@ from ntkbench.verdicts.expectations import Rate, Where
 
 ORDERS = (2, 4, 6)
 CONNECTED = {"kernel_connected": "K2", "K4_connected": "K4", "K6_connected": "K6"}
+"""By quantity, the kernel whose variance over networks it is."""
 COPIES = 8
 """What a block of networks takes, in copies of its parameters: smaller ones are faster, since less memory is touched anew."""
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from ntkbench import data
-from ntkbench.backends.base import Backend, Flow
+from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel
 from ntkbench.claims.calls import Call
 from ntkbench.claims.tensor_free import predictions
@@ -172,19 +172,14 @@ class Horizon(Claim):
         def spoil(p: int, kernel: np.ndarray) -> np.ndarray:
             return shuffled(kernel, root, width) if case.control == "shuffled_top" and p > 2 else kernel
 
-        limit = BEYOND * float(np.abs(targets).max())
         with np.errstate(over="ignore", invalid="ignore"):
             if case.tensor_free:
-                f = trained_outputs(backend, net, theta, data.x, targets, case.flow())
-                predicted = predictions(backend, net, theta, data.x, targets, data.x, case.times, case.top, TOLERANCE)
-                remaining = {p: f - outputs for p, outputs in predicted.items()}
-                finer = trained_outputs(backend, net, theta, data.x, targets, case.flow(refine=2))
-                start = backend.forward(net, theta, data.x)[..., 0]
-                checked = {"f_finer": finer, "residual_start": start - targets}
+                arrays, remaining = _without_tensors(backend, case, net, theta, data.x, targets)
             else:
                 (found,) = errors(backend, net, theta, data.x, targets, [(case.flow(), case.orders)], spoil)
-                f, remaining, checked = found.f, found.outputs, {}
-        return {"f": f} | checked | {f"error_p{p}": _bounded(error, limit) for p, error in remaining.items()}
+                arrays, remaining = {"f": found.f}, found.outputs
+        limit = BEYOND * float(np.abs(targets).max())
+        return arrays | {f"error_p{p}": _bounded(error, limit) for p, error in remaining.items()}
 
     def calls(self, case: HorizonCase, width: int) -> tuple[Call, ...] | None:
         if case.tensor_free:
@@ -221,9 +216,18 @@ class Horizon(Claim):
         return case.times
 
 
-def trained_outputs(backend: Backend, net: Network, theta: Parameters, x: np.ndarray, y: np.ndarray, flow: Flow) -> np.ndarray:
-    """The trained networks' on the training points, (S, T, n)."""
-    return backend.train(net, theta, x, y[:, None], **flow, observe=("f",)).observed("f")[..., 0]
+def _without_tensors(
+    backend: Backend, case: HorizonCase, net: Network, theta: Parameters, x: np.ndarray, y: np.ndarray
+) -> tuple[dict[str, np.ndarray], dict[int, np.ndarray]]:
+    """What is recorded of training, and the errors of the outputs by order, (S, T, n)."""
+
+    def trained(refine: float = 1.0) -> np.ndarray:
+        return backend.train(net, theta, x, y[:, None], **case.flow(refine), observe=("f",)).observed("f")[..., 0]
+
+    f = trained()
+    predicted = predictions(backend, net, theta, x, y, x, case.times, case.top, TOLERANCE)
+    arrays = {"f": f, "f_finer": trained(refine=2), "residual_start": backend.forward(net, theta, x)[..., 0] - y}
+    return arrays, {p: f - outputs for p, outputs in predicted.items()}
 
 
 def _bounded(error: np.ndarray, limit: float) -> np.ndarray:
