@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_args
 
 import numpy as np
@@ -129,6 +129,7 @@ def expectation_entry(expectation: Expectation, verdicts: pd.DataFrame) -> dict[
         "expected": expected(expectation),
         "quantity": expectation.quantity,
         "control": expectation.control,
+        "rival_to": expectation.rival_to,
         "sources": sources(expectation.source),
         "rows": rows,
         "counts": _counts(row["verdict"] for row in rows),
@@ -218,12 +219,17 @@ def _by_width(rows: pd.DataFrame, aggregate: str) -> list[dict[str, Any]]:
 def study_entry(entries: Sequence[Mapping[str, Any]], crosscheck: pd.DataFrame, facts: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of the study as a whole: counts, what was contradicted, cross-check, cost, environment.
 
+    `counts` are of all verdicts; `notable` names what the sources' statements came to, `rivals` what the rival readings did.
+
     Args:
         entries: as `claim_entry` gives them.
         crosscheck: the study's table.
         facts: `environment.json`.
     """
-    rows = [row for entry in entries for e in entry["expectations"] for row in e["rows"]]
+    asked = [(entry, e) for entry in entries for e in entry["expectations"]]
+    rivals = [(entry, e) for entry, e in asked if e["rival_to"] is not None]
+    statements = [(entry, e) for entry, e in asked if e["rival_to"] is None]
+    rows = [row for _, e in asked for row in e["rows"]]
     cases = [case for entry in entries for case in entry["cases"]]
     widths = [width for case in cases for width in case["widths"]]
     return {
@@ -231,12 +237,13 @@ def study_entry(entries: Sequence[Mapping[str, Any]], crosscheck: pd.DataFrame, 
         "commit": facts["commit"],
         "dirty": facts["dirty"],
         "claims": len(entries),
-        "expectations": sum(len(entry["expectations"]) for entry in entries),
+        "expectations": len(asked),
         "cases": len(cases),
         "controls": sum(case["control"] is not None for case in cases),
         "judged": len(rows),
         "counts": _counts(row["verdict"] for row in rows),
-        "notable": {name: _named(entries, name) for name in ("contradicted", "inconclusive", "invalid", "split")},
+        "notable": {name: _named(statements, name) for name in ("contradicted", "inconclusive", "invalid", "split")},
+        "rivals": {name: _named(rivals, name) for name in (*get_args(Verdict), "split")},
         "seeds": [min(c["seeds"] for c in cases), max(c["seeds"] for c in cases)],
         "widths": [min(widths), max(widths)],
         "datasets": [dataset_entry(name) for name in sorted({case["dataset"] for case in cases})],
@@ -255,18 +262,17 @@ def dataset_entry(name: str) -> dict[str, str]:
     return {"name": name, "description": SOURCES[name].description, "licence": SOURCES[name].licence}
 
 
-def _named(entries: Sequence[Mapping[str, Any]], verdict: str) -> list[dict[str, Any]]:
-    """Expectations with at least one case of this verdict, and those cases."""
+def _named(asked: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]], verdict: str) -> list[dict[str, Any]]:
+    """Expectations, each after the entry of its claim, with at least one case of this verdict, and those cases."""
     found = []
-    for entry in entries:
-        for expectation in entry["expectations"]:
-            rows = [row for row in expectation["rows"] if row["verdict"] == verdict]
-            if rows:
-                named = {name: expectation[name] for name in ("name", "statement", "kind", "expected")}
-                values = [e["estimate"] for row in rows for e in row["estimates"] if isinstance(e["estimate"], float)]
-                extent = {"lowest": min(values, default=None), "highest": max(values, default=None)}
-                whole = {"claim": entry["id"], "title": entry["title"], "of": len(expectation["rows"])}
-                found.append(named | extent | whole | {"rows": rows})
+    for entry, expectation in asked:
+        rows = [row for row in expectation["rows"] if row["verdict"] == verdict]
+        if rows:
+            named = {name: expectation[name] for name in ("name", "statement", "kind", "expected")}
+            values = [e["estimate"] for row in rows for e in row["estimates"] if isinstance(e["estimate"], float)]
+            extent = {"lowest": min(values, default=None), "highest": max(values, default=None)}
+            whole = {"claim": entry["id"], "title": entry["title"], "of": len(expectation["rows"])}
+            found.append(named | extent | whole | {"rows": rows})
     return found
 
 

@@ -98,6 +98,11 @@ def decide(claim: Claim, cases: Mapping[str, Cases], crosscheck: Mapping[str, bo
     cross-check of the case or of its control, `claim.violations` of the case or of its control (a control that breaks another
     assumption than the one it is meant to break vouches for nothing), values that are not finite.
 
+    Rival readings are in the family like the rest: to reject one is a finding too and may be an error, for which a family of
+    their own would allow another 2.5%. So are several questions of one slope, its rate and its printed bound. Holm's procedure
+    holds under any dependence; what it gives away where one answer implies another is little, since a family of 64 rows asks
+    for intervals 6% narrower than one of 32, and an order among the questions that saves it would be one more choice to defend.
+
     Args:
         claim: supplies the expectations and `violations`, which is asked of regular and of control cases.
         cases: backend -> case name -> (case, summaries), control cases included.

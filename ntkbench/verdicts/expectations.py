@@ -22,6 +22,8 @@ class Expectation:
         control: the kind of negative control (a value of the cases' `control` field) for which it must be contradicted.
         control_quantity: the quantity that is judged on the control, where it is another one.
         where: to which cases it applies.
+        rival_to: for a rival reading, the name of the claim's expectation that it is set against; both cannot hold. A rival
+            reading goes beyond what the source states, so that its contradiction, which the claim expects, contradicts nobody.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Expectation:
     control: str
     control_quantity: str | None = None
     where: Where = field(default_factory=dict)
+    rival_to: str | None = None
 
     def applies(self, case: Any) -> bool:
         """Whether it speaks of `case` (control cases of its kind included)."""

@@ -79,11 +79,30 @@ def test_counts_add_up_to_the_verdict_table(study: Path, cases: Cases) -> None:
     assert found["judged"] == len(per_row) == sum(found["counts"].values())
     for name in ("supported", "contradicted"):
         assert found["counts"][name] == (per_row == name).sum() > 0
-    contradicted = {(item["claim"], item["name"]): len(item["rows"]) for item in found["notable"]["contradicted"]}
+    named = [*found["notable"]["contradicted"], *found["rivals"]["contradicted"]]
+    contradicted = {(item["claim"], item["name"]): len(item["rows"]) for item in named}
+    assert len(contradicted) == len(named)
     assert contradicted == per_row[per_row == "contradicted"].groupby(level=["claim", "expectation"]).size().to_dict()
     assert found["cases"] == sum(len(named) for named in cases.values())
     assert found["controls"] == sum(case.control is not None for named in cases.values() for case in named.values())
     assert found["commit"] == synthetic.FACTS["commit"]
+
+
+def test_rival_readings_are_named_apart_from_what_the_sources_state(tmp_path: Path, cases: Cases) -> None:
+    def edit(verdicts: pd.DataFrame) -> pd.DataFrame:
+        chosen = verdicts["expectation"].isin(["error_p3", "formula_read_at_p3"]) & (
+            verdicts["claim"] == "hierarchy/truncation"
+        )
+        return verdicts.assign(verdict=np.where(chosen, "contradicted", "supported"))
+
+    found = paper.collect(studies.write(tmp_path, cases, edit), cases)
+    assert [item["name"] for item in found["study"]["notable"]["contradicted"]] == ["error_p3"]
+    assert [item["name"] for item in found["study"]["rivals"]["contradicted"]] == ["formula_read_at_p3"]
+    supported = {item["name"] for item in found["study"]["rivals"]["supported"]}
+    assert supported == {"bound_read_as_sharp_3", "bound_read_as_sharp_5", "formula_read_at_p5", "distance_without_f0"}
+    rivals = {e["name"]: e["rival_to"] for claim in found["claims"] for e in claim["expectations"] if e["rival_to"]}
+    assert set(rivals) == supported | {"formula_read_at_p3"}
+    assert rivals["formula_read_at_p3"] == "error_p3"
 
 
 def test_every_estimate_is_that_of_the_table(study: Path, cases: Cases) -> None:

@@ -1,7 +1,7 @@
 """The PDF: it compiles from whatever a study may hold, without warnings, to the same bytes."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,21 @@ def _texts(node: Any) -> Iterator[str]:
     if node.get("func") == "space":
         yield " "
     yield node.get("text", "")
-    for child in node.get("children", []):
+    for child in (*node.get("children", []), *(node[name] for name in ("body", "child") if name in node)):
         yield from _texts(child)
+
+
+def abstract(folder: Path) -> str:
+    """The text of the abstract, without what layout alone can fill in (the figures' numbers)."""
+    (found,) = json.loads(typst.query(str(folder / "main.typ"), "<abstract>", root=str(folder), ignore_system_fonts=True))
+    return " ".join("".join(_texts(found)).split())
+
+
+def computed(folder: Path, expression: str) -> Any:
+    """The value of an expression of the paper's library."""
+    (folder / "asked.typ").write_text(f'#import "/lib.typ": *\n#metadata({expression}) <asked>', encoding="utf-8")
+    (found,) = json.loads(typst.query(str(folder / "asked.typ"), "<asked>", root=str(folder), field="value"))
+    return found
 
 
 def test_the_paper_is_built_and_rebuilt_to_the_same_bytes(tmp_path: Path) -> None:
@@ -100,6 +113,79 @@ def test_another_number_is_another_paper(tmp_path: Path) -> None:
     first = output.read_bytes()
     paper.build(studies.write(tmp_path, cases, lambda v: v.assign(estimate=v["estimate"] + 0.01)), output, cases=cases)
     assert output.read_bytes() != first
+
+
+def verdict(verdicts: pd.DataFrame, name: str, of: Mapping[str, str]) -> pd.DataFrame:
+    """Another verdict in the rows that have these values in the columns."""
+    chosen = (verdicts[list(of)] == pd.Series(of)).all(axis=1)
+    assert chosen.any()
+    return verdicts.assign(verdict=verdicts["verdict"].mask(chosen, name))
+
+
+def test_the_abstract_lists_rival_readings_apart_and_names_expectations(tmp_path: Path) -> None:
+    cases = {id_: synthetic.cases()[id_] for id_ in ("hierarchy/truncation", "hierarchy/sizes", "hierarchy/depth")}
+    chosen = [
+        ("hierarchy/truncation", "error_p3"), ("hierarchy/truncation", "formula_read_at_p3"),
+        ("hierarchy/sizes", "bound_read_as_sharp_3"), ("hierarchy/sizes", "bound_read_as_sharp_5"),
+        ("hierarchy/depth", "drift_power"), ("hierarchy/depth", "error_p2_power"),
+    ]  # fmt: skip
+
+    def edit(verdicts: pd.DataFrame) -> pd.DataFrame:
+        verdicts = verdicts.assign(verdict="supported")
+        for claim, expectation in chosen:
+            verdicts = verdict(verdicts, "contradicted", {"claim": claim, "expectation": expectation})
+        return verdicts
+
+    study, output = studies.write(tmp_path, cases, edit), tmp_path / "paper" / "main.pdf"
+    paper.build(study, output, cases=cases)
+    text = abstract(tmp_path / "paper")
+    counted = pd.read_csv(study / "verdicts.csv").query("backend == 'torch' and verdict == 'contradicted'")
+    rivals = int(counted["expectation"].isin(["formula_read_at_p3", "bound_read_as_sharp_3", "bound_read_as_sharp_5"]).sum())
+    assert f"{len(counted)} contradicted ({rivals} of them rival readings" in text
+    stated = text.partition("Contradicted are ")[2].partition("Rejected rival readings are ")
+    rejected = stated[2].partition("Supported were the rival readings ")
+    assert "“Order p = 3 errs by 1/m as well: it gains a constant, not an exponent” (: 2 of 2 cases)" in stated[0]
+    depth = all_claims()["hierarchy/depth"]
+    assert f"2 of {len(depth.expectations)} expectations of “{depth.title}”" in stated[0]
+    assert "read at p = 3" not in stated[0]
+    assert "“The formula m^(-p/2), printed for even p, read at p = 3 as well” (: 2 of 2 cases)" in rejected[0]
+    assert f"2 of {len(all_claims()['hierarchy/sizes'].expectations)} expectations of “Kernels shrink in pairs”" in rejected[0]
+    assert "read at p = 5 as well" in rejected[2]
+
+
+def test_without_rival_readings_the_abstract_does_not_speak_of_them(tmp_path: Path) -> None:
+    cases = {"convergence/initialization": synthetic.cases()["convergence/initialization"]}
+    paper.build(studies.write(tmp_path, cases), tmp_path / "paper" / "main.pdf", cases=cases)
+    text = abstract(tmp_path / "paper")
+    assert "Nothing was contradicted." in text
+    assert "rival" not in text
+
+
+def test_what_the_widths_settle_is_counted_in_the_table(tmp_path: Path) -> None:
+    of = "hierarchy/truncation"
+    cases = {of: synthetic.cases()[of]}
+
+    def edit(verdicts: pd.DataFrame) -> pd.DataFrame:
+        verdicts = verdict(verdicts.assign(verdict="supported"), "inconclusive", {"claim": of, "expectation": "error_p4"})
+        verdicts = verdict(verdicts, "invalid", {"claim": of, "expectation": "error_p6"})
+        verdicts = verdict(verdicts, "supported", {"claim": of, "expectation": "error_p4", "case": "gelu-1-digits"})
+        fourth = (verdicts["claim"] == of) & (verdicts["expectation"] == "error_p4")
+        steeper, corrected = (fourth & (verdicts["case"] == case) for case in ("tanh-1-antisymmetric", "tanh-1-plain"))
+        verdicts.loc[steeper, ["ci_low", "ci_high"]] = [-2.4, -2.1]
+        verdicts.loc[fourth & ~steeper, ["ci_low", "ci_high"]] = [-2.1, -1.9]
+        verdicts.loc[steeper | corrected, "reason"] = "the interval alone would support it (p = 0.01), the family does not"
+        return verdicts
+
+    study = studies.write(tmp_path, cases, edit)
+    paper.build(study, tmp_path / "paper" / "main.pdf", cases=cases)
+    verdicts = pd.read_csv(study / "verdicts.csv").query(f"claim == '{of}' and backend == 'torch'")
+    judged = verdicts.groupby("expectation").size()
+    found = computed(tmp_path / "paper", "(orders: settled-orders, even: even-orders)")
+    assert found["orders"] == [2, 3, 5]
+    both = int(judged["error_p4"] + judged["error_p6"])
+    assert found["even"] == {"all": both, "open": both - 1, "steeper": 1, "corrected": 1}
+    counted = [f"in 1 of {judged['error_p4']} at p = 4", f"in 0 of {judged['error_p6']} at p = 6"]
+    assert all(words in abstract(tmp_path / "paper") for words in counted)
 
 
 def hostile(verdicts: pd.DataFrame) -> pd.DataFrame:

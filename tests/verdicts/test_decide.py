@@ -290,6 +290,19 @@ def test_holm_counts_for_contradiction_too() -> None:
     assert {r.verdict for r in beside} == {"contradicted"}
 
 
+def test_rival_readings_are_judged_and_counted_like_the_rest() -> None:
+    """Their rejection is reported as a finding: as a family of their own they would add a chance of error."""
+    rate, reading = text("rate"), text("reading")
+    cases = {f"case-{k}": (case(), power(-1.0, spread=0.2, draw=k)) for k in range(4)} | {"flat": study()["flat"]}
+    verdicts = []
+    for rival in ({}, {"rival_to": "rate"}):
+        claim = SomeClaim(Rate(**rate, exponent=-1.0, margin=0.2), Bound(**reading, exponent=-1.5, margin=0.2, **rival))
+        verdicts.append(decide(claim, {"torch": cases}, dict.fromkeys(cases, True), RNG))
+    assert verdicts[0] == verdicts[1]
+    alone = decide(SomeClaim(Rate(**rate, exponent=-1.0, margin=0.2)), {"torch": cases}, dict.fromkeys(cases, True), RNG)
+    assert min(row.p_value for row in alone) < min(row.p_value for row in verdicts[1] if row.expectation == "rate")
+
+
 def test_large_families_get_enough_resamples_to_be_decided(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ntkbench.verdicts.decide.RESAMPLES", 99)
     cases = {f"case-{k}": (case(), power(-1.0, spread=0.001, draw=k)) for k in range(20)}

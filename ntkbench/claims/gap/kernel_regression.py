@@ -102,6 +102,7 @@ class KernelRegression(Claim):
             quantity="distance_without_f0",
             control="mean_field",
             where={"antisymmetric": (False,)},
+            rival_to="distance",
             exponent=-0.5,
             margin=0.1,
         ),

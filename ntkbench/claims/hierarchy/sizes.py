@@ -79,6 +79,7 @@ def _bound_read_as_sharp(r: int) -> Rate:
         quantity=f"size_{r}_flow",
         control="unit_rate",
         where=_reaching(r),
+        rival_to=f"size_{r}_flow",
         exponent=1 - r / 2,
         margin=MARGINS[r],
     )

@@ -116,6 +116,7 @@ def _bound(p: int) -> Bound:
         else f"The printed bound m^(-p/2) holds at p = {p}.",
         source=f"{THEOREM} (extended to odd p, which the theorem does not claim)" if odd else THEOREM,
         quantity=f"error_p{p}",
+        rival_to=f"error_p{p}" if odd else None,
         exponent=-p / 2,
         **_judged(p),
     )
