@@ -14,7 +14,7 @@ from ntkbench.stages.dependencies import stage_code
 try:
     STUDY = studies.from_options(Path("workflow/config"), config)
 except studies.ConfigError as error:
-    raise WorkflowError(str(error)) from None
+    sys.exit(f"ntkbench: {error}")  # a WorkflowError would point at this line
 RESULTS = f"results/{STUDY.name}"
 
 
@@ -51,6 +51,4 @@ onsuccess:
 
 
 onerror:
-    print("Not finished: what failed is named above. Mend it and run again; finished work is kept.", file=sys.stderr)
-    if Path(RESULTS, "verdicts.csv").exists():
-        print(f"The tables in {RESULTS} and the paper may be of an earlier run.", file=sys.stderr)
+    print(session.farewell(Path(RESULTS)), file=sys.stderr)

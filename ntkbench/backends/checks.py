@@ -105,7 +105,7 @@ def outputs(net: Network, choice: str) -> None:
 def hierarchy(net: Network, order: int) -> None:
     """ValueError unless the hierarchy of `net` exists up to `order`."""
     if not is_whole(order) or order not in range(2, 7):
-        raise ValueError(f"order must be 2, 3, 4, 5 or 6, got {order!r}")
+        raise ValueError(f"order must be an integer from 2 to 6, got {order!r}")
     if net.output_dim != 1:
         raise ValueError(f"the hierarchy asks for one output, the network has {net.output_dim}")
     if order > 4 and isinstance(net, Convolutional):

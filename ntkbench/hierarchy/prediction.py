@@ -137,11 +137,11 @@ def predict_training(
 
 
 def _warn(prediction: Prediction) -> None:
-    left = np.flatnonzero(~prediction.inside.all(axis=1))
+    outside = ~prediction.inside
     warnings.warn(
-        f"{len(left)} of {len(prediction.horizon)} seeds leave the horizon of the truncated hierarchy, the first at time "
-        f"{prediction.horizon[left].min():.3g} (`horizon`, `inside`): from there on neither the prediction nor the estimate of "
-        "its error is to be trusted, and a higher order need not help; take earlier times or a wider network",
+        f"{outside.any(axis=1).sum()} of {len(outside)} seeds leave the horizon of the truncated hierarchy (`horizon`, `inside`), "
+        f"the first before time {prediction.times[outside.any(axis=0)][0]:.3g}: there and later neither the prediction nor the "
+        "estimate of its error is to be trusted, and a higher order need not help; take earlier times or a wider network",
         HorizonWarning,
         stacklevel=3,
     )

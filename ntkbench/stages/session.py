@@ -2,11 +2,14 @@
 
 import fcntl
 import os
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import IO
+from types import FrameType
+from typing import IO, Any
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -21,7 +24,29 @@ class AlreadyRunning(Exception):
     """Another run works in this checkout."""
 
 
+class NotWritable(Exception):
+    """A folder that the run must write to, and cannot."""
+
+
 _held: list[IO[str]] = []
+_interrupted: list[str] = []
+
+
+def check_writable(*folders: Path) -> None:
+    """Make the folders that are missing.
+
+    Raises:
+        NotWritable: if one of them cannot be made or written to.
+    """
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise NotWritable(f"{folder} cannot be made: {error.strerror}; a run writes there") from error
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise NotWritable(
+                f"{folder} is read-only; a run writes there: `chmod -R u+w {folder}`, or work in a clone of your own"
+            )
 
 
 def lock(folder: Path) -> None:
@@ -47,6 +72,30 @@ def lock(folder: Path) -> None:
     file.write(f"{os.getpid()}\n")
     file.flush()
     _held.append(file)
+
+
+def note_interruptions() -> None:
+    """Remember for `farewell` that the user ended the run; what the signals do stays as it is."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before = signal.getsignal(number)
+        if callable(before):
+            signal.signal(number, partial(_noted, before))
+
+
+def _noted(before: Callable[[int, FrameType | None], Any], number: int, frame: FrameType | None) -> None:
+    _interrupted.append(signal.Signals(number).name)
+    before(number, frame)
+
+
+def farewell(results: Path) -> str:
+    """What a run says last that has not reached its end."""
+    if _interrupted:
+        text = f"Interrupted ({_interrupted[0]}). Run the same command again: it goes on from here, finished work is kept."
+    else:
+        text = "Not finished: what failed is named above. Mend it and run again; finished work is kept."
+    if (results / "verdicts.csv").exists():
+        text += f"\nThe tables in {results} and the paper may be of an earlier run."
+    return text
 
 
 @contextmanager

@@ -334,6 +334,7 @@ def test_the_cheaper_form_that_fits_is_chosen() -> None:
         ({"order": "3"}, "order must be .* got '3'"),
         ({"order": None}, "order must be .* got None"),
         ({"order": 2.5, "form": "tensor_free"}, "order must be .* got 2.5"),
+        ({"order": 3.0}, "order must be an integer from 2 to 6, got 3.0"),
         ({"order": True}, "order must be .* got True"),
         ({"order": 1, "times": [0.0]}, "order must be .* got 1"),
         ({"times": [[1.0], [1.0, 2.0]]}, "times must be a list"),

@@ -1,5 +1,6 @@
 """The error that the truncation leaves: planted steps, and random networks trained for the truth."""
 
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -242,6 +243,22 @@ def test_outside_of_the_horizon_the_library_says_so(torch: Backend) -> None:
             if by.f_test is not None
         ]
         assert not errors[0] < errors[1] / 10
+
+
+def test_the_warning_names_the_first_time_outside_of_those_that_were_asked_for(torch: Backend) -> None:
+    one = replace(task(301, 8, width=64, depth=2, activation="tanh", antisymmetric=True), spans=(1, 8, 64))
+    times = one.times(torch)[0].tolist()
+    seen = set()
+    for scale in (1, 5, 20, 200):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = predict_training(torch, one.net, one.theta, one.x, scale * one.y, order=4, times=times)
+        outside = found.times[~found.inside[0]]
+        seen.add(len(outside))
+        assert [re.findall(r"before time (\S+):", str(warning.message)) for warning in caught] == [
+            [f"{time:.3g}"] for time in outside[:1]
+        ]
+    assert {0, 3} < seen
 
 
 @pytest.mark.parametrize("form", ["tensors", "tensor_free"])

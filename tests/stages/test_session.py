@@ -34,6 +34,37 @@ def test_a_lock_is_refused_to_others_and_dies_with_its_process(tmp_path: Path) -
     assert done.returncode == 0, done.stderr
 
 
+def test_folders_are_made_or_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session.check_writable(tmp_path / "results" / "tiny")
+    assert (tmp_path / "results" / "tiny").is_dir()
+    (tmp_path / "paper").touch()
+    with pytest.raises(session.NotWritable, match=f"{tmp_path}/paper cannot be made: File exists"):
+        session.check_writable(tmp_path, tmp_path / "paper")
+    monkeypatch.setattr(os, "access", lambda path, mode: not (path == tmp_path and mode & os.W_OK))
+    with pytest.raises(session.NotWritable, match=f"{tmp_path} is read-only; a run writes there: `chmod -R u"):
+        session.check_writable(tmp_path / "results", tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_is_told_from_a_failure(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[int] = []
+    before = signal.signal(number, lambda received, frame: seen.append(received))
+    monkeypatch.setattr(session, "_interrupted", [])
+    try:
+        session.note_interruptions()
+        assert session.farewell(tmp_path).startswith("Not finished: what failed is named above.")
+        os.kill(os.getpid(), number)
+        assert seen == [number]
+        told = session.farewell(tmp_path)
+    finally:
+        signal.signal(number, before)
+    assert told == f"Interrupted ({number.name}). Run the same command again: it goes on from here, finished work is kept."
+    (tmp_path / "verdicts.csv").touch()
+    assert "may be of an earlier run" in session.farewell(tmp_path)
+
+
 def test_a_job_has_the_threads_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in session.THREAD_VARIABLES:
         monkeypatch.setenv(name, "7")

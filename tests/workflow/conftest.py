@@ -81,14 +81,14 @@ class Checkout:
         kept = {name: value for name, value in os.environ.items() if name not in outside}
         return {**kept, "STUB_LOG": str(self.root / "calls.log"), "COLUMNS": "200"}
 
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+    def start(self, *arguments: str, stderr: int = subprocess.DEVNULL) -> "subprocess.Popen[str]":
         """In a session of its own, so that it can be killed as a whole."""
         return subprocess.Popen(
             self.command(*arguments),
             cwd=self.root,
             env=self.environment(),
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=stderr,
             text=True,
             start_new_session=True,
         )

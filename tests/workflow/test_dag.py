@@ -144,7 +144,12 @@ def test_cuda_without_a_gpu_is_refused_at_once(fresh: Checkout, monkeypatch: pyt
 
 
 def test_an_unknown_study_and_an_unknown_option_are_named(fresh: Checkout) -> None:
-    assert "dream.yaml is missing" in fresh.run(options="study=dream", fails=True)
+    told = fresh.run("--dry-run", options="study=dream", fails=True)
+    assert (
+        told.splitlines()[-1]
+        == "ntkbench: workflow/config/dream.yaml is missing; studies in workflow/config: default, paper, smoke, tiny"
+    )
+    assert "Snakefile" not in told
     assert "did you mean 'study'" in fresh.run(options="stdy=tiny", fails=True)
 
 

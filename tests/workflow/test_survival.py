@@ -2,6 +2,7 @@
 
 import copy
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -53,6 +54,34 @@ def test_a_killed_run_is_resumed_at_the_next_width(fresh: Checkout) -> None:
     assert len(fresh.calls()) > len(before)
     assert not parts.exists()
     assert "convergence/stub plain torch: width 32 (4 of 4)" in output
+
+
+def test_a_run_that_the_user_ends_says_so_and_not_that_something_failed(fresh: Checkout) -> None:
+    fresh.write_study(slow())
+    process = fresh.start(VERDICTS, stderr=subprocess.PIPE)
+    wait_until(lambda: (fresh.root / CASE / "torch.parts" / "4.npz").exists(), "the first width")
+    process.terminate()
+    _, told = process.communicate()
+    assert process.returncode != 0
+    assert "Interrupted (SIGTERM). Run the same command again" in told
+    assert "what failed" not in told
+
+
+def test_a_run_that_fails_does_not_say_that_the_user_ended_it(fresh: Checkout) -> None:
+    (fresh.root / "broken").write_text("inputs fails", encoding="utf-8")
+    told = fresh.run(VERDICTS, fails=True)
+    assert "Not finished: what failed is named above." in told
+    assert "Interrupted" not in told
+
+
+def test_a_folder_that_cannot_be_written_is_one_line_before_any_job(fresh: Checkout) -> None:
+    shutil.rmtree(fresh.root / "paper")
+    (fresh.root / "paper").touch()
+    told = fresh.run(VERDICTS, fails=True)
+    assert told.splitlines()[-1] == "ntkbench: paper cannot be made: File exists; a run writes there"
+    assert "Traceback" not in told
+    assert "Snakefile" not in told
+    assert fresh.calls() == []
 
 
 def test_parts_of_other_code_are_not_used(fresh: Checkout) -> None:

@@ -33,12 +33,14 @@ ON_GPU = STUDY.device == "cuda" or (STUDY.device == "auto" and studies.gpu_prese
 
 
 def start_alone():
-    """Refuses a device that is not there, and a second run in this checkout; the rest of the machine is for the jobs."""
+    """Refuses a device that is not there, read-only folders, a second run here; the rest of the machine is for the jobs."""
     try:
         studies.check_device(STUDY)
-        session.lock(Path("results"))
-    except (studies.ConfigError, session.AlreadyRunning) as error:
-        raise WorkflowError(str(error)) from None
+        session.check_writable(Path(RESULTS).parent, Path(RESULTS), Path("paper"))
+        session.lock(Path(RESULTS).parent)
+    except (studies.ConfigError, session.NotWritable, session.AlreadyRunning) as error:
+        sys.exit(f"ntkbench: {error}")
+    session.note_interruptions()
     # Under its limit of jobs per second Snakemake looks for work once more each second for every job that is done: by the end
     # of a study that takes a core, beside the timings. Without, it looks when a job is done; clusters keep the limit.
     if workflow.local_exec:
