@@ -74,7 +74,9 @@ def show(claim_id: Annotated[str, typer.Argument(metavar="CLAIM", help="For inst
     lines = [f"{claim.id}: {claim.title}", "", *(f"{head}: {text}" for head, text in parts.items()), "", "Quantities:"]
     lines += [f"  {name}: {text}" for name, text in claim.quantities.items()]
     lines += ["", "Expectations:"]
-    lines += [f"  {e.name}: {e.statement} ({e.source}; control: {e.control})" for e in claim.expectations]
+    for e in claim.expectations:
+        rival = f"; a rival reading, set against {e.rival_to}" if e.rival_to else ""
+        lines.append(f"  {e.name}: {e.statement} ({e.source}; control: {e.control}{rival})")
     lines += ["", "Negative controls:", *(f"  {name}: {text}" for name, text in claim.controls.items())]
     lines += ["", f"Limitations: {claim.limitations}"]
     typer.echo("\n".join(lines))
@@ -93,6 +95,8 @@ def verdicts(results: Results) -> None:
     counts, backends = (Counter(row[name] for row in rows) for name in ("verdict", "backend"))
     each = ", ".join(f"{count} {name}" for name, count in backends.items())
     _print(f"\n{len(rows)} verdicts: " + ", ".join(f"{counts[name]} {name}" for name in STYLES) + f" ({each})")
+    if rejected := sum(row["verdict"] == "contradicted" and _is_rival(row) for row in rows):
+        _print(f"{rejected} of the contradicted are rival readings: no source states them, and the claims expect them to fail")
     if results.resolve().name == "smoke":
         _print("The smoke study's sizes are for checking the machinery, not for verdicts.")
     _print(_paper_line(results))
@@ -271,7 +275,7 @@ def _verdict_table(rows: Rows) -> Table:
     table = _outline("claim, what is expected, case", "", "estimate [95% interval]", "verdict")
     tree: dict[str, dict[str, dict[str, list[dict[str, Any]]]]] = {}
     for row in rows:
-        question = f"{row['expectation']}: {row['expected']}"
+        question = f"{row['expectation']}: {row['expected']}" + (" (rival reading)" if _is_rival(row) else "")
         tree.setdefault(row["claim"], {}).setdefault(question, {}).setdefault(row["case"], []).append(row)
     for claim, questions in tree.items():
         table.add_row(f"[bold]{claim}[/]")
@@ -281,6 +285,12 @@ def _verdict_table(rows: Rows) -> Table:
                 for backend, estimate, verdict in _lines(of_case):
                     table.add_row(f"    {case}", backend, escape(estimate), f"[{STYLES[verdict]}]{verdict}[/]")
     return table
+
+
+def _is_rival(row: dict[str, Any]) -> bool:
+    """Whether the row is of a rival reading, as far as its claim is known here."""
+    claim = claims.all_claims().get(row["claim"])
+    return claim is not None and any(e.name == row["expectation"] and e.rival_to is not None for e in claim.expectations)
 
 
 def _lines(rows: Rows) -> list[tuple[str, str, str]]:

@@ -60,6 +60,19 @@ def test_a_claim_is_shown() -> None:
     assert all(control in output for control in claim.controls)
 
 
+def test_rival_readings_are_told_from_contradicted_claims(verdicts_of: Callable[..., Path]) -> None:
+    of = {"claim": "hierarchy/truncation", "verdict": "contradicted"}
+    rows = [{**of, "expectation": name, "expected": "-1"} for name in ("error_p3", "formula_read_at_p3", "formula_read_at_p5")]
+    rows[2]["verdict"] = "inconclusive"
+    output = run("verdicts", str(verdicts_of(*rows))).output
+    assert "3 verdicts: 0 supported, 2 contradicted, 1 inconclusive, 0 invalid" in output
+    assert "1 of the contradicted are rival readings" in output
+    assert "formula_read_at_p3: -1 (rival reading)" in output
+    assert "error_p3: -1 (rival" not in output
+    assert "rival" not in run("verdicts", str(verdicts_of(rows[0]))).output
+    assert "a rival reading, set against error_p3)" in run("show", "hierarchy/truncation").output
+
+
 def test_verdicts_are_printed(results: Path) -> None:
     output = run("verdicts", str(results)).output
     assert "-0.333 [-0.4, -1e-300]" in output
