@@ -103,14 +103,14 @@ def test_cases_share_a_process_in_the_files_order(tmp_path: Path) -> None:
         ((*CASE, "activation"), "relu", ["plain", "relu", "second derivative"]),
         ((*CASE, "control"), "mean-field", ["plain.control", "mean_field"]),
         ((*CASE, "train_size"), 0, ["plain", "train_size"]),
-        (DEFAULTS, {"dataset": "sphere"}, ["plain", "lacks", "add them here or under defaults"]),
+        (DEFAULTS, {"dataset": "sphere"}, ["1 problem", "defaults: lacks", "add them to the case or to the defaults"]),
         ((*DEFAULTS, "depht"), 2, ["defaults.depht = 2", "did you mean 'depth'"]),
         (("claims", "hierarchy/truncation", "cases", "Bad Name"), {"seeds": 3}, ["Bad Name", "[a-z0-9]"]),
         (("claims", "hierarchy/truncation", "cases", "again"), {}, ["again", "same as plain"]),
         ((*CASE, "test_size"), 8, ["plain", "test_size is 8", "no test points"]),
         ((*CASE, "feature_strength"), 2.0, ["plain", "feature_strength is 2.0", "mean_field"]),
         ((*CASE, "one_output"), True, ["plain.one_output = true", "unknown key"]),
-        (DEFAULTS, DIGITS, ["plain", "'digits' has 10 outputs", "digits_parity"]),
+        (DEFAULTS, DIGITS, ["defaults: ", "'digits' has 10 outputs", "digits_parity"]),
         ((*CASE, "widths"), [8, 10**9], ["plain.widths = [8, 1000000000]", "GiB", "memory_gib is 1"]),
         (
             (*CASE[:-1], "shuffled", "times"),
@@ -122,6 +122,48 @@ def test_cases_share_a_process_in_the_files_order(tmp_path: Path) -> None:
 def test_what_is_wrong_is_named(tmp_path: Path, keys: tuple[str, ...], value: Any, words: list[str]) -> None:
     text = message(tmp_path, changed(keys, value))
     assert all(word in text for word in words), text
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"widths": [16, 8]}, "defaults: widths must"),
+        ({"seeds": 1}, "defaults: seeds must be at least 2"),
+        ({"train_size": 0}, "defaults: train_size"),
+        ({"activation": "relu"}, "defaults: activation 'relu' has no"),
+        ({"dataset": "digits", "input_dim": 64}, "defaults: dataset 'digits' has 10 outputs"),
+        ({"widths": [8, 10**9]}, "defaults.widths = [8, 1000000000]: the largest network"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("own", [(), ("depth", "input_dim")], ids=["all shared", "some in each case"])
+def test_one_wrong_default_is_one_problem(tmp_path: Path, change: dict[str, Any], own: tuple[str, ...], words: str) -> None:
+    study = copy.deepcopy(TINY)
+    section = study["claims"]["hierarchy/truncation"]
+    section["defaults"] |= change
+    for case in section["cases"].values():
+        case |= {name: section["defaults"][name] for name in own}
+    for name in own:
+        del section["defaults"][name]
+    text = message(tmp_path, study)
+    assert "has 1 problem:" in text
+    assert words in text
+
+
+@pytest.mark.parametrize(("name", "value"), [("widths", [16, 8]), ("seeds", 1), ("activation", "relu")])
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_wrong_value_of_two_cases_is_a_problem_of_each(tmp_path: Path, name: str, value: Any, shared: bool) -> None:
+    study = copy.deepcopy(TINY)
+    section = study["claims"]["hierarchy/truncation"]
+    section["cases"]["mean-field"] |= {name: section["defaults"][name]}
+    for case in ("plain", "shuffled"):
+        section["cases"][case] |= {name: value}
+    if not shared:
+        del section["defaults"][name]
+    text = message(tmp_path, study)
+    assert "has 2 problems:" in text
+    assert "cases.plain: " in text
+    assert "cases.shuffled: " in text
 
 
 def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:

@@ -48,7 +48,8 @@ def claim_problems(id_: str, section: ClaimSection) -> tuple[dict[str, Case], li
         if not found and not shared:
             case = _build(claim, {**section.defaults, **overrides}, where)
             if isinstance(case, Problem):
-                problems.append(case)
+                of_defaults = _is_of_defaults(claim, section.defaults, overrides, case)
+                problems.append(Problem(f"{key}.defaults", None, case.mend) if of_defaults else case)
             else:
                 cases[name] = case
     if not problems:
@@ -84,10 +85,13 @@ def _join(where: str, name: str, location: tuple[Any, ...]) -> str:
     return ".".join([where, name, *(str(part) for part in location if isinstance(part, int))])
 
 
+def _required(claim: Claim) -> list[str]:
+    return [f.name for f in fields(claim.case_type) if f.default is MISSING and f.default_factory is MISSING]
+
+
 def _build(claim: Claim, values: dict[str, Any], where: str) -> Case | Problem:
-    required = [f.name for f in fields(claim.case_type) if f.default is MISSING and f.default_factory is MISSING]
-    if missing := [name for name in required if name not in values]:
-        return Problem(where, None, f"lacks {', '.join(missing)}; add them here or under defaults")
+    if missing := [name for name in _required(claim) if name not in values]:
+        return Problem(where, None, f"lacks {', '.join(missing)}; add them to the case or to the defaults")
     types = _types(claim)
     checked = {name: TypeAdapter(types[name]).validate_json(json.dumps(value), strict=True) for name, value in values.items()}
     try:
@@ -98,6 +102,15 @@ def _build(claim: Claim, values: dict[str, Any], where: str) -> Case | Problem:
     if case.control is not None and case.control not in claim.controls:
         return Problem(f"{where}.control", case.control, unknown(case.control, claim.controls, "control"))
     return case
+
+
+def _is_of_defaults(claim: Claim, defaults: Mapping[str, Any], own: Mapping[str, Any], problem: Problem) -> bool:
+    """Whether a case has its problem from the defaults: it stays without the case's own fields, and names none of them."""
+    if any(name in problem.mend or (isinstance(value, str) and value in problem.mend) for name, value in own.items()):
+        return False
+    needed = {name: own[name] for name in _required(claim) if name in own}
+    alone = _build(claim, {**needed, **defaults}, problem.key)
+    return isinstance(alone, Problem) and alone.mend == problem.mend
 
 
 def _twins(key: str, cases: Mapping[str, Case]) -> Iterator[Problem]:

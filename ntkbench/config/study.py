@@ -120,7 +120,7 @@ def load(path: Path) -> Study:
     cases: dict[str, dict[str, Case]] = {}
     for id_, section in file.claims.items():
         cases[id_], found = claim_problems(id_, section)
-        problems += [*found, *_memory_problems(f"claims.{id_}.cases", cases[id_], file)]
+        problems += [*found, *_memory_problems(f"claims.{id_}", section, cases[id_], file)]
     timed, found = (None, []) if file.performance is None else performance(file.performance)
     problems += found
     if problems:
@@ -175,7 +175,7 @@ def _within(location: Sequence[str], place: Sequence[str | None]) -> bool:
     return len(location) == len(place) and all(known in (None, part) for part, known in zip(location, place, strict=True))
 
 
-def _memory_problems(key: str, cases: Mapping[str, Case], file: StudyFile) -> Iterator[Problem]:
+def _memory_problems(key: str, section: ClaimSection, cases: Mapping[str, Case], file: StudyFile) -> Iterator[Problem]:
     """Widths at which the parameters of one network alone are larger than the memory budget."""
     for name, case in cases.items():
         gib = np.dtype(file.precision).itemsize * case.network(max(case.widths)).parameter_count / 2**30
@@ -183,7 +183,8 @@ def _memory_problems(key: str, cases: Mapping[str, Case], file: StudyFile) -> It
             mend = (
                 f"the largest network takes {gib:.3g} GiB, memory_gib is {file.memory_gib:g}; lower the one or raise the other"
             )
-            yield Problem(f"{key}.{name}.widths", list(case.widths), mend)
+            place = f"cases.{name}" if "widths" in section.cases[name] else "defaults"
+            yield Problem(f"{key}.{place}.widths", list(case.widths), mend)
 
 
 def _study_problems(path: Path, file: StudyFile) -> list[Problem]:

@@ -139,9 +139,10 @@ def predict_training(
 def _warn(prediction: Prediction) -> None:
     outside = ~prediction.inside
     warnings.warn(
-        f"{outside.any(axis=1).sum()} of {len(outside)} seeds leave the horizon of the truncated hierarchy (`horizon`, `inside`), "
-        f"the first before time {prediction.times[outside.any(axis=0)][0]:.3g}: there and later neither the prediction nor the "
-        "estimate of its error is to be trusted, and a higher order need not help; take earlier times or a wider network",
+        f"{outside.any(axis=1).sum()} of {len(outside)} seeds leave the horizon of the truncated hierarchy (`horizon`, "
+        f"`inside`), the first before time {prediction.times[outside.any(axis=0)][0]:.3g}: there and later neither the "
+        "prediction nor the estimate of its error is to be trusted, and a higher order need not help; take earlier times or a "
+        "wider network",
         HorizonWarning,
         stacklevel=3,
     )
