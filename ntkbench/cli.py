@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 from ntkbench import __version__, claims, comparison, config, records
@@ -177,23 +178,27 @@ def claims_table() -> str:
 
 
 def _plan_table(study: config.Study, planned: Sequence[planning.Job]) -> Table:
-    """The cases with their sizes, seconds of each backend, and the most that a measurement holds."""
+    """Claims, below them cases with the seconds of each backend and the most that a measurement holds, below them sizes."""
     costs = {(part.claim, part.case, part.backend): part for job in planned for part in job.parts}
-    heads = ("claim", "case", "network", "points", "widths", "seeds", "control", *study.backends, "GiB")
-    table = Table(*heads)
-    for column in table.columns[:2]:
-        column.overflow = "fold"
+    table = _outline("claim, case, its sizes", *study.backends, "GiB")
+    for column in table.columns[1:]:
+        column.no_wrap, column.justify = True, "right"
     for claim_id, cases in study.cases.items():
+        table.add_row(f"[bold]{claim_id}[/]")
         for name, case in cases.items():
-            points = f"{case.train_size} + {case.test_size}" if case.test_size else str(case.train_size)
-            network = f"{case.activation}, depth {case.depth}"
-            widths = " ".join(map(str, case.widths))
-            sizes = (f"{points} ({case.dataset})", widths, _seeds(case), case.control or "")
             jobs = [costs[claim_id, name, backend] for backend in study.backends]
             memory = [job.memory for job in jobs if job.memory is not None]
             taken = (_duration(job.seconds) for job in jobs)
-            table.add_row(claim_id, name, network, *sizes, *taken, _gib(max(memory)) if memory else "not known")
+            table.add_row(f"  {name}", *taken, _gib(max(memory)) if memory else "not known")
+            table.add_row(Padding(_sizes(case), (0, 0, 0, 4)))
     return table
+
+
+def _sizes(case: claims.Case) -> str:
+    points = f"{case.train_size} + {case.test_size}" if case.test_size else str(case.train_size)
+    parts = [f"{case.activation}, depth {case.depth}", f"{points} points ({case.dataset})"]
+    parts += [f"widths {' '.join(map(str, case.widths))}", f"seeds {_seeds(case)}"]
+    return "; ".join(parts + ([f"control {case.control}"] if case.control else []))
 
 
 def _stage_table(planned: Sequence[planning.Job]) -> Table:
@@ -214,7 +219,7 @@ def _without_unknown(planned: Sequence[planning.Job]) -> str:
 def _duration(seconds: float | None) -> str:
     if seconds is None:
         return "not known"
-    return f"{seconds:.2g} s" if seconds < 100 else f"{seconds / 60:.2g} min" if seconds < 6000 else f"{seconds / 3600:.2g} h"
+    return f"{seconds:.2g} s" if seconds < 99 else f"{seconds / 60:.2g} min" if seconds < 5940 else f"{seconds / 3600:.2g} h"
 
 
 def _gib(memory: int) -> str:

@@ -14,7 +14,7 @@ import yaml
 from typer.testing import CliRunner
 
 import ntkbench
-from ntkbench import claims, cli, records
+from ntkbench import claims, cli, config, records
 from ntkbench.cli import app
 from ntkbench.performance import planning
 from tests.test_costs import RATES
@@ -222,6 +222,31 @@ def test_a_plan_says_what_a_study_takes(study: Path, machine: Callable[[int], No
     output = run("plan", str(study), "--cores", "1").output
     assert re.search(r"│ measure +│ 6 +│ [\d.]+ (s|min) +│ 0.\d+ +│", output)
     assert re.search(r"about [\d.]+ (s|min) with 1 cores; 16 GiB are available", output)
+
+
+def test_a_plan_is_whole_in_a_terminal_of_80_columns(machine: Callable[[int], None]) -> None:
+    lines = CliRunner().invoke(app, ["plan", "default"], env={"COLUMNS": "80"}).output.splitlines()
+    end = next(index for index, line in enumerate(lines) if "cases, " in line and " measurements (" in line)
+    study = config.load(cli.STUDIES / "default.yaml")
+    assert max(map(len, lines[:end])) <= 80
+    assert not any("…" in line for line in lines)
+    said = [line.strip() for line in lines[:end]]
+    for claim_id, cases in study.cases.items():
+        at = said.index(claim_id)
+        for name, case in cases.items():
+            at = next(index for index in range(at + 1, end) if said[index].split()[0] == name)
+            assert re.search(
+                r"(?:[\d.]+ (?:s|min|h)|not known) +(?:[\d.]+ (?:s|min|h)|not known) +([\d.]+|not known)$", said[at]
+            )
+            sizes = " ".join(said[at + 1 : at + 5])
+            assert f"widths {' '.join(map(str, case.widths))}; seeds " in sizes
+            assert f"{case.activation}, depth {case.depth}; " in sizes
+            assert case.control is None or f"control {case.control}" in sizes
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(98.9, "99 s"), (99.7, "1.7 min"), (5930, "99 min"), (5990, "1.7 h")])
+def test_durations_have_two_digits(seconds: float, shown: str) -> None:
+    assert cli._duration(seconds) == shown
 
 
 def test_a_plan_says_what_it_leaves_out(study: Path, machine: Callable[[int], None], monkeypatch: pytest.MonkeyPatch) -> None:
