@@ -12,6 +12,9 @@ import pytest
 from ntkbench.backends.base import Backend
 from ntkbench.claims import all_claims
 from ntkbench.cli import app
+from ntkbench.hierarchy.truncation_error import FACTORS
+from tests.hierarchy.test_truncation_error import ASKED, HIGH_ORDERS, ON_FOUR, ON_MANY
+from tests.scratch import copy_checkout
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -21,7 +24,8 @@ EXAMPLE = re.search(r"<!-- example -->\n```python\n(.*?)```", README, re.S).grou
 
 @pytest.mark.parametrize("backend", ["torch", "jax"])
 def test_the_example_runs_in_either_backend(backend):
-    code = EXAMPLE.replace('load("torch")', f'load("{backend}")')
+    code = EXAMPLE.replace('load("torch"', f'load("{backend}"')
+    assert f'load("{backend}", threads=1)' in code
     result = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert result.returncode == 0, result.stderr
     assert 1e-7 < float(result.stdout) < 1e-3
@@ -30,7 +34,8 @@ def test_the_example_runs_in_either_backend(backend):
 @pytest.mark.parametrize("backend", ["torch", "jax"])
 def test_the_example_of_a_prediction_runs_and_its_estimates_hold(backend, tmp_path):
     code = re.search(r"<!-- example: prediction -->\n```python\n(.*?)```", README, re.S).group(1)
-    code = code.replace('load("torch")', f'load("{backend}")')
+    code = code.replace('load("torch"', f'load("{backend}"')
+    assert f'load("{backend}", threads=1)' in code
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -42,6 +47,43 @@ def test_the_example_of_a_prediction_runs_and_its_estimates_hold(backend, tmp_pa
     said = re.search(r"At t = 32 the frozen NTK errs by (\S+), order 3 by (\S+), order 4 by (\S+)\. ", README).groups()
     assert [float(error) for _, t, error, _ in rows if t == "32.00"] == [float(error) for error in said]
     assert (tmp_path / "prediction.png").stat().st_size > 10_000
+
+
+def test_what_is_said_of_the_estimate_is_what_is_tested() -> None:
+    said = " ".join(README.split())
+    factors = re.search(r"a factor of (\d+) of it for orders 2, 3 and 5 and of (\d+) for orders 4 and 6\.", said).groups()
+    assert {order: float(factors[order in (4, 6)]) for order in range(2, 7)} == FACTORS
+    low, many, four = re.search(
+        r"Orders 2 to 4 must keep to it in (\d+)% of cases, .*? points \((\d+) architectures, .*?\) and on four \((\d+) arch",
+        said,
+    ).groups()
+    high, few = re.search(r"Orders 5 and 6 must in (\d+)%, on four points \((\d+) architectures\)", said).groups()
+    assert {order: int(low if order < 5 else high) / 100 for order in range(2, 7)} == ASKED
+    assert [int(count) for count in (many, four, few)] == [len(of) for of in (ON_MANY, ON_FOUR, HIGH_ORDERS)]
+
+
+def test_usage_comes_before_the_claims() -> None:
+    heads = re.findall(r"^## (.*)$", README, re.M)
+    assert heads[0] == "Two commands"
+    assert max(map(heads.index, ("Your own study", "As a library", "Predicting training", "Any model"))) < heads.index(
+        "The claims"
+    )
+
+
+def test_a_study_of_ones_own_is_copied_validated_planned_and_run(tmp_path: Path) -> None:
+    commands = re.search(r"<!-- example: study -->\n```\n(.*?)```", README, re.S).group(1).splitlines()
+    run = commands.pop()
+    assert run.startswith("make reproduce STUDY=mine ")
+    copy_checkout(tmp_path / "checkout")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    result = subprocess.run(
+        ["sh", "-ec", "\n".join([*commands, "snakemake --dry-run --config study=mine"])],
+        capture_output=True, text=True, cwd=tmp_path / "checkout", env=os.environ | {"PATH": path},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "workflow/config/mine.yaml is valid: " in result.stdout
+    assert " measurements (torch and jax)" in result.stdout
+    assert re.search(r"Job stats:.*\ntotal +\d{2}", result.stdout + result.stderr, re.S)
 
 
 @pytest.mark.parametrize("backend", ["torch", "jax"])
@@ -74,7 +116,7 @@ def test_commands_that_are_documented_exist(document):
     assert asked <= commands
     studies = {file.stem for file in (ROOT / "workflow" / "config").glob("*.yaml")}
     asked = set(re.findall(r"(?:STUDY=|study=|ntkbench plan )([a-z]+)", code))
-    assert {"smoke"} <= asked <= studies
+    assert {"smoke"} <= asked <= studies | {"mine"}  # which is the reader's own
     assert ". .venv/bin/activate" in code
 
 

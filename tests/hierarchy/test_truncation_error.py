@@ -18,6 +18,11 @@ from ntkbench.networks import FullyConnected
 from ntkbench.seeding import rng
 from tests.hierarchy.made_up import ROOT
 
+ASKED = {2: 0.95, 3: 0.95, 4: 0.95, 5: 0.9, 6: 0.9}
+"""By order: the share of cases that must lie within the stated factor."""
+ON_MANY, ON_FOUR, HIGH_ORDERS = range(76), range(1000, 1040), range(200, 208)
+"""Which architectures orders 2 to 4 are judged on, with up to 12 points and with four, and which orders 5 and 6, with four."""
+
 
 def planted(steps: Mapping[int, list[float]]) -> dict[int, np.ndarray]:
     """Outputs (T, 3) whose steps have the given sizes; the first time is 0."""
@@ -158,8 +163,7 @@ def torch() -> Backend:
 
 @pytest.fixture(scope="module")
 def truths(torch: Backend) -> dict[Task, np.ndarray]:
-    """Of 76 architectures."""
-    return {one: one.truth(torch) for one in (task(index, 12) for index in range(76))}
+    return {one: one.truth(torch) for one in (task(index, 12) for index in ON_MANY)}
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +182,7 @@ def test_the_true_error_is_within_the_stated_factor_of_the_estimate(
     within, above = shares(order, (true, estimated, inside))
     assert len(true) > 300
     assert inside.mean() > 0.7
-    assert within >= 0.95
+    assert within >= ASKED[order]
     assert above <= 0.03
     assert 2 / 3 < np.median(estimated[inside] / true[inside]) < 3 / 2
     for of in both:
@@ -186,18 +190,18 @@ def test_the_true_error_is_within_the_stated_factor_of_the_estimate(
 
 
 def test_four_points_are_no_exception(torch: Backend) -> None:
-    truths = {one: one.truth(torch) for one in (task(index, 4) for index in range(1000, 1040))}
+    truths = {one: one.truth(torch) for one in (task(index, 4) for index in ON_FOUR)}
     for order in (2, 3, 4):
         within, above = shares(order, judged(torch, order, truths))
-        assert within >= 0.95
+        assert within >= ASKED[order]
         assert above <= 0.05
 
 
 def test_high_orders_are_within_the_stated_factor_too(torch: Backend) -> None:
-    truths = {one: one.truth(torch) for one in (task(index, 3) for index in range(200, 208))}
+    truths = {one: one.truth(torch) for one in (task(index, 3) for index in HIGH_ORDERS)}
     for order in (5, 6):
         within, above = shares(order, judged(torch, order, truths))
-        assert within >= 0.9
+        assert within >= ASKED[order]
         assert above <= 0.05
 
 
