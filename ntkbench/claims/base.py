@@ -15,7 +15,7 @@ from ntkbench.claims.calls import Call
 from ntkbench.data import SOURCES, Dataset, load
 from ntkbench.integrators import steps_between, tableau
 from ntkbench.networks import FullyConnected
-from ntkbench.verdicts.expectations import Expectation
+from ntkbench.verdicts.expectations import Expectation, Rate
 
 PARAMETRIZATIONS = {"mean_field": "mean_field", "unit_rate": "standard"}
 """What controls of these kinds make of `ntk`."""
@@ -167,6 +167,13 @@ class Panel:
     def selects(self, case: Case) -> bool:
         """Whether the panel shows the case."""
         return all(getattr(case, name) in values for name, values in self.where.items())
+
+    def expected_slope(self, quantity: str, case: Case, expectations: Iterable[Expectation]) -> float | None:
+        """The exponent that the theory's line has for a quantity of a case: the panel's, else that of its `Rate`, if any."""
+        if self.kind != "rate" or self.slope is not None:
+            return self.slope
+        rates = (e for e in expectations if isinstance(e, Rate) and e.quantity == quantity and e.applies(case))
+        return next((rate.exponent for rate in rates), None)
 
 
 class Claim(abc.ABC):

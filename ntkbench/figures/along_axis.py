@@ -36,9 +36,10 @@ def along(axes: Axes, content: Content) -> list[Artist]:
     axis.log_limits(axes, drawn)
     _axis(axes, drawn, content)
     if content.panel.slope is not None:
-        slopes.theory(axes, [(content.panel.slope, drawn)])
+        entries += slopes.theory(axes, [(content.panel.slope, drawn)], content.letters)
     axis.ticks_of_values(axes)
-    return [*entries, *marks.notes(gaps)]
+    marks.nothing(axes, drawn)
+    return [*entries, *marks.alerts([f"{where}: {why}" for where, why in gaps.items()])]
 
 
 Drawn = tuple[Line, int, Look]
@@ -74,7 +75,7 @@ def _key_of_widths(content: Content, lines: list[Line]) -> list[Artist]:
 
 
 def _key_of_quantities(chosen: list[Drawn]) -> list[Artist]:
-    return [marks.entry(look, f"{look.label}, width {width}") for _, width, look in chosen]
+    return marks.key([(line, look) for line, _, look in chosen], {line.case: f", width {width}" for line, width, _ in chosen})
 
 
 def _axis(axes: Axes, drawn: list[Points], content: Content) -> None:
@@ -95,7 +96,7 @@ def best(axes: Axes, content: Content) -> list[Artist]:
     values = np.array([[points.centre for points in of_line] for of_line in found])
     known = np.isfinite(values).any(axis=0)
     smallest = np.where(known, np.where(np.isfinite(values), values, np.inf).argmin(axis=0), np.nan)
-    colours = [style.colour(k) for k in range(len(lines))]
+    colours = [style.colour(content.places.quantities[line.shown]) for line in lines]
     axes.pcolormesh(
         _edges(np.array(widths)), _edges(places), smallest.T,
         cmap=ListedColormap(colours), vmin=-0.5, vmax=len(lines) - 0.5, alpha=0.75, edgecolors="white", linewidth=0.5,
@@ -105,9 +106,10 @@ def best(axes: Axes, content: Content) -> list[Artist]:
     axis.ticks_at(axes, [float(width) for width in widths], content.letters)
     axes.set_xlabel("width m")
     axis.ticks_of_values(axes)
-    names = {line: line.quantity.removesuffix("_path").replace("_", " ") for line in lines}
+    marks.nothing(axes, [points for of_line in found for points in of_line])
     entries: list[Artist] = [
-        Patch(color=colour, alpha=0.75, label=f"{names[line]} is smallest") for line, colour in zip(lines, colours, strict=True)
+        Patch(color=colour, alpha=0.75, label=f"{marks.words(line.shown)} is smallest")
+        for line, colour in zip(lines, colours, strict=True)
     ]
     return [Line2D([], [], ls="none", label=lines[0].case), *entries]
 

@@ -38,7 +38,10 @@ def log_limits(axes: Axes, drawn: list[Points]) -> None:
     seen = centre[np.isfinite(centre) & (centre > 0)]
     if len(seen):
         ends = low[np.isfinite(low) & (low > seen.min() / 4)]
-        axes.set_ylim(min(seen.min(), *ends) / 1.5, max(seen.max(), *high[np.isfinite(high)]) * 1.5)
+        bottom, top = min(seen.min(), *ends), max(seen.max(), *high[np.isfinite(high)])
+        # Marks at the ends need as much of a panel's height, however many decades it spans.
+        room = max(1.5, (top / bottom) ** 0.05)
+        axes.set_ylim(bottom / room, top * room)
 
 
 def ticks_of_values(axes: Axes) -> None:
@@ -46,12 +49,19 @@ def ticks_of_values(axes: Axes) -> None:
     low, high = axes.get_ylim()
     decades = math.log10(high / low)
     axes.yaxis.set_major_locator(LogLocator(base=10, numticks=9))
-    axes.yaxis.set_minor_locator(LogLocator(base=10, subs=(2.0, 5.0) if decades < 2 else tuple(range(2, 10)), numticks=20))
+    axes.yaxis.set_minor_locator(LogLocator(base=10, subs=_between(decades), numticks=20))
     if decades < 2:
         axes.yaxis.set_minor_formatter(LogFormatterSciNotation(base=10, labelOnlyBase=False, minor_thresholds=(10, 10)))
         axes.tick_params(axis="y", which="minor", labelsize=6.5)
     else:
         axes.yaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
+
+
+def _between(decades: float) -> tuple[float, ...]:
+    """Of each decade, where small ticks are; on a long axis only the decades that have no label."""
+    if decades < 2:
+        return 2.0, 5.0
+    return tuple(range(2, 10)) if decades < 7 else (1.0,)
 
 
 def fit_label(axes: Axes) -> None:

@@ -13,7 +13,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from ntkbench.claims.base import Case, Claim
-from ntkbench.figures import axis, images, panels, style
+from ntkbench.figures import axis, images, panels, places, style
 from ntkbench.figures.content import FIRST, Content
 
 QUANTITY_COLUMNS = ("claim", "case", "control", "backend", "quantity", "width", "along", "seed", "value")
@@ -57,20 +57,21 @@ def compose(claim: Claim, quantities: pd.DataFrame, verdicts: pd.DataFrame, *, c
         raise ValueError(f"{claim.id}: no panel of its figure selects any of the cases {', '.join(cases) or '(none)'}")
     columns = 3 if len(shown) in (3, 5, 6) else min(2, len(shown))
     rows = math.ceil(len(shown) / columns)
-    places = _places(claim, cases)
+    chosen = places.of_figure(claim, cases)
     figure = Figure(figsize=(style.TEXT_WIDTH, 1), layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.04))
     FigureCanvasAgg(figure)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     letters = int(72 * (style.TEXT_WIDTH / columns - AXIS_MARGIN) / LETTER)
     height = 0.0
     for axes, (letter, panel) in zip(grid, shown.items(), strict=False):
-        panels.draw(axes, Content(claim, panel, cases, quantities, verdicts, places, letters))
+        panels.draw(axes, Content(claim, panel, cases, quantities, verdicts, chosen, letters))
         title = textwrap.fill(panel.title, int(0.95 * letters))
         axes.set_title(f"({letter}) {title}" if len(claim.figure) > 1 else title)
         height = max(height, TITLE_LINE * (title.count("\n") + 1) + _legend_height(axes))
     for axes in grid[len(shown) :]:
         axes.set_axis_off()
-    _key(figure, claim, sorted(set(quantities["backend"]), key=lambda name: (name != FIRST, name)))
+    backends = sorted(set(quantities["backend"]), key=lambda name: (name != FIRST, name))
+    _key(figure, {panel.kind for panel in shown.values()}, backends)
     figure.set_size_inches(style.TEXT_WIDTH, rows * (PANEL_HEIGHT + height) + KEY_HEIGHT)
     figure.draw_without_rendering()
     for axes in grid[: len(shown)]:
@@ -84,25 +85,13 @@ def _of_claim(claim: Claim, table: pd.DataFrame, columns: tuple[str, ...], name:
     return table[table["claim"] == claim.id]
 
 
-def _places(claim: Claim, cases: Mapping[str, Case]) -> dict[str, int]:
-    """Each regular case's place among the colours: one for all panels, the first that no case beside it in any panel has."""
-    regular = {name: case for name, case in cases.items() if case.control is None}
-    chosen = [{name for name, case in regular.items() if panel.selects(case)} for panel in claim.figure]
-    places: dict[str, int] = {}
-    for name in regular:
-        beside = {other for group in chosen if name in group for other in group}
-        taken = {places[other] for other in beside if other in places}
-        places[name] = min(set(range(len(regular))) - taken)
-    return places
-
-
 def _legend_height(axes: Axes) -> float:
     """Of the panel's legend, inches."""
     legend, figure = axes.get_legend(), axes.get_figure(root=True)
     return 0.0 if legend is None or figure is None else float(legend.get_window_extent().height / figure.dpi)
 
 
-def _key(figure: Figure, claim: Claim, backends: list[str]) -> None:
+def _key(figure: Figure, kinds: set[str], backends: list[str]) -> None:
     """What the marks mean, once for all panels."""
     marks = [
         Line2D([], [], color=style.THEORY, marker="o", ls="-", label=FIRST)
@@ -110,8 +99,9 @@ def _key(figure: Figure, claim: Claim, backends: list[str]) -> None:
         else Line2D([], [], color=style.THEORY, **style.OPEN_SQUARES, label=backend)
         for backend in backends
     ]
-    text = "bars: 95% intervals over seeds"
-    if any(panel.kind == "rate" for panel in claim.figure):
+    intervals = " and ".join(["bars"] * bool(kinds - {"along", "map"}) + ["pale bands"] * ("along" in kinds))
+    text = f"{intervals}: 95% intervals over seeds" if intervals else ""
+    if any(str(line.get_label()).endswith("|fit") for axes in figure.axes for line in axes.lines):
         text += "; wide pale line: fit, its slope [95% interval] in the legend"
     bars = Line2D([], [], color="none", label=text)
     figure.legend(handles=[*marks, bars], loc="outside lower center", ncols=len(marks) + 1, columnspacing=1.2)

@@ -7,10 +7,11 @@ import pandas as pd
 
 from ntkbench.claims.base import Case, Claim, Panel
 from ntkbench.figures import series
+from ntkbench.figures.places import Places
 from ntkbench.figures.series import Line
 
 FIRST, SECOND = "torch", "jax"
-"""Drawn as filled circles and as open squares."""
+"""Drawn as filled marks and as open squares."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,8 @@ class Content:
         claim, panel: as data.
         cases: name -> case, regular cases and controls, in the order of the study.
         quantities, verdicts: tidy tables, of this claim.
+        places: of quantities and cases among colours, marks and dashes, the same in all panels of the figure.
         letters: that fit on a line as wide as the panel.
-        places: regular case -> its place among the colours, the same in all panels of the figure.
     """
 
     claim: Claim
@@ -30,7 +31,7 @@ class Content:
     cases: Mapping[str, Case]
     quantities: pd.DataFrame
     verdicts: pd.DataFrame
-    places: Mapping[str, int]
+    places: Places
     letters: int
 
     @property

@@ -1,4 +1,4 @@
-"""Points, lines and legend entries. torch is drawn as filled circles on a line, jax as open squares over them."""
+"""Points, lines and legend entries. torch is drawn as filled marks on a line, jax as open squares over them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from ntkbench.figures import style
 from ntkbench.figures.content import FIRST, Content
 from ntkbench.figures.series import Line, Points
 
-MOST_NOTES = 3
+MOST_NOTES = 4
 REGULAR, BELOW = 2.0, 1.2
 """Drawing order of regular cases and of controls; between them lie the fits, below both the theory's lines."""
 
@@ -24,43 +24,48 @@ class Look:
     colour: style.Colour
     dashes: style.Dashes
     label: str
+    mark: str = "o"
     zorder: float = REGULAR
 
 
 def looks(content: Content, lines: list[Line]) -> list[tuple[Line, Look]]:
-    """Colour tells cases apart, or quantities where the panel has several (then dashes tell cases apart); controls are grey."""
+    """How each line is drawn, by the rule of `ntkbench.figures.places`."""
     titles = names(lines)
-    regular = [line for line in lines if not line.control]
-    order = {case: k for k, case in enumerate(dict.fromkeys(line.case for line in regular))}
-    several = len(content.panel.quantities) > 1
-    # Of the whole figure, so that a quantity has one colour in all of its panels.
-    shown = list(dict.fromkeys(name for panel in content.claim.figure for name in panel.quantities))
-    looks, controls = [], 0
+    controls = list(dict.fromkeys(line.case for line in lines if line.control))
+    found = []
     for line in lines:
+        quantity = content.places.quantities[line.shown]
         if line.control:
-            dashes = style.CONTROL_LINES[controls % len(style.CONTROL_LINES)]
-            look = Look(style.CONTROL, dashes, f"{titles[line]} (control)", BELOW)
-            controls += 1
-        elif several:
-            look = Look(style.colour(shown.index(line.shown)), style.line(order[line.case]), titles[line])
+            which = controls.index(line.case)
+            dashes = style.CONTROL_LINES[which % len(style.CONTROL_LINES)]
+            mark = style.mark(quantity if content.places.by_quantity else which)
+            look = Look(style.CONTROL, dashes, f"{titles[line]} (control)", mark, BELOW)
+        elif content.places.by_quantity:
+            dashes = style.line(content.places.cases[line.case])
+            look = Look(style.colour(quantity), dashes, titles[line], style.mark(quantity))
         else:
-            place = content.places[line.case]
+            place = content.places.cases[line.case]
             look = Look(style.colour(place), style.line(place // len(style.PALETTE)), titles[line])
-        looks.append((line, look))
-    return looks
+        found.append((line, look))
+    return found
+
+
+def words(quantity: str) -> str:
+    """A quantity's name in a legend; that it was recorded along an axis is seen there."""
+    return quantity.removesuffix("_path").replace("_", " ")
 
 
 def names(lines: list[Line]) -> dict[Line, str]:
     """A line's name: its case, and its quantity where the panel has several."""
     several = len({line.shown for line in lines}) > 1
-    return {line: f"{line.case}, {line.quantity.replace('_', ' ')}" if several else line.case for line in lines}
+    return {line: f"{line.case}, {words(line.quantity)}" if several else line.case for line in lines}
 
 
 def markers(axes: Axes, points: Points, look: Look, backend: str, shift: float = 1.0, band: bool = False) -> None:
     """One backend's points with intervals; the label of the artist says what it is, for whoever inspects the figure."""
     first = backend == FIRST
     label = f"_{look.label}|{backend}"
-    marks = ({"marker": "o", "ls": look.dashes, "lw": 0.9} if first else style.OPEN_SQUARES) | {"zorder": look.zorder}
+    marks = ({"marker": look.mark, "ls": look.dashes, "lw": 0.9} if first else style.OPEN_SQUARES) | {"zorder": look.zorder}
     if band:
         axes.plot(points.x, points.centre, color=look.colour, label=label, **marks)
         if first:
@@ -72,18 +77,58 @@ def markers(axes: Axes, points: Points, look: Look, backend: str, shift: float =
 
 def entry(look: Look, text: str) -> Line2D:
     """A legend entry that looks as the line does."""
-    return Line2D([], [], color=look.colour, ls=look.dashes, marker="o", label=text)
+    return Line2D([], [], color=look.colour, ls=look.dashes, marker=look.mark, label=text)
 
 
-def collect(notes: dict[str, str], line: Line, points: Points) -> None:
+def key(drawn: list[tuple[Line, Look]], notes: Mapping[str, str] | None = None) -> list[Artist]:
+    """Legend entries where lines need no words of their own: with several quantities, first these, then the cases.
+
+    Args:
+        drawn: as `looks` returns it.
+        notes: case -> what its entry says besides.
+    """
+    if len({line.shown for line, _ in drawn}) == 1:
+        return [entry(look, look.label) for _, look in drawn]
+    quantities: dict[str, Artist] = {}
+    cases: dict[str, Artist] = {}
+    others: list[Artist] = []
+    for line, look in drawn:
+        if line.quantity != line.shown:
+            others.append(entry(look, look.label))
+            continue
+        whole = Line2D([], [], color=look.colour, ls="-", marker=look.mark, label=words(line.shown))
+        quantities.setdefault(line.shown, whole)
+        text = line.case + (notes or {}).get(line.case, "") + (" (control)" if line.control else "")
+        colour = style.CONTROL if line.control else style.THEORY
+        cases.setdefault(line.case, Line2D([], [], color=colour, ls=look.dashes, label=text))
+    return [*quantities.values(), *cases.values(), *others]
+
+
+def collect(gaps: dict[str, dict[float, str]], line: Line, points: Points) -> None:
     """Both backends say the same of the same seeds; one note serves both."""
-    for x, why in points.gaps.items():
-        notes[f"{line.case}, width {x:g}"] = why
+    if points.gaps:
+        gaps.setdefault(line.case, {}).update(points.gaps)
 
 
-def notes(notes: Mapping[str, str]) -> list[Artist]:
-    """Legend entries that say where points are missing and why."""
-    texts = [f"{where}: {why}" for where, why in notes.items()]
+def notes(gaps: Mapping[str, Mapping[float, str]]) -> list[Artist]:
+    """Legend entries that say of each case at which widths points are missing, and why."""
+    texts = []
+    for case, found in gaps.items():
+        why = set(found.values())
+        widths = ", ".join(f"{x:g}" for x in sorted(found))
+        texts.append(f"{case}, width{'s' * (len(found) > 1)} {widths}: {why.pop() if len(why) == 1 else 'seeds not usable'}")
+    return alerts(texts)
+
+
+def alerts(texts: list[str]) -> list[Artist]:
+    """Legend entries that say what is missing, a few of them."""
     if len(texts) > MOST_NOTES:
-        texts = [*texts[: MOST_NOTES - 1], f"{len(texts) - MOST_NOTES + 1} more points missing, seeds not usable"]
+        texts = [*texts[: MOST_NOTES - 1], f"points missing on {len(texts) - MOST_NOTES + 1} more lines, seeds not usable"]
     return [Line2D([], [], color=style.ALERT, marker="x", ls="none", label=text) for text in texts]
+
+
+def nothing(axes: Axes, drawn: list[Points]) -> None:
+    """Says so in the panel where all points are missing."""
+    if not any(np.isfinite(points.centre).any() for points in drawn):
+        axes.text(0.5, 0.5, "no verdict: no values", transform=axes.transAxes, ha="center", va="center", color=style.ALERT)
+        axes.tick_params(axis="y", which="both", left=False, labelleft=False)

@@ -1,26 +1,34 @@
 """Panels against the width: power laws, paired differences, and exponents along another axis."""
 
+import math
+
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from ntkbench.figures import axis, marks, series, slopes, style
 from ntkbench.figures.content import FIRST, Content
-from ntkbench.figures.series import Line, Points
-from ntkbench.verdicts.expectations import Equivalence, Rate
+from ntkbench.figures.series import Line, Points, Slope
+from ntkbench.verdicts.expectations import Equivalence
+
+CLOSE = 0.05
+"""Share of a panel's values within which marks hide each other."""
+MARK_LETTERS, REACH = 2.0, 0.35
+"""Width of a mark, in letters; octaves by which a point may be moved from its width."""
 
 
 def rate(axes: Axes, content: Content) -> list[Artist]:
     """Location over seeds with intervals, fits, and the theory's lines, log-log."""
-    entries: list[Artist] = []
-    gaps: dict[str, str] = {}
+    gaps: dict[str, dict[float, str]] = {}
     drawn = []
-    lines = content.lines()
+    fitted: dict[Line, dict[str, Slope]] = {}
+    looks = marks.looks(content, content.lines())
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    for line, look in marks.looks(content, lines):
+    for line, look in looks:
         how = series.location(content.claim, content.panel, line.shown)
-        found = {}
+        found = fitted.setdefault(line, {})
         for backend in content.backends:
             points = series.along_widths(content.quantities, line, backend, how)
             if not len(points.x):
@@ -33,26 +41,25 @@ def rate(axes: Axes, content: Content) -> list[Artist]:
                 if backend == FIRST:
                     slopes.fit(axes, points, look.label, look.colour, slope, how)
             drawn.append((line, points))
-        entries.append(marks.entry(look, slopes.with_slopes(look.label, found)))
     axis.width_axis(axes, [points for _, points in drawn], content.letters)
     axis.log_limits(axes, [points for _, points in drawn])
-    slopes.theory(axes, _expected(content, [(line, points) for line, points in drawn if not line.control]))
+    theory = slopes.theory(
+        axes, _expected(content, [(line, points) for line, points in drawn if not line.control]), content.letters
+    )
     axis.ticks_of_values(axes)
-    return entries + marks.notes(gaps)
+    marks.nothing(axes, [points for _, points in drawn])
+    written = [marks.entry(look, slopes.with_slopes(look.label, fitted[line])) for line, look in looks]
+    entries = written if any(fitted.values()) else marks.key(looks)
+    return entries + theory + marks.notes(gaps)
 
 
 def _expected(content: Content, drawn: list[tuple[Line, Points]]) -> list[tuple[float, list[Points]]]:
-    """The panel's slope with all that is drawn; without one, the exponent of each quantity's `Rate` with its points.
-
-    Quantities of one exponent share a line.
-    """
-    if content.panel.slope is not None:
-        return [(content.panel.slope, [points for _, points in drawn])]
+    """Each exponent that the panel draws, with the points that are expected to have it: one line for all of them."""
     groups: dict[float, list[Points]] = {}
     for line, points in drawn:
-        found = series.expectation_of(content.claim, line, content.cases[line.case], (Rate,))
-        if isinstance(found, Rate):
-            groups.setdefault(found.exponent, []).append(points)
+        exponent = content.panel.expected_slope(line.shown, content.cases[line.case], content.claim.expectations)
+        if exponent is not None:
+            groups.setdefault(exponent, []).append(points)
     return list(groups.items())
 
 
@@ -73,26 +80,62 @@ def level(axes: Axes, content: Content) -> list[Artist]:
     for value, margin in found:
         axes.axhspan(value - margin, value + margin, color=style.BAND, zorder=0)
         axes.axhline(value, color=style.THEORY, lw=0.7, zorder=1)
-    text = ", ".join(f"{value:g} ± {margin:g}" for value, margin in found)
+    margins = {margin: ", ".join(f"{value:g}" for value, other in found if other == margin) for _, margin in found}
+    text = "; ".join(f"{values} ± {margin:g}" for margin, values in margins.items())
     return _means(axes, content, [Patch(color=style.BAND, label=f"expected: {text}")] if found else [])
 
 
 def _means(axes: Axes, content: Content, bands: list[Artist]) -> list[Artist]:
-    entries: list[Artist] = []
-    gaps: dict[str, str] = {}
-    drawn = []
-    lines = content.lines()
+    gaps: dict[str, dict[float, str]] = {}
+    looks = marks.looks(content, content.lines())
     axes.set_xscale("log", base=2)
-    for k, (line, look) in enumerate(marks.looks(content, lines)):
-        # Cases stand side by side at a width: their intervals would hide each other.
-        shift = 2 ** (min(0.09, 0.7 / len(lines)) * (k - (len(lines) - 1) / 2))
-        for backend in content.backends:
-            points = series.along_widths(content.quantities, line, backend, "signed")
-            if len(points.x):
-                marks.markers(axes, points, look, backend, shift=shift)
-                marks.collect(gaps, line, points)
-                drawn.append(points)
-        entries.append(marks.entry(look, look.label))
+    found = [
+        {backend: series.along_widths(content.quantities, line, backend, "signed") for backend in content.backends}
+        for line, _ in looks
+    ]
+    found = [{backend: points for backend, points in of_line.items() if len(points.x)} for of_line in found]
+    drawn = [points for of_line in found for points in of_line.values()]
     axis.width_axis(axes, drawn, content.letters)
+    shifts = _shifts(axes, [list(of_line.values()) for of_line in found], content.letters)
+    for (line, look), of_line, shift in zip(looks, found, shifts, strict=True):
+        for backend, points in of_line.items():
+            marks.markers(axes, points, look, backend, shift=shift)
+            marks.collect(gaps, line, points)
     axes.margins(y=0.08)
-    return entries + bands + marks.notes(gaps)
+    marks.nothing(axes, drawn)
+    return marks.key(looks) + bands + marks.notes(gaps)
+
+
+def _shifts(axes: Axes, drawn: list[list[Points]], letters: int) -> list[float]:
+    """Factors on the widths of each line: lines whose intervals would hide each other stand side by side, others in place."""
+    extents = [_extents(of_line) for of_line in drawn]
+    ends = [end for extent in extents for low_high in extent.values() for end in low_high]
+    room = CLOSE * (max(ends) - min(ends)) if ends else 0.0
+    steps: list[int] = []
+    for k, extent in enumerate(extents):
+        hidden = {steps[j] for j in range(k) if _meet(extents[j], extent, room)}
+        steps.append(next(step for step in _from_the_middle(k + 1) if step not in hidden))
+    left, right = axes.get_xlim()
+    step = min(MARK_LETTERS * math.log2(right / left) / letters, REACH / max(1, *map(abs, steps)))
+    return [2.0 ** (step * place) for place in steps]
+
+
+def _extents(points: list[Points]) -> dict[float, tuple[float, float]]:
+    """Width -> ends of the interval over seeds, of all backends."""
+    found: dict[float, tuple[float, float]] = {}
+    for one in points:
+        for x, low, high in zip(one.x, one.low, one.high, strict=True):
+            if np.isfinite(low) and np.isfinite(high):
+                before = found.get(float(x), (low, high))
+                found[float(x)] = (min(low, before[0]), max(high, before[1]))
+    return found
+
+
+def _meet(first: dict[float, tuple[float, float]], second: dict[float, tuple[float, float]], room: float) -> bool:
+    shared = first.keys() & second.keys()
+    return any(first[x][0] - room < second[x][1] and second[x][0] - room < first[x][1] for x in shared)
+
+
+def _from_the_middle(count: int) -> list[int]:
+    """0, 1, -1, 2, -2 and so on."""
+    return [(k + 1) // 2 * (1 if k % 2 else -1) for k in range(count)]

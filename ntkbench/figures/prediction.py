@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from ntkbench.figures import images, style
+from ntkbench.figures import images, places, style
 from ntkbench.hierarchy import Prediction
 
 HEIGHT = 4.6
@@ -47,12 +47,16 @@ def compose(predictions: Mapping[int, Prediction], truth: np.ndarray, seed: int 
     FigureCanvasAgg(figure)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     _paths(above, predictions, {order: of_seeds[seed] for order, of_seeds in outputs.items()}, truth[seed], seed)
-    for index, (order, of_seeds) in enumerate(outputs.items()):
+    for order, of_seeds in outputs.items():
         prediction = predictions[order]
         error = np.sqrt(((of_seeds[seed] - truth[seed]) ** 2).mean(axis=1))
-        below.plot(prediction.times, error, color=style.colour(index), marker="o", label=f"_error|{order}")
+        below.plot(prediction.times, error, color=style.colour(places.of_order(order)), marker="o", label=f"_error|{order}")
         below.plot(
-            prediction.times, prediction.truncation[seed], color=style.colour(index), ls=(0, (4, 2)), label=f"_estimate|{order}"
+            prediction.times,
+            prediction.truncation[seed],
+            color=style.colour(places.of_order(order)),
+            ls=(0, (4, 2)),
+            label=f"_estimate|{order}",
         )
     horizon = min(float(prediction.horizon[seed]) for prediction in predictions.values())
     for axes in (above, below):
@@ -84,10 +88,10 @@ def _paths(
     times, band = predictions[highest].times, predictions[highest].truncation[seed]
     for point in shown:
         path = outputs[highest][:, point]
-        colour = style.colour(len(outputs) - 1)
+        colour = style.colour(places.of_order(highest))
         axes.fill_between(times, path - band, path + band, color=colour, alpha=0.2, lw=0, label=f"_band|{point}")
-        for index, (order, of_order) in enumerate(outputs.items()):
-            axes.plot(times, of_order[:, point], color=style.colour(index), label=f"_{order}|{point}")
+        for order, of_order in outputs.items():
+            axes.plot(times, of_order[:, point], color=style.colour(places.of_order(order)), label=f"_{order}|{point}")
         axes.plot(times, truth[:, point], color=style.THEORY, ls="none", marker="o", ms=2.4, label=f"_truth|{point}")
     drawn = np.concatenate([truth[:, shown].ravel(), *(of_order[:, shown].ravel() for of_order in outputs.values())])
     axes.set_ylim(*_limits(truth[:, shown], drawn))
@@ -106,8 +110,8 @@ def _key(figure: Figure, orders: list[int], horizon: bool) -> None:
     names = {2: "frozen NTK (order 2)"}
     handles = [Line2D([], [], color=style.THEORY, ls="none", marker="o", ms=2.4, label="trained network")]
     handles += [
-        Line2D([], [], color=style.colour(index), lw=2, label=names.get(order, f"order {order}"))
-        for index, order in enumerate(orders)
+        Line2D([], [], color=style.colour(places.of_order(order)), lw=2, label=names.get(order, f"order {order}"))
+        for order in orders
     ]
     handles.append(Line2D([], [], color=style.THEORY, ls=(0, (4, 2)), label="estimate"))
     if horizon:

@@ -16,8 +16,11 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 Colour = str | tuple[float, float, float]
 Dashes = str | tuple[int, tuple[float, ...]]
 
-LINES: tuple[Dashes, ...] = ("-", (0, (1, 1)), (0, (4, 1.5, 1, 1.5)), (0, (4, 1.5, 1, 1.5, 1, 1.5)))
-"""Second code after colour; plain dashes are kept for the controls."""
+MARKS = ("o", "^", "d", "v", "X", "<", ">")
+"""One beside each colour, since controls are grey and a page may be printed so."""
+
+LINES: tuple[Dashes, ...] = ("-", (0, (1, 1)), (0, (4, 1.5, 1, 1.5)), (0, (4.5, 1.2)))
+"""Second code after colour; dashes with wider gaps are kept for the controls."""
 
 CONTROL = "#7F7F7F"
 CONTROL_LINES: tuple[Dashes, ...] = ((0, (4, 2)), (0, (2, 2)), (0, (6, 2, 2, 2)))
@@ -78,6 +81,11 @@ def style() -> Iterator[None]:
 def colour(index: int) -> str:
     """The colour of the `index`-th thing drawn."""
     return PALETTE[index % len(PALETTE)]
+
+
+def mark(index: int) -> str:
+    """The mark beside the `index`-th colour."""
+    return MARKS[index % len(MARKS)]
 
 
 def line(index: int) -> Dashes:

@@ -81,10 +81,22 @@ def claim_entry(claim: Claim, cases: Mapping[str, Case], verdicts: pd.DataFrame,
         "counts": _counts(row["verdict"] for e in expectations for row in e["rows"]),
         "limitations": claim.limitations,
         "caption": claim.caption,
+        "slopes": _expects_slopes(claim, cases),
         "figure": f"/figures/{claim.id.replace('/', '-')}.svg",
         "cases": [case_entry(name, case) for name, case in cases.items()],
         "crosscheck": worst(checks),
     }
+
+
+def _expects_slopes(claim: Claim, cases: Mapping[str, Case]) -> bool:
+    """Whether the claim's figure draws expected slopes for any of its regular cases."""
+    regular = [case for case in cases.values() if case.control is None]
+    return any(
+        panel.expected_slope(quantity, case, claim.expectations) is not None
+        for panel in claim.figure
+        for quantity in panel.quantities
+        for case in filter(panel.selects, regular)
+    )
 
 
 def case_entry(name: str, case: Case) -> dict[str, Any]:

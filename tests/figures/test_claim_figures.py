@@ -96,7 +96,7 @@ def test_several_quantities_along_an_axis_are_drawn_at_the_largest_width() -> No
     for quantity in quantities:
         sample = table[(table["case"] == "gelu-1-digits") & (table["quantity"] == quantity) & (table["width"] == 2048)]
         means = np.exp(np.log(sample[sample["backend"] == "jax"].set_index("along")["value"]).groupby("along").mean())
-        drawn = lines[f"_gelu-1-digits, {quantity.replace('_', ' ')}|jax"]
+        drawn = lines[f"_gelu-1-digits, {quantity.removesuffix('_path').replace('_', ' ')}|jax"]
         assert drawn.get_ydata() == pytest.approx(means.to_numpy(), rel=1e-12)
     theory = lines["_theory|1"]
     assert np.polyfit(np.log(theory.get_xdata()), np.log(theory.get_ydata()), 1)[0] == pytest.approx(1.0)
@@ -267,7 +267,35 @@ def test_all_diverged_is_still_a_figure() -> None:
     table["value"] = np.nan
     figure = composed(claim, table)
     figure.canvas.draw()
-    assert all("more points missing" in axes.get_legend().get_texts()[-1].get_text().replace("\n", " ") for axes in figure.axes)
+    for axes in figure.axes:
+        assert "points missing on 5 more lines" in axes.get_legend().get_texts()[-1].get_text().replace("\n", " ")
+        assert [text.get_text() for text in axes.texts] == ["no verdict: no values"]
+        assert not [label for label in axes.yaxis.get_ticklabels() if label.get_visible() and label.get_text()]
+
+
+@pytest.mark.parametrize(
+    ("kind", "quantity"),
+    [("rate", "drift"), ("along", "drift_path"), ("paired", "drift"), ("level", "drift"), ("map", "drift_path")],
+)
+def test_a_panel_says_so_if_it_alone_has_no_values(kind: Any, quantity: str) -> None:
+    claim = get("constancy/gradient_flow")
+    cases = {name: case for name, case in synthetic.cases()[claim.id].items() if name in ("gelu-1-digits", "erf-1-plain")}
+    table = synthetic.table(claim, cases, {})
+    table.loc[table["case"] == "gelu-1-digits", "value"] = np.inf
+    panels = [Panel("", kind, (quantity,), "", {"activation": (name,)}) for name in ("gelu", "erf")]
+    empty, full = composed(with_panels(claim, *panels), table, cases).axes
+    assert [text.get_text() for text in empty.texts] == ["no verdict: no values"]
+    assert "no verdict: no values" not in [text.get_text() for text in full.texts]
+
+
+def test_points_missing_at_several_widths_of_a_case_are_one_note() -> None:
+    claim = get("constancy/gradient_flow")
+    cases = {"erf-1-plain": synthetic.cases()[claim.id]["erf-1-plain"]}
+    table = synthetic.table(claim, cases, {})
+    for width, seeds in ((128, 3), (512, 2)):
+        table.loc[(table["width"] == width) & (table["seed"] < seeds), "value"] = np.nan
+    texts = [" ".join(text.get_text().split()) for text in composed(claim, table, cases).axes[0].get_legend().get_texts()]
+    assert texts[-1] == "erf-1-plain, widths 128, 512: seeds not usable"
 
 
 def test_a_panel_of_which_the_study_has_no_case_is_left_out_and_the_others_keep_their_letters() -> None:

@@ -4,12 +4,14 @@ import itertools
 from typing import Any
 
 import matplotlib
+import pandas as pd
 import pytest
 from matplotlib.transforms import Bbox
 
 from ntkbench.claims import Claim, all_claims, get
 from ntkbench.claims.base import Case, Panel
-from ntkbench.verdicts.expectations import Bound, Rate
+from ntkbench.records import COLUMNS
+from ntkbench.report import numbers
 from tests.figures import synthetic
 from tests.figures.drawn import composed, with_panels
 
@@ -81,7 +83,38 @@ def test_only_a_y_label_that_is_too_long_is_made_smaller() -> None:
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
 def test_the_label_of_a_slope_hides_nothing(claim: Claim) -> None:
-    labels = [text for axes in composed(claim).axes for text in axes.texts if text.get_text().startswith("slope")]
-    rates = {e.quantity for e in claim.expectations if isinstance(e, Rate | Bound)}
-    assert labels or not any(panel.kind == "rate" and rates & set(panel.quantities) for panel in claim.figure)
-    assert [text.get_bbox_patch() for text in labels] == [None] * len(labels)
+    figure = composed(claim)
+    figure.canvas.draw()
+    for axes in figure.axes:
+        lines = [line for line in axes.lines if str(line.get_label()).startswith("_theory")]
+        labels = [text for text in axes.texts if text.get_text().startswith("slope")]
+        named = [text.get_text() for text in axes.get_legend().get_texts() if text.get_text().startswith("expected slope")]
+        assert len(labels) == (0 if named else len(lines))
+        assert len(named) <= bool(lines)
+        assert [text.get_bbox_patch() for text in labels] == [None] * len(labels)
+        boxes = [text.get_window_extent() for text in labels]
+        assert overlaps(boxes) == []
+        points = [point for line in axes.lines for point in axes.transData.transform(line.get_xydata())]
+        assert not any(box.contains(x, y) for box in boxes for x, y in points)
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+def test_the_paper_says_that_slopes_are_drawn_where_they_are(claim: Claim) -> None:
+    cases = synthetic.cases()[claim.id]
+    drawn = any(str(line.get_label()).startswith("_theory") for axes in composed(claim).axes for line in axes.lines)
+    tables = (pd.DataFrame(columns=list(COLUMNS[name])) for name in ("verdicts", "crosscheck"))
+    assert numbers.claim_entry(claim, cases, *tables)["slopes"] == drawn
+
+
+def test_slopes_without_room_for_a_label_are_named_in_the_legend() -> None:
+    claim = get("hierarchy/truncation")
+    cases = {"tanh-1-plain": synthetic.cases()[claim.id]["tanh-1-plain"]}
+    quantities = ("error_p2", "error_p4")
+    crowded = {"error_p2": -1.0, "error_p3": -1.0, "error_p4": -1.2, "error_p5": -1.4}
+    for slopes, direct in ((crowded, False), ({"error_p2": -1.0, "error_p4": -2.0}, True)):
+        table = synthetic.table(claim, cases, slopes)
+        shown = quantities if direct else tuple(crowded)
+        axes = composed(with_panels(claim, Panel("", "rate", shown, "", {})), table, cases).axes[0]
+        texts = [text.get_text() for text in axes.get_legend().get_texts()]
+        assert {text.get_text() for text in axes.texts} == ({"slope −1", "slope −2"} if direct else set())
+        assert ("expected slopes −1, −2" in texts) == (not direct)

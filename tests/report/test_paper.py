@@ -70,6 +70,20 @@ def test_claims_come_by_family_and_within_one_as_the_study_has_them(tmp_path: Pa
     assert [title for title in headings(tmp_path / "paper") if title in titles] == titles
 
 
+def test_captions_speak_of_slopes_where_they_are_drawn_and_findings_follow_their_line(tmp_path: Path) -> None:
+    chosen = {id_: found for id_, found in synthetic.cases().items() if id_ in ("hierarchy/recipe", "gap/kernel_regression")}
+    paper.build(studies.write(tmp_path, chosen), tmp_path / "paper" / "main.pdf", cases=chosen)
+    source, root = str(tmp_path / "paper" / "main.typ"), str(tmp_path / "paper")
+    figures = json.loads(typst.query(source, "figure.where(kind: image)", root=root, ignore_system_fonts=True))
+    captions = [" ".join("".join(_texts(figure["caption"])).split()) for figure in figures]
+    shown = {id_: next(text for text in captions if text.startswith(get(id_).title)) for id_ in chosen}
+    assert {id_: "Thin lines: the expected slope." in text for id_, text in shown.items()} == {
+        "hierarchy/recipe": False, "gap/kernel_regression": True,
+    }  # fmt: skip
+    lines = json.loads(typst.query(source, "<findings>", root=root, ignore_system_fonts=True))
+    assert [line["sticky"] for line in lines] == [True] * len(chosen)
+
+
 def test_scaling_curves_have_a_section_where_a_study_has_them(tmp_path: Path) -> None:
     cases = synthetic.cases()
     study, output = studies.write(tmp_path, cases), tmp_path / "paper" / "main.pdf"
