@@ -151,7 +151,7 @@ class Panel:
             log-log, one line per width, or with several quantities one line for each at the largest width), `paired` (paired
             differences against width with intervals around zero), `level` (exponents against width, with the band where
             equivalence expects them) or `map` (which of the quantities is smallest, over width and axis; of the first case).
-        quantities: what is drawn, in the order of colours.
+        quantities: what is drawn, in the order of the legend.
         ylabel: with symbols in matplotlib mathtext.
         where: case fields that select the cases of the panel, as in `Expectation.where`.
         slope: the exponent drawn as the theory's line; None where each quantity has its own, that of its `Rate`.

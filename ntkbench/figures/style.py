@@ -29,7 +29,7 @@ BAND = "#EFEFEF"
 ALERT = "#A00000"
 SMALL = 6.5
 OPEN_SQUARES: dict[str, Any] = {"marker": "s", "ls": "none", "mfc": "none", "ms": 4.8, "mew": 0.7}
-"""Larger than the circles that they are drawn over, so that agreement is seen as a circle in a square."""
+"""Larger than the marks that they are drawn over, so that agreement is seen as a mark in a square."""
 
 _RC = {
     "font.family": "sans-serif",

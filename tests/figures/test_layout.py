@@ -4,6 +4,7 @@ import itertools
 from typing import Any
 
 import matplotlib
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.transforms import Bbox
@@ -118,3 +119,25 @@ def test_slopes_without_room_for_a_label_are_named_in_the_legend() -> None:
         texts = [text.get_text() for text in axes.get_legend().get_texts()]
         assert {text.get_text() for text in axes.texts} == ({"slope −1", "slope −2"} if direct else set())
         assert ("expected slopes −1, −2" in texts) == (not direct)
+
+
+def test_the_key_names_the_intervals_and_fits_that_are_drawn() -> None:
+    texts = {
+        "hierarchy/evolution": "bars: 95% intervals over seeds",
+        "hierarchy/iterated_integrals": "pale bands: 95% intervals over seeds",
+        "hierarchy/depth": "bars and pale bands: 95% intervals over seeds",
+        "hierarchy/limits": "bars: 95% intervals over seeds; wide pale line: fit, its slope [95% interval] in the legend",
+    }
+    assert {id_: composed(get(id_)).legends[0].get_texts()[-1].get_text() for id_ in texts} == texts
+
+
+def test_axes_of_many_decades_have_room_at_the_ends_and_few_ticks() -> None:
+    claim = get("hierarchy/linear_networks")
+    table = synthetic.table(claim, synthetic.cases()[claim.id], {}, noise=0.0)
+    table.loc[table["control"] == "", "value"] *= 1e-15
+    (axes,) = composed(claim, table).axes
+    low, high = np.log10(axes.get_ylim())
+    values = np.log10(table.loc[table["quantity"].isin(claim.figure[0].quantities), "value"])
+    assert high - low > 15
+    assert min(values.min() - low, high - values.max()) > 0.04 * (high - low)
+    assert len(axes.yaxis.get_minorticklocs()) < 25

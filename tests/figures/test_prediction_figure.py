@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from ntkbench.figures import prediction
+from ntkbench.figures import prediction, style
 from ntkbench.hierarchy import Prediction
 
 TIMES = np.array([1.0, 2.0, 4.0])
@@ -39,6 +39,12 @@ def test_errors_and_estimates_of_every_order_are_drawn() -> None:
         assert sum(label.startswith(f"_{order}|") for label in drawn) == 2
     assert {label for label in drawn if label.startswith("_truth|")} == {"_truth|4", "_truth|5"}
     assert "_horizon" not in drawn
+
+
+def test_an_order_has_the_colour_that_it_has_in_the_figures_of_claims() -> None:
+    some = {order: found for order, found in predictions().items() if order != 3}
+    drawn = {str(line.get_label()): line for axes in prediction.compose(some, truth()).axes for line in axes.get_lines()}
+    assert [drawn[f"_error|{order}"].get_color() for order in some] == [style.PALETTE[0], style.PALETTE[2]]
 
 
 def test_the_horizon_is_drawn_where_there_is_one_and_training_points_where_no_others_are() -> None:
