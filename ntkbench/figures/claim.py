@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from ntkbench.claims.base import Case, Claim
 from ntkbench.figures import axis, images, panels, places, style
-from ntkbench.figures.content import FIRST, Content
+from ntkbench.figures.content import FIRST, Content, backends
 
 QUANTITY_COLUMNS = ("claim", "case", "control", "backend", "quantity", "width", "along", "seed", "value")
 VERDICT_COLUMNS = ("claim", "expectation", "case", "backend", "estimate", "ci_low", "ci_high")
@@ -50,7 +50,9 @@ def draw_claim(
 
 def compose(claim: Claim, quantities: pd.DataFrame, verdicts: pd.DataFrame, *, cases: Mapping[str, Case]) -> Figure:
     """The figure of `draw_claim`, not saved; to be called within `style.style()`."""
-    quantities = _of_claim(claim, quantities, QUANTITY_COLUMNS, "quantities")
+    # As categories, in which a line's rows are found at once: a study has hundreds of thousands.
+    named = dict.fromkeys(("case", "quantity", "backend"), "category")
+    quantities = _of_claim(claim, quantities, QUANTITY_COLUMNS, "quantities").astype(named)
     verdicts = _of_claim(claim, verdicts, VERDICT_COLUMNS, "verdicts")
     shown = claim.shown(cases.values())
     if not shown:
@@ -70,8 +72,7 @@ def compose(claim: Claim, quantities: pd.DataFrame, verdicts: pd.DataFrame, *, c
         height = max(height, TITLE_LINE * (title.count("\n") + 1) + _legend_height(axes))
     for axes in grid[len(shown) :]:
         axes.set_axis_off()
-    backends = sorted(set(quantities["backend"]), key=lambda name: (name != FIRST, name))
-    _key(figure, {panel.kind for panel in shown.values()}, backends)
+    _key(figure, {panel.kind for panel in shown.values()}, backends(quantities))
     figure.set_size_inches(style.TEXT_WIDTH, rows * (PANEL_HEIGHT + height) + KEY_HEIGHT)
     figure.draw_without_rendering()
     for axes in grid[: len(shown)]:
@@ -91,13 +92,13 @@ def _legend_height(axes: Axes) -> float:
     return 0.0 if legend is None or figure is None else float(legend.get_window_extent().height / figure.dpi)
 
 
-def _key(figure: Figure, kinds: set[str], backends: list[str]) -> None:
+def _key(figure: Figure, kinds: set[str], names: list[str]) -> None:
     """What the marks mean, once for all panels."""
     marks = [
         Line2D([], [], color=style.THEORY, marker="o", ls="-", label=FIRST)
-        if backend == FIRST
-        else Line2D([], [], color=style.THEORY, **style.OPEN_SQUARES, label=backend)
-        for backend in backends
+        if name == FIRST
+        else Line2D([], [], color=style.THEORY, **style.OPEN_SQUARES, label=name)
+        for name in names
     ]
     intervals = " and ".join(["bars"] * bool(kinds - {"along", "map"}) + ["pale bands"] * ("along" in kinds))
     text = f"{intervals}: 95% intervals over seeds" if intervals else ""

@@ -36,9 +36,14 @@ class Content:
 
     @property
     def backends(self) -> list[str]:
-        """Those in the table, torch first, so that jax is drawn over it."""
-        return sorted(set(self.quantities["backend"]), key=lambda name: (name != FIRST, name))
+        """Those in the table, in the order in which they are drawn."""
+        return backends(self.quantities)
 
     def lines(self) -> list[Line]:
         """What the panel draws; ValueError if there is nothing."""
         return series.lines(self.claim, self.panel, self.cases, self.quantities)
+
+
+def backends(quantities: pd.DataFrame) -> list[str]:
+    """Those in the table, torch first, so that jax is drawn over it."""
+    return sorted(quantities["backend"].unique(), key=lambda name: (name != FIRST, name))

@@ -16,3 +16,5 @@ def write(figure: Figure, stem: Path) -> None:
         image = io.BytesIO()
         figure.savefig(image, format=kind, metadata=metadata)
         records.write_bytes(stem.with_name(f"{stem.name}.{kind}"), image.getvalue())
+        # Laid out by now, which takes as long as drawing.
+        figure.set_layout_engine("none")

@@ -62,7 +62,7 @@ def lines(claim: Claim, panel: Panel, cases: Mapping[str, Case], quantities: pd.
     Raises:
         ValueError: if the table has none of it.
     """
-    have = set(zip(quantities["case"], quantities["quantity"], strict=True))
+    have = set(quantities[["case", "quantity"]].drop_duplicates().itertuples(index=False, name=None))
     chosen = {name: case for name, case in cases.items() if panel.selects(case)}
     uncontrolled = [name for name, case in chosen.items() if case.control is None]
     regular = [Line(name, q, q, False) for q in panel.quantities for name in uncontrolled if (name, q) in have]

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from ntkbench.performance import workloads
-from ntkbench.performance.timing import measure_apart
-from ntkbench.performance.workloads import Curve
+from ntkbench.performance.timing import Timing, measure_apart
+from ntkbench.performance.workloads import Curve, Workload
 from ntkbench.records import write_table
 
 
 def performance(curves: Sequence[Curve], backend: str, rounds: int, output: Path, **settings: Any) -> None:
     """Measure every size of every curve with one backend, each in a process of its own, and write the table.
+
+    What two curves share is measured once.
 
     Args:
         rounds: of each size, the least time of which counts.
@@ -25,9 +27,12 @@ def performance(curves: Sequence[Curve], backend: str, rounds: int, output: Path
         RecordError: if the output cannot be written.
     """
     rows = []
+    measured: dict[Workload, Timing] = {}
     for curve in curves:
         for size, workload in zip(curve.sizes, curve.workloads, strict=True):
-            timing = measure_apart(workload, backend, rounds, **settings)
+            if workload not in measured:
+                measured[workload] = measure_apart(workload, backend, rounds, **settings)
+            timing = measured[workload]
             place = f"{curve.name} {backend}: {curve.axis} {size}"
             print(f"{place}, {timing.seconds:.3g} s, {timing.ratio:.2g} times its products", file=sys.stderr, flush=True)
             named = {"curve": curve.name, "backend": backend, "axis": curve.axis, "size": size}

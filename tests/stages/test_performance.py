@@ -55,6 +55,19 @@ def test_every_size_has_a_row(tmp_path: Path) -> None:
         assert rows[2]["peak_bytes"] < 2**24
 
 
+def test_what_two_curves_share_is_measured_once(tmp_path: Path) -> None:
+    alike = Workload("ntk", 3, width=4)
+    done = run(tmp_path / "torch.csv", Curve("wide", "width", (4, 8), alike), Curve("many", "points", (3, 6), alike))
+    assert done.returncode == 0, done.stderr
+    shared, other = (
+        [row for row in records.read_rows(tmp_path / "torch.csv", "performance") if row["size"] in sizes]
+        for sizes in ((4, 3), (8, 6))
+    )
+    assert [row["curve"] for row in shared] == ["wide", "many"]
+    assert shared[0]["seconds"] == shared[1]["seconds"]
+    assert other[0]["seconds"] != other[1]["seconds"]
+
+
 def test_a_size_that_fails_is_named_in_one_line(tmp_path: Path) -> None:
     done = run(
         tmp_path / "torch.csv", Curve("k4", "points", (2, 3), Workload("hierarchy", 1, width=4, order=4, activation="relu"))
