@@ -113,14 +113,16 @@ def test_without_tensors_the_horizon_is_the_same(backend: Backend) -> None:
     assert "at width 32 training's step" in problem
 
 
-def test_what_tolerance_and_step_leave_counts_up_to_the_horizon() -> None:
+def test_what_tolerance_and_step_leave_counts_beside_the_horizon() -> None:
     """The ratio of errors is 0.01, 0.01, 1, 1: the horizon lies between the second and the third time."""
     case = case_of(HORIZON, tensor_free=True, top=4, label_scale=8.0)
     ones = np.ones((2, 4, 3))
     errors = {"error_p2": ones, "error_p3": ones, "error_p4": ones * np.array([0.01, 0.01, 1.0, 1.0])[:, None]}
-    changed = np.array([0.0, 1e-4, 7.0, 7.0])[:, None] * ones
+    before = np.array([9.0, 1e-4, 0.0, 9.0])[:, None] * ones
+    after = np.array([9.0, 0.0, 0.5, 9.0])[:, None] * ones
+    left = 8 * TOLERANCE
     arrays = errors | {"f": 0 * ones, "f_finer": 0 * ones, "residual_start": 8.0 * np.ones((2, 3))}
-    for finer, expected in ((0 * ones, 8 * TOLERANCE / 0.01), (changed, (1e-4 + 8 * TOLERANCE) / 0.01)):
+    for finer, expected in ((0 * ones, left / 0.01), (before, (1e-4 + left) / 0.01), (after, 0.5 + left)):
         summary = get(HORIZON).summarize(case, arrays | {"f_finer": finer}, 8)
         np.testing.assert_allclose(summary["unresolved"], expected)
 
