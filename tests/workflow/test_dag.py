@@ -28,6 +28,14 @@ def test_timings_come_after_all_measurements_with_all_cores(fresh: Checkout) -> 
     assert [len(set(re.findall(r"measurements/\S+?\.npz", block))) for block in blocks] == [4, 4]
 
 
+def test_jobs_of_unknown_length_start_first(fresh: Checkout) -> None:
+    """The stub says nothing of its cost."""
+    output = fresh.run("--dry-run", "--quiet", "host")
+    blocks = re.split(r"\n(?=(?:local)?rule )", output)
+    first = {match[1] for block in blocks if "priority: 1\n" in block and (match := re.match(r"rule (\w+):", block))}
+    assert first == {"measure_convergence_stub_1", "measure_convergence_stub_2"}
+
+
 def test_timings_are_taken_last(finished: Checkout) -> None:
     results = finished.root / "results" / "tiny"
     before = max(path.stat().st_mtime_ns for path in (*results.rglob("*.npz"), results / "verdicts.csv"))
