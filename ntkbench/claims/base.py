@@ -172,7 +172,9 @@ class Panel:
         """The exponent that the theory's line has for a quantity of a case: the panel's, else that of its `Rate`, if any."""
         if self.kind != "rate" or self.slope is not None:
             return self.slope
-        rates = (e for e in expectations if isinstance(e, Rate) and e.quantity == quantity and e.applies(case))
+        rates = (
+            e for e in expectations if isinstance(e, Rate) and not e.rival_to and e.quantity == quantity and e.applies(case)
+        )
         return next((rate.exponent for rate in rates), None)
 
 

@@ -32,15 +32,16 @@ def looks(content: Content, lines: list[Line]) -> list[tuple[Line, Look]]:
     """How each line is drawn, by the rule of `ntkbench.figures.places`."""
     titles = names(lines)
     controls = list(dict.fromkeys(line.case for line in lines if line.control))
+    by_quantity = content.places.by_quantity(content.panel)
     found = []
     for line in lines:
         quantity = content.places.quantities[line.shown]
         if line.control:
             which = controls.index(line.case)
             dashes = style.CONTROL_LINES[which % len(style.CONTROL_LINES)]
-            mark = style.mark(quantity if content.places.by_quantity else which)
+            mark = style.mark(quantity if by_quantity else which)
             look = Look(style.CONTROL, dashes, f"{titles[line]} (control)", mark, BELOW)
-        elif content.places.by_quantity:
+        elif by_quantity:
             dashes = style.line(content.places.cases[line.case])
             look = Look(style.colour(quantity), dashes, titles[line], style.mark(quantity))
         else:

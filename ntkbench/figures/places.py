@@ -1,17 +1,18 @@
 """Which colour, dashes and mark a line has: chosen once for a figure, the same in all of its panels.
 
 Where every panel draws one quantity, colours tell cases apart. Where a panel draws several, a quantity has a colour and a mark
-throughout the figure, and dashes tell cases apart. Order p, of a truncation or of a kernel, is at place p - 2 of colours and
-marks in every figure; a quantity that names no order comes after the orders. Controls are grey and have their quantity's mark.
+throughout the figure, and dashes tell cases apart; but for a panel of one quantity that names no order, in which colours do.
+Order p, of a truncation or of a kernel, is at place p - 2 of colours and marks wherever a quantity's name ends with it; others
+come after the orders. Controls are grey and have their quantity's mark.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ntkbench.claims.base import Case, Claim
+from ntkbench.claims.base import Case, Claim, Panel
 
-ORDER = re.compile(r"_p?(\d)(?=_|$)")
+ORDER = re.compile(r"_p?([2-6])(?=_|$)")
 """As quantities name it: `error_p4_path`, `size_3_flow`."""
 LOWEST, HIGHEST = 2, 6
 ALONG = re.compile("_(path|power|flow)$")
@@ -23,20 +24,24 @@ class Places:
     """Places among colours, marks and dashes.
 
     Attributes:
-        by_quantity: whether colours tell quantities apart, and not cases.
+        several: whether any panel draws several quantities.
         quantities: quantity -> place.
         cases: regular case -> place.
     """
 
-    by_quantity: bool
+    several: bool
     quantities: Mapping[str, int]
     cases: Mapping[str, int]
+
+    def by_quantity(self, panel: Panel) -> bool:
+        """Whether the panel's colours tell quantities apart, and not cases."""
+        return self.several and (len(panel.quantities) > 1 or ORDER.search(panel.quantities[0]) is not None)
 
 
 def of_figure(claim: Claim, cases: Mapping[str, Case]) -> Places:
     """The places in the figure of a claim, for the cases of a study."""
-    by_quantity = any(len(panel.quantities) > 1 for panel in claim.figure)
-    return Places(by_quantity, _of_quantities(claim), _of_cases(claim, cases))
+    several = any(len(panel.quantities) > 1 for panel in claim.figure)
+    return Places(several, _of_quantities(claim), _of_cases(claim, cases))
 
 
 def of_order(order: int) -> int:

@@ -19,7 +19,7 @@ Dashes = str | tuple[int, tuple[float, ...]]
 MARKS = ("o", "^", "d", "v", "X", "<", ">")
 """One beside each colour, since controls are grey and a page may be printed so."""
 
-LINES: tuple[Dashes, ...] = ("-", (0, (1, 1)), (0, (4, 1.5, 1, 1.5)), (0, (4.5, 1.2)))
+LINES: tuple[Dashes, ...] = ("-", (0, (1, 1)), (0, (4, 1.5, 1, 1.5)), (0, (4.5, 1.2)), (0, (4, 1, 1, 1, 1, 1)), (0, (1.5, 2.5)))
 """Second code after colour; dashes with wider gaps are kept for the controls."""
 
 CONTROL = "#7F7F7F"

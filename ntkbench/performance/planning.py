@@ -121,7 +121,7 @@ def _performance(study: Study, rates: Rates, backend: str, cores: int) -> Job:
     """Each size in a process of its own: a first call, rounds of the primitive and of its products, and a last call."""
     engine, itemsize, budget = ENGINES[backend], np.dtype(study.precision).itemsize, study.memory_bytes
     timed = study.performance
-    workloads = [workload for curve in (timed.curves if timed else ()) for workload in curve.workloads]
+    workloads = dict.fromkeys(workload for curve in (timed.curves if timed else ()) for workload in curve.workloads)
     seconds = (1 + STARTED * len(workloads)) * engine.startup * rates.interpreter
     most = 0
     for workload in workloads:

@@ -231,7 +231,7 @@ def _by_width(rows: pd.DataFrame, aggregate: str) -> list[dict[str, Any]]:
 def study_entry(entries: Sequence[Mapping[str, Any]], crosscheck: pd.DataFrame, facts: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of the study as a whole: counts, what was contradicted, cross-check, cost, environment.
 
-    `counts` are of all verdicts; `notable` names what the sources' statements came to, `rivals` what the rival readings did.
+    `counts` are of all verdicts; `notable` names what the expectations came to but for rival readings, `rivals` what these did.
 
     Args:
         entries: as `claim_entry` gives them.
@@ -280,7 +280,7 @@ def _named(asked: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]], verdict
     for entry, expectation in asked:
         rows = [row for row in expectation["rows"] if row["verdict"] == verdict]
         if rows:
-            named = {name: expectation[name] for name in ("name", "statement", "kind", "expected")}
+            named = {name: expectation[name] for name in ("name", "statement", "kind", "expected", "sources")}
             values = [e["estimate"] for row in rows for e in row["estimates"] if isinstance(e["estimate"], float)]
             extent = {"lowest": min(values, default=None), "highest": max(values, default=None)}
             whole = {"claim": entry["id"], "title": entry["title"], "of": len(expectation["rows"])}

@@ -22,7 +22,7 @@ class Expectation:
         control: the kind of negative control (a value of the cases' `control` field) for which it must be contradicted.
         control_quantity: the quantity that is judged on the control, where it is another one.
         where: to which cases it applies.
-        rival_to: for a rival reading, the name of the claim's expectation that it is set against; both cannot hold. A rival
+        rival_to: for a rival reading, the name of the claim's expectation that it is set against, of another exponent. A rival
             reading goes beyond what the source states, so that its contradiction, which the claim expects, contradicts nobody.
     """
 

@@ -19,7 +19,7 @@ class Unresolved(ValueError):
 
 @dataclass(frozen=True)
 class Fit:
-    """`location = exp(intercept) * width^exponent` on the upper half of the widths.
+    """`location = exp(intercept) * width^exponent` on the upper half of the widths, and at least three.
 
     Attributes:
         exponent: the estimate.

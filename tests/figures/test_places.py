@@ -1,5 +1,6 @@
 """Colours, marks and dashes: one thing has one look throughout a figure, an order throughout all of them."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from matplotlib.axes import Axes
 
 from ntkbench.claims import Claim, all_claims, get
 from ntkbench.claims.base import Panel
+from ntkbench.config.study import load
 from ntkbench.figures import places, style
 from tests.figures import synthetic
 from tests.figures.drawn import bars, composed, with_panels
@@ -27,7 +29,8 @@ def legend(axes: Axes) -> list[str]:
 def test_an_order_has_one_place_in_all_figures_and_nothing_else_of_the_figure_has_it(claim: Claim) -> None:
     chosen = places.of_figure(claim, synthetic.cases()[claim.id]).quantities
     named = {name: int(digit[0]) for name in chosen if (digit := [c for c in name if c.isdigit()]) and "_K" not in name[:4]}
-    orders = {name: order for name, order in named.items() if f"_p{order}" in name or f"_{order}" in name}
+    orders = {name: order for name, order in named.items() if order > 1 and (f"_p{order}" in name or f"_{order}" in name)}
+    assert min(chosen.values()) >= 0
     assert {name: chosen[name] for name in orders} == {name: order - 2 for name, order in orders.items()}
     others = {name: place for name, place in chosen.items() if name not in orders}
     assert not set(others.values()) & {chosen[name] for name in orders}
@@ -37,7 +40,7 @@ def test_an_order_has_one_place_in_all_figures_and_nothing_else_of_the_figure_ha
 
 @pytest.mark.parametrize("claim_id", ["hierarchy/depth", "hierarchy/feature_strength"])
 def test_what_is_taken_along_an_axis_and_fitted_over_it_has_one_colour_and_mark(claim_id: str) -> None:
-    first, second = (torch_lines(axes) for axes in composed(get(claim_id)).axes)
+    first, second, *_ = (torch_lines(axes) for axes in composed(get(claim_id)).axes)
     regular = {name for name in first if "control" not in name}
     assert {name.split(", ")[1] for name in regular} == {"drift", "error p2", "error p4"}
     for name in regular:
@@ -52,9 +55,8 @@ def test_maps_and_lines_of_a_figure_have_the_colours_of_their_orders() -> None:
         (mesh,) = axes.collections
         assert mesh.cmap.colors == [style.PALETTE[order - 2] for order in orders]
         assert legend(axes)[1:] == [f"error p{order} is smallest" for order in orders]
-    colours = {line.get_color() for name, line in torch_lines(lines).items() if "control" not in name}
-    assert len(colours) == 1
-    assert not colours & set(style.PALETTE[:5])
+    colours = [line.get_color() for name, line in torch_lines(lines).items() if "control" not in name]
+    assert len(set(colours)) == len(colours) > 1  # one quantity, of no order: cases have colours
 
 
 def test_a_case_has_the_same_dashes_in_all_panels_and_others_beside_it_have_not() -> None:
@@ -62,6 +64,18 @@ def test_a_case_has_the_same_dashes_in_all_panels_and_others_beside_it_have_not(
     for of_panel in small:
         dashes = {name.split(", ")[0]: line._dash_pattern for name, line in of_panel.items() if "control" not in name}
         assert len({str(pattern) for pattern in dashes.values()}) == len(dashes)
+
+
+@pytest.mark.parametrize("study", ["smoke", "default", "paper"])
+def test_no_two_cases_of_a_panel_look_alike_in_the_studies(study: str) -> None:
+    cases = load(Path("workflow/config", f"{study}.yaml")).cases
+    for claim_id, named in cases.items():
+        claim = get(claim_id)
+        chosen = places.of_figure(claim, named)
+        for panel in claim.figure:
+            shown = [chosen.cases[name] for name, case in named.items() if case.control is None and panel.selects(case)]
+            codes = [style.line(k) if chosen.by_quantity(panel) else (style.colour(k), k // len(style.PALETTE)) for k in shown]
+            assert len(set(codes)) == len(codes), (claim_id, panel.title)
 
 
 def test_controls_have_the_marks_of_their_quantities_and_are_named() -> None:

@@ -124,11 +124,19 @@ class FeatureStrength(Claim):
             ylabel=r"exponent of $g$",
             where={},
         ),
+        Panel(
+            title="No rate in width",
+            kind="rate",
+            quantities=("error_p2",),
+            ylabel=r"rms$(f - f_2)$",
+            where={},
+        ),
     )
     caption: ClassVar = (
         "(a) Relative drift of the NTK and errors of the truncated hierarchy in the mean-field parametrization, against "
-        "feature strength at the largest width. (b) Fitted powers of every network, mean and interval, by width. Grey: "
-        "targets divided by the feature strength."
+        "feature strength at the largest width. (b) Fitted powers of every network, mean and interval, by width. (c) "
+        "Error of the frozen NTK at the largest feature strength, by width. Grey: targets divided by the feature strength, "
+        "and in (c) feature strengths that fall as m^(-1/2)."
     )
     case_type: ClassVar = FeatureStrengthCase
     growth: ClassVar = GROWTH_ALONG

@@ -131,7 +131,8 @@ class Horizon(Claim):
     )
     limitations: ClassVar = (
         "Few training points, dozens where they are real images; the horizon is that of orders 2 and 4 and of one gain, in the "
-        "times of the targets at hand: its exponent is tested, not its place. At widths where one network's K6 scatters by "
+        "times of the targets at hand: its exponent is tested, not its place. That higher orders cease to help is not "
+        "measured, only that they help less than that. At widths where one network's K6 scatters by "
         "more than its mean the horizon is expected to move out faster than sqrt(m). Without tensors only the horizon is "
         "judged: errors at small times are below what the predictions resolve. The theorem bounds the targets; larger ones "
         "shorten the horizon in proportion. The factor on the targets, points, times and seeds were settled on trials with "
