@@ -77,7 +77,7 @@ plan: $(STAMP) ## what a run of STUDY would still do, job by job
 
 report: $(STAMP) ## the HTML report of STUDY, in results/<study>/report.html; runs the study where it has not
 	$(RUN)
-	$(BIN)/python -m snakemake --config study=$(STUDY) --report results/$(STUDY)/report.html
+	$(RUN) --report results/$(STUDY)/report.html
 
 test: $(STAMP) lint ## everything that CI checks
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile

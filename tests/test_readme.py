@@ -136,6 +136,7 @@ def test_a_report_is_of_a_study_that_is_up_to_date():
     )
     run, report = [line for line in done.stdout.splitlines() if "snakemake" in line and "study=smoke" in line][-2:]
     assert "--cores" in run
+    assert "--cores" in report  # the rules ask how many there are, though nothing runs
     assert run.endswith("summary=False")
     assert report.endswith("--report results/smoke/report.html")
 

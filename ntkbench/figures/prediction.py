@@ -14,6 +14,8 @@ from ntkbench.figures import images, places, style
 from ntkbench.hierarchy import Prediction
 
 HEIGHT = 4.6
+MOST_NAMES = 6
+"""Of the key, beside each other in the width of a page."""
 SHOWN = 3
 """Outputs drawn along time."""
 
@@ -31,7 +33,7 @@ def draw(predictions: Mapping[int, Prediction], truth: np.ndarray, stem: Path | 
         seed: which of the networks.
 
     Raises:
-        ValueError: if the truth does not fit the predictions.
+        ValueError: if the truth does not fit the predictions, or there are none.
     """
     with style.style():
         images.write(compose(predictions, truth, seed), Path(stem))
@@ -39,6 +41,8 @@ def draw(predictions: Mapping[int, Prediction], truth: np.ndarray, stem: Path | 
 
 def compose(predictions: Mapping[int, Prediction], truth: np.ndarray, seed: int = 0) -> Figure:
     """The figure of `draw`, not saved; to be called within `style.style()`."""
+    if not predictions:
+        raise ValueError("there is nothing to draw: give a prediction of one order at least")
     outputs = {order: _outputs(prediction) for order, prediction in sorted(predictions.items())}
     for order, predicted in outputs.items():
         if predicted.shape != truth.shape:
@@ -116,4 +120,4 @@ def _key(figure: Figure, orders: list[int], horizon: bool) -> None:
     handles.append(Line2D([], [], color=style.THEORY, ls=(0, (4, 2)), label="estimate"))
     if horizon:
         handles.append(Line2D([], [], color=style.CONTROL, lw=0.8, ls=(0, (2, 2)), label="horizon"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), columnspacing=1.2)
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), MOST_NAMES), columnspacing=1.2)

@@ -58,6 +58,11 @@ def test_a_truth_of_another_shape_is_refused() -> None:
         prediction.compose(predictions(), truth(test=False))
 
 
+def test_nothing_to_draw_is_refused() -> None:
+    with pytest.raises(ValueError, match="give a prediction of one order at least"):
+        prediction.compose({}, truth())
+
+
 def test_equal_data_give_equal_bytes(tmp_path: Path) -> None:
     for stem in (tmp_path / "one", str(tmp_path / "two")):
         prediction.draw(predictions(), truth(), stem)
