@@ -193,7 +193,7 @@ def test_a_claim_without_its_control_is_refused(tmp_path: Path) -> None:
 
 def test_a_claim_of_which_nothing_would_be_drawn_is_refused(tmp_path: Path) -> None:
     study = copy.deepcopy(TINY)
-    own = {"dataset": "circle", "input_dim": 2, "antisymmetric": True, "activation": "erf"}
+    own = {"dataset": "digits_parity", "input_dim": 64, "image": [8, 8, 1], "antisymmetric": True, "activation": "erf"}
     for case in study["claims"]["hierarchy/truncation"]["cases"].values():
         case |= own
     text = message(tmp_path, study)
