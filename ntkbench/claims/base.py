@@ -14,7 +14,7 @@ from ntkbench.backends.base import Backend, Flow
 from ntkbench.claims.calls import Call
 from ntkbench.data import SOURCES, Dataset, load
 from ntkbench.integrators import steps_between, tableau
-from ntkbench.networks import FullyConnected
+from ntkbench.networks import Convolutional, FullyConnected, Network
 from ntkbench.verdicts.expectations import Expectation, Rate
 
 PARAMETRIZATIONS = {"mean_field": "mean_field", "unit_rate": "standard"}
@@ -135,6 +135,38 @@ class TrainingCase(Case):
         if self.control == "mean_field":
             changes = {"feature_strength": self.feature_strength} | changes
         return super().network(width, **changes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchitectureCase(TrainingCase):
+    """A case of fully connected networks or, where there is an image, of convolutional ones.
+
+    Attributes:
+        image: (height, width, channels) of the inputs of convolutional networks; None for fully connected ones.
+        readout, padding: of convolutional networks, see `Convolutional`.
+    """
+
+    image: tuple[int, int, int] | None = None
+    readout: Literal["flatten", "global_average"] = "flatten"
+    padding: Literal["circular", "zero"] = "circular"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, usual in (("readout", "flatten"), ("padding", "circular")):
+            if self.image is None and (value := getattr(self, name)) != usual:
+                raise ValueError(f"{name} {value!r} is of convolutional networks: say the image's (height, width, channels)")
+        if (found := self.architecture(self.widths[0]).input_dim) != self.input_dim:
+            raise ValueError(f"image {list(self.image or ())} has {found} numbers, input_dim is {self.input_dim}")
+
+    def architecture(self, width: int, **changes: Any) -> Network:
+        """The case's network at one width: `network`, or its convolutional counterpart where there is an image."""
+        dense = self.network(width, **changes)
+        if self.image is None:
+            return dense
+        shared = ("width", "depth", "activation", "output_dim", "weight_variance", "bias_variance", "antisymmetric")
+        more = ("parametrization", "feature_strength")
+        own = {name: getattr(dense, name) for name in (*shared, *more)}
+        return Convolutional(self.image, readout=self.readout, padding=self.padding, **own)
 
 
 Arrays = dict[str, np.ndarray]

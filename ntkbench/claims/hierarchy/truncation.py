@@ -8,10 +8,9 @@ import numpy as np
 
 from ntkbench import data
 from ntkbench.backends.base import Backend, Flow
-from ntkbench.claims.base import Arrays, Claim, Panel
+from ntkbench.claims.base import ArchitectureCase, Arrays, Claim, Panel
 from ntkbench.claims.calls import Call
 from ntkbench.claims.truncated import LEFT_BY_STEP, SHARE_OF_SEEDS, Run, TwiceTheStepCase, calls, errors, left, rms, shuffled
-from ntkbench.networks import Convolutional, Network
 from ntkbench.verdicts.expectations import Bound, Expectation, Paired, Rate
 
 ORDERS = (2, 3, 4, 5, 6)
@@ -28,13 +27,11 @@ ERRORS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class TruncationCase(TwiceTheStepCase):
+class TruncationCase(TwiceTheStepCase, ArchitectureCase):
     """Fully connected or convolutional networks.
 
     Attributes:
         top: the highest order at which the hierarchy is truncated; the lowest is 2.
-        image: (height, width, channels) of the inputs of convolutional networks; None for fully connected ones.
-        readout: of convolutional networks.
         sharpness: b of the smoothed ReLU `softplus(b z) / b`, for `softplus` with one hidden layer and without biases. Such a
             network is one of plain softplus on inputs and targets times b, at times over b^2: so it is computed.
     """
@@ -42,34 +39,17 @@ class TruncationCase(TwiceTheStepCase):
     adjustable: ClassVar = TwiceTheStepCase.adjustable | {"top"}
 
     top: Literal[4, 5, 6] = 4
-    image: tuple[int, int, int] | None = None
-    readout: Literal["flatten", "global_average"] = "flatten"
     sharpness: float = 1.0
     control: Literal["shuffled_top", "mean_field"] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.image is None and self.readout != "flatten":
-            raise ValueError(
-                f"readout {self.readout!r} is of convolutional networks: say the image's (height, width, channels)"
-            )
-        if (found := self.architecture(self.widths[0]).input_dim) != self.input_dim:
-            raise ValueError(f"image {list(self.image or ())} has {found} numbers, input_dim is {self.input_dim}")
         if self.image is not None and self.top > 4:
             raise ValueError(f"top is {self.top}, convolutional networks have the hierarchy to order 4")
         if not self.sharpness > 0:
             raise ValueError(f"sharpness must be positive, got {self.sharpness}")
         if self.sharpness != 1.0 and (self.activation, self.depth, self.bias_variance) != ("softplus", 1, 0.0):
             raise ValueError("sharpness is of softplus with one hidden layer and without biases: leave it out")
-
-    def architecture(self, width: int) -> Network:
-        """The case's network at one width: `network`, or its convolutional counterpart where there is an image."""
-        dense = self.network(width)
-        if self.image is None:
-            return dense
-        shared = ("width", "depth", "activation", "weight_variance", "bias_variance", "antisymmetric")
-        more = ("parametrization", "feature_strength")
-        return Convolutional(self.image, readout=self.readout, **{name: getattr(dense, name) for name in (*shared, *more)})
 
     @property
     def orders(self) -> tuple[int, ...]:
