@@ -1,51 +1,31 @@
-"""The data files: the subset that is shipped, and the full set from a local folder or fetched once. All checked by sha256."""
+"""The data files: those that are shipped, and the larger sets from a local folder or fetched once. All checked by sha256."""
 
 import gzip
 import hashlib
 import io
 import math
 import os
+import tarfile
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ntkbench.data.published import CIFAR10, FASHION_MNIST, MNIST, BinaryArchive, IdxSet
+
 FOLDER_VARIABLE = "NTKBENCH_DATA"
-"""Environment variable: the folder whose subfolder `fashion-mnist` holds the four files of the full set."""
+"""Environment variable: the folder whose subfolders `fashion-mnist`, `mnist`, `cifar-10-batches-bin` hold the larger sets."""
 
 SUBSET = Path(__file__).parent / "files" / "fashion_mnist_subset.npz"
 SUBSET_SHA256 = "11d08f7b47bb61a926537e2c9d0cdbcf5f2c39df5f8fad4519f94fe299e108f0"
 
-FULL_URL = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/"
+UCI = Path(__file__).parent / "files" / "uci_tabular.npz"
+UCI_SHA256 = "08aa8882282206fe4f091dd6f354d4280efef5138d5047fa5c132e64b3f2b3bf"
 
+GET_ANEW = "get the file anew"
 
-@dataclass(frozen=True)
-class Published:
-    """sha256 of a file as its authors publish it, gzipped, and of what is inside (repackagers compress anew)."""
-
-    gzipped: str
-    content: str
-
-
-FULL = {
-    "train-images-idx3-ubyte.gz": Published(
-        gzipped="3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
-        content="c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-    ),
-    "train-labels-idx1-ubyte.gz": Published(
-        gzipped="a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
-        content="bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-    ),
-    "t10k-images-idx3-ubyte.gz": Published(
-        gzipped="346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
-        content="5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-    ),
-    "t10k-labels-idx1-ubyte.gz": Published(
-        gzipped="67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
-        content="0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-    ),
-}
+IMAGE_BYTES = 32 * 32 * 3
+"""Of one record of CIFAR-10, after the byte of its label: all of red, then green, then blue, each row by row."""
 
 
 class DataUnavailable(RuntimeError):
@@ -58,10 +38,16 @@ def fashion_mnist_subset() -> dict[str, np.ndarray]:
     Raises:
         DataUnavailable: if the file is missing or not the one that was shipped.
     """
-    payload = _read(SUBSET, mend := "reinstall ntkbench")
-    _verify(SUBSET, payload, SUBSET_SHA256, mend)
-    with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
-        return dict(arrays)
+    return _shipped(SUBSET, SUBSET_SHA256)
+
+
+def uci_tabular() -> dict[str, np.ndarray]:
+    """For every set `NAME` of `files/PROVENANCE.md`: `x_NAME` (N, d) and `y_NAME` (N,), class numbers from 0, from the package.
+
+    Raises:
+        DataUnavailable: if the file is missing or not the one that was shipped.
+    """
+    return _shipped(UCI, UCI_SHA256)
 
 
 def fashion_mnist_full() -> tuple[np.ndarray, np.ndarray]:
@@ -73,15 +59,67 @@ def fashion_mnist_full() -> tuple[np.ndarray, np.ndarray]:
     Raises:
         DataUnavailable: if a file is missing, damaged, or cannot be fetched.
     """
+    return _idx_set(FASHION_MNIST)
+
+
+def mnist() -> tuple[np.ndarray, np.ndarray]:
+    """As `fashion_mnist_full`, from `$NTKBENCH_DATA/mnist/` or a public copy: the authors' own page asks for a password."""
+    return _idx_set(MNIST)
+
+
+def cifar10() -> tuple[np.ndarray, np.ndarray]:
+    """Images (60000, 32, 32, 3), height, width, channel, and labels (60000,), uint8, the 50,000 of the training set first.
+
+    Of the binary version, which is read without unpickling: from `$NTKBENCH_DATA/cifar-10-batches-bin/`, the folder that its
+    archive makes, where that variable is set, else from the archive, fetched once by pooch and kept in the user's cache.
+
+    Raises:
+        DataUnavailable: as `fashion_mnist_full`.
+    """
+    images, labels = zip(*(_parse_records(*file) for file in _members(CIFAR10)), strict=True)
+    return np.concatenate(images), np.concatenate(labels)
+
+
+def _shipped(path: Path, sha256: str) -> dict[str, np.ndarray]:
+    payload = _read(path, mend := "reinstall ntkbench")
+    _verify(path, payload, sha256, mend)
+    with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def _idx_set(of: IdxSet) -> tuple[np.ndarray, np.ndarray]:
     folder = os.environ.get(FOLDER_VARIABLE)
+    instead = f"whose subfolder {of.folder} holds {', '.join(of.files)}"
     arrays = []
-    for name, published in FULL.items():
-        path = Path(folder) / "fashion-mnist" / name if folder else _fetch(name, published.gzipped)
-        content = _decompress(path, _read(path, mend := "get the file anew"))
-        _verify(path, content, published.content, mend)
+    for name, published in of.files.items():
+        path = Path(folder) / of.folder / name if folder else _fetch(of.folder, of.url, name, published.gzipped, instead)
+        content = _decompress(path, _read(path, GET_ANEW))
+        _verify(path, content, published.content, GET_ANEW)
         arrays.append(_parse_idx(path, content))
     train_images, train_labels, test_images, test_labels = arrays
     return np.concatenate([train_images, test_images]), np.concatenate([train_labels, test_labels])
+
+
+def _members(of: BinaryArchive) -> list[tuple[Path, bytes]]:
+    """Path and content of each member, verified."""
+    if folder := os.environ.get(FOLDER_VARIABLE):
+        found = [(path := Path(folder) / of.folder / name, _read(path, GET_ANEW)) for name in of.files]
+    else:
+        instead = f"whose subfolder {of.folder} holds {', '.join(of.files)}"
+        archive = _fetch(of.folder, of.url, of.archive, of.sha256, instead)
+        found = [(archive / name, content) for name, content in _unpack(archive, of).items()]
+    for (path, content), sha256 in zip(found, of.files.values(), strict=True):
+        _verify(path, content, sha256, GET_ANEW)
+    return found
+
+
+def _unpack(archive: Path, of: BinaryArchive) -> dict[str, bytes]:
+    try:
+        with tarfile.open(archive, "r:gz") as opened:
+            members = {name: opened.extractfile(f"{of.folder}/{name}") for name in of.files}
+            return {name: member.read() if member else b"" for name, member in members.items()}
+    except (OSError, EOFError, KeyError, zlib.error, tarfile.TarError) as error:
+        raise DataUnavailable(f"{archive} is no whole archive of {of.folder} ({error}); {GET_ANEW}") from error
 
 
 def _read(path: Path, mend: str) -> bytes:
@@ -97,24 +135,24 @@ def _verify(path: Path, payload: bytes, sha256: str, mend: str) -> None:
         raise DataUnavailable(f"{path} is damaged or another file: sha256 {found}, expected {sha256}; {mend}")
 
 
-def _fetch(name: str, sha256: str) -> Path:
-    instead = f"set {FOLDER_VARIABLE} to a folder whose subfolder fashion-mnist holds {', '.join(FULL)}"
+def _fetch(folder: str, url: str, name: str, sha256: str, instead: str) -> Path:
+    instead = f"set {FOLDER_VARIABLE} to a folder {instead}"
     try:
         import pooch  # type: ignore[import-untyped]
     except ImportError as error:
         raise DataUnavailable(f"fetching {name} needs the package pooch; install it, or {instead}") from error
-    store = pooch.create(path=pooch.os_cache("ntkbench") / "fashion-mnist", base_url=FULL_URL, registry={name: sha256})
+    store = pooch.create(path=pooch.os_cache("ntkbench") / folder, base_url=url, registry={name: sha256})
     try:
         return Path(store.fetch(name))
     except (OSError, ValueError) as error:
-        raise DataUnavailable(f"cannot fetch {FULL_URL}{name} (no network?): {error}; or {instead}") from error
+        raise DataUnavailable(f"cannot fetch {url}{name} (no network?): {error}; or {instead}") from error
 
 
 def _decompress(path: Path, payload: bytes) -> bytes:
     try:
         return gzip.decompress(payload)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataUnavailable(f"{path} is no whole gzip file ({error}); get the file anew") from error
+        raise DataUnavailable(f"{path} is no whole gzip file ({error}); {GET_ANEW}") from error
 
 
 def _parse_idx(path: Path, content: bytes) -> np.ndarray:
@@ -126,3 +164,11 @@ def _parse_idx(path: Path, content: bytes) -> np.ndarray:
     if len(content) != header + math.prod(shape):
         raise DataUnavailable(f"{path} has {len(content) - header} bytes of data, its header announces shape {shape}")
     return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape)
+
+
+def _parse_records(path: Path, content: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """CIFAR-10's records: one byte of label, then `IMAGE_BYTES` of pixels."""
+    if not content or len(content) % (1 + IMAGE_BYTES):
+        raise DataUnavailable(f"{path} has {len(content)} bytes, no whole number of records of {1 + IMAGE_BYTES}")
+    records = np.frombuffer(content, dtype=np.uint8).reshape(-1, 1 + IMAGE_BYTES)
+    return records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), records[:, 0]
