@@ -12,7 +12,7 @@ from ntkbench.data import SOURCES, Dataset, check, load
 from ntkbench.data import images as image_sources
 from ntkbench.data.source import on_sphere
 
-LOCAL = [name for name in SOURCES if name != "fashion_mnist_full"]
+LOCAL = [name for name in SOURCES if name not in ("fashion_mnist_full", "mnist", "cifar10")]
 IMAGES = [name for name in LOCAL if SOURCES[name].size is not None]
 ROOT = 20190918
 
@@ -118,10 +118,18 @@ def test_one_hot_targets_sum_to_zero(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "positive", "size"), [("digits_parity", 891, 1797), ("fashion_mnist_pullover_coat", 618, 1232)]
+    ("name", "positive", "size"),
+    [
+        ("digits_parity", 891, 1797),
+        ("digits_3_8", 183, 357),
+        ("digits_4_9", 181, 361),
+        ("fashion_mnist_pullover_coat", 618, 1232),
+        ("fashion_mnist_tshirt_shirt", 573, 1170),
+        ("fashion_mnist_sandal_sneaker", 586, 1199),
+    ],
 )
 def test_signs_count_their_classes(name: str, positive: int, size: int) -> None:
-    """Counts of even digits, and of pullovers, in the files."""
+    """Counts of even digits, and of the first class of each pair, in the files."""
     found = draw(name, size - 100, 100)
     both = np.concatenate([found.y, found.y_test])
     assert set(np.unique(both)) == {-1.0, 1.0}
@@ -133,6 +141,39 @@ def test_sizes_promised_are_the_sizes_of_the_files(name: str) -> None:
     size = SOURCES[name].size
     assert size is not None
     assert draw(name, size - 3, 3).x.shape[0] == size - 3
+
+
+@pytest.mark.parametrize("name", ["digits_4_9", "fashion_mnist_tshirt_shirt"])
+def test_test_points_are_transformed_before_they_are_centred(name: str) -> None:
+    sizes: dict[str, Any] = {"train_size": 30, "test_size": 11, "root": ROOT, "splits": 2}
+    plain = load(name, input_dim=dim(name), **sizes).x_test
+    np.testing.assert_array_equal(image_sources.transformed_test_points(name, lambda images: images, **sizes), plain)
+    dark = image_sources.transformed_test_points(name, lambda images: 0 * images, **sizes)
+    for s in range(2):
+        order = data.sources.rng(ROOT, "data", name, "split", s).permutation(SOURCES[name].size)
+        mean = image_sources._READERS[name]()[0][order[:30]].mean(axis=0)
+        np.testing.assert_allclose(dark[s], np.tile(-mean / np.linalg.norm(mean) * math.sqrt(dim(name)), (11, 1)), rtol=1e-12)
+
+
+def test_what_is_no_image_is_not_transformed() -> None:
+    with pytest.raises(ValueError, match="dataset 'sphere' has no images to transform; choose one of digits"):
+        image_sources.transformed_test_points("sphere", np.abs, train_size=4, test_size=2, root=0, splits=1)
+
+
+def test_rows_of_cifar10_are_height_width_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
+    monkeypatch.setattr(image_sources.files, "cifar10", lambda: (stored, np.arange(40, dtype=np.uint8) % 10))
+    image_sources._cifar10.cache_clear()
+    try:
+        found = image_sources._draw(image_sources._cifar10, "cifar10", ROOT, 0, 30, 10, 3072)
+    finally:
+        image_sources._cifar10.cache_clear()
+    order = data.sources.rng(ROOT, "data", "cifar10", "split", 0).permutation(40)
+    centred = stored[order].astype(float) - stored[order[:30]].mean(axis=0)
+    whole = np.concatenate([found.x, found.x_test]).reshape(40, 32, 32, 3)
+    scale = np.sqrt(3072) / np.sqrt((centred**2).sum(axis=(1, 2, 3)))
+    np.testing.assert_allclose(whole, scale[:, None, None, None] * centred, rtol=1e-12)
+    np.testing.assert_array_equal(found.y.argmax(axis=1), order[:30] % 10)
 
 
 def test_pooling_averages_blocks_of_four() -> None:
@@ -225,7 +266,8 @@ def test_possible_requests_pass_without_reading_files(monkeypatch: pytest.Monkey
     def refuse() -> None:
         raise AssertionError("a file was read")
 
-    monkeypatch.setattr(image_sources.files, "fashion_mnist_full", refuse)
+    for read in ("fashion_mnist_full", "mnist", "cifar10", "uci_tabular"):
+        monkeypatch.setattr(image_sources.files, read, refuse)
     monkeypatch.setattr(image_sources.files, "fashion_mnist_subset", refuse)
     for name, source in SOURCES.items():
         check(name, 10, 5, source.input_dim or 3)
