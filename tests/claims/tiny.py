@@ -15,6 +15,9 @@ CORRELATIONS, FIRST_ORDER, ITERATED = "hierarchy/correlations", "hierarchy/first
 SMALL_TIMES, HORIZON, RECIPE = "hierarchy/small_times", "hierarchy/horizon", "hierarchy/recipe"
 DEPTH, FEATURE_STRENGTH = "hierarchy/depth", "hierarchy/feature_strength"
 REAL_DATA = "hierarchy/real_data"
+LABEL_NOISE, TRANSFER, SHIFT = "gap/label_noise", "gap/transfer", "gap/distribution_shift"
+MEASURES, CONDITION_NUMBER = "gap/measures", "gap/condition_number"
+AFTER_KERNEL = "gap/after_kernel"
 
 DIGITS: dict[str, Any] = {
     "dataset": "digits_parity",
@@ -39,6 +42,15 @@ _COMMON: dict[str, Any] = {
     "seeds": 2,
 }
 _FLOW = {"step": 0.25, "times": (0.5, 1.0), "integrator": "rk4"}
+_LABELLED = {
+    "dataset": "digits",
+    "input_dim": 64,
+    "test_size": 12,
+    "validation_size": 4,
+    "step": 0.5,
+    "times": (1.0, 2.0),
+    "integrator": "euler",
+}
 _OWN: dict[str, dict[str, Any]] = {
     CONVERGENCE: {},
     CONSTANCY: _FLOW,
@@ -56,12 +68,103 @@ _OWN: dict[str, dict[str, Any]] = {
     DEPTH: {**_FLOW, "depths": (1, 2, 3)},
     FEATURE_STRENGTH: {**_FLOW, "feature_strengths": (0.1, 0.2, 0.4), "antisymmetric": True},
     REAL_DATA: {**_FLOW, "smaller": (2,), "test_size": 3},
-    GAP: {
+    LABEL_NOISE: {
         "dataset": "digits",
+        "input_dim": 64,
+        "train_size": 12,
+        "test_size": 16,
+        "validation_size": 6,
+        "shares": (0.0, 0.25),
+        "step": 0.5,
+        "times": (2.0, 8.0),
+        "integrator": "euler",
+    },
+    SHIFT: {
+        "dataset": "digits",
+        "input_dim": 64,
+        "train_size": 12,
+        "test_size": 16,
+        "validation_size": 6,
+        "transformation": "shift",
+        "amounts": (0.0, 1.0),
+        "step": 0.5,
+        "times": (2.0, 8.0),
+        "integrator": "euler",
+    },
+    TRANSFER: {
+        "dataset": "digits_3_8",
+        "input_dim": 64,
+        "source_dataset": "digits_4_9",
+        "source_size": 12,
+        "train_size": 8,
+        "smaller": (4,),
+        "test_size": 16,
+        "validation_size": 6,
+        "step": 0.5,
+        "times": (2.0, 8.0),
+        "integrator": "euler",
+    },
+    MEASURES: {
+        **_LABELLED,
+        "activation": "relu",
+        "other_activations": ("erf", "identity"),
+        "tasks": 3,
+        "noise": (0.0, 0.5, 1.0),
+    },
+    CONDITION_NUMBER: {**_LABELLED, "activation": "relu", "image": (8, 8, 1)},
+    "gap/equivalence": {
+        "dataset": "digits_parity",
         "input_dim": 64,
         "activation": "erf",
         "train_size": 16,
         "test_size": 32,
+        "step": 0.5,
+        "times": (40.0,),
+        "integrator": "euler",
+    },
+    "gap/laziness": {
+        "dataset": "digits_parity",
+        "input_dim": 64,
+        "activation": "erf",
+        "train_size": 16,
+        "test_size": 32,
+        "step": 0.5,
+        "times": (10.0,),
+        "integrator": "euler",
+        "antisymmetric": True,
+        "feature_strengths": (0.125, 0.25, 0.5),
+    },
+    GAP: {
+        "dataset": "digits",
+        "input_dim": 64,
+        "image": (8, 8, 1),
+        "activation": "erf",
+        "train_size": 8,
+        "smaller": (4,),
+        "test_size": 12,
+        "validation_size": 4,
+        "step": 1.0,
+        "times": (1.0, 2.0, 4.0),
+        "integrator": "euler",
+    },
+    "gap/kernel_methods": {
+        "dataset": "uci",
+        "input_dim": 287,
+        "sets": ("iris", "wine", "haberman"),
+        "points": 40,
+        "depths": (1,),
+        "trees": 5,
+        "activation": "relu",
+        "step": 0.25,
+        "times": (0.5, 2.0),
+        "integrator": "euler",
+    },
+    AFTER_KERNEL: {
+        "dataset": "digits_parity",
+        "input_dim": 64,
+        "train_size": 12,
+        "test_size": 24,
+        "validation_size": 8,
         "step": 0.5,
         "times": (5.0, 20.0),
         "integrator": "euler",

@@ -34,7 +34,7 @@ def table(
 ) -> pd.DataFrame:
     """Tidy quantities: `2 width^slope` times log-normal noise; `slopes` maps a quantity, or `case/quantity`, to its exponent.
 
-    Controls stay flat, `_path` quantities grow with time, differences shrink with width.
+    Controls stay flat, `_path` quantities grow with time, differences shrink with width and lie around the same everywhere.
     """
     draw = np.random.default_rng(seed)
     rows = []
@@ -42,13 +42,14 @@ def table(
         for quantity in claim.quantities:
             exponent = 0.0 if one.control else slopes.get(f"{name}/{quantity}", slopes.get(quantity, -1.0))
             places: Sequence[float] = claim.along(one) if quantity.endswith("_path") else (np.nan,)
+            signed = "difference" in quantity or quantity.startswith("gain")
             for width in one.widths:
                 for s in range(one.seeds):
                     size = (1 + 0.35 * k) * width**exponent * np.exp(noise * draw.standard_normal())
-                    if "difference" in quantity or quantity.startswith("gain"):
+                    if signed:
                         size = (0.4 if one.control is None else 0.0) / np.sqrt(width) + 0.02 * draw.standard_normal()
                     for t in places:
-                        value = size * (t if np.isfinite(t) else 1.0)
+                        value = size * (t if np.isfinite(t) and not signed else 1.0)
                         rows += [(claim.id, name, one.control or "", b, quantity, width, t, s, value) for b in BACKENDS]
     return pd.DataFrame(rows, columns=list(COLUMNS["quantities"]))
 
@@ -120,7 +121,16 @@ PLANTED: Mapping[str, Mapping[str, float]] = {
     "hierarchy/correlations": {"ff": 0.0, "kernel": 0.0, "ffff": 0.0, "K3_K3": -2.0, "K5_K5": -4.0, "K6": -2.0},
     "hierarchy/first_order": {"error_f1": -2.0},
     "hierarchy/iterated_integrals": {},
-    "gap/kernel_regression": {"distance": -0.5, "distance_without_f0": -0.1},
+    "gap/measures": {},
+    "gap/condition_number": {},
+    "gap/label_noise": {},
+    "gap/transfer": {},
+    "gap/distribution_shift": {},
+    "gap/equivalence": {"distance": -0.5, "distance_without_f0": -0.1},
+    "gap/laziness": {},
+    "gap/kernel_regression": {},
+    "gap/after_kernel": {},
+    "gap/kernel_methods": {},
 }
 
 
