@@ -14,7 +14,7 @@ LIMITS, LINEAR = "hierarchy/limits", "hierarchy/linear_networks"
 CORRELATIONS, FIRST_ORDER, ITERATED = "hierarchy/correlations", "hierarchy/first_order", "hierarchy/iterated_integrals"
 SMALL_TIMES, HORIZON, RECIPE = "hierarchy/small_times", "hierarchy/horizon", "hierarchy/recipe"
 DEPTH, FEATURE_STRENGTH = "hierarchy/depth", "hierarchy/feature_strength"
-REAL_DATA = "hierarchy/real_data"
+REAL_DATA, GAP_HIERARCHY = "hierarchy/real_data", "gap/hierarchy"
 LABEL_NOISE, TRANSFER, SHIFT = "gap/label_noise", "gap/transfer", "gap/distribution_shift"
 MEASURES, CONDITION_NUMBER = "gap/measures", "gap/condition_number"
 AFTER_KERNEL = "gap/after_kernel"
@@ -133,6 +133,16 @@ _OWN: dict[str, dict[str, Any]] = {
         "integrator": "euler",
         "antisymmetric": True,
         "feature_strengths": (0.125, 0.25, 0.5),
+    },
+    GAP_HIERARCHY: {
+        "dataset": "digits_parity",
+        "input_dim": 64,
+        "train_size": 12,
+        "test_size": 12,
+        "step": 0.5,
+        "times": (2.0, 8.0),
+        "integrator": "dop853",
+        "tolerance": 1e-6,
     },
     GAP: {
         "dataset": "digits",

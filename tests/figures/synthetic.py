@@ -128,6 +128,7 @@ PLANTED: Mapping[str, Mapping[str, float]] = {
     "gap/distribution_shift": {},
     "gap/equivalence": {"distance": -0.5, "distance_without_f0": -0.1},
     "gap/laziness": {},
+    "gap/hierarchy": {"fluctuation": -0.5},
     "gap/kernel_regression": {},
     "gap/after_kernel": {},
     "gap/kernel_methods": {},
