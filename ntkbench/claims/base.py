@@ -182,19 +182,29 @@ class Panel:
         kind: `rate` (quantity against width, log-log, fit and expected slope), `along` (quantity along the claim's axis,
             log-log, one line per width, or with several quantities one line for each at the largest width), `paired` (paired
             differences against width with intervals around zero), `level` (exponents against width, with the band where
-            equivalence expects them) or `map` (which of the quantities is smallest, over width and axis; of the first case).
+            equivalence expects them), `map` (which of the quantities is smallest, over width and axis; of the first case),
+            `difference` (signed quantities along the claim's axis, around zero, one line per case at its largest width, or per
+            quantity and case) or `response` (the other quantities against the first, log-log, all along the claim's axis, which
+            is the parameter of the curve; one line per case at its largest width).
         quantities: what is drawn, in the order of the legend.
         ylabel: with symbols in matplotlib mathtext.
         where: case fields that select the cases of the panel, as in `Expectation.where`.
         slope: the exponent drawn as the theory's line; None where each quantity has its own, that of its `Rate`.
+        xlabel: of `response`, what its first quantity is; by default its name.
     """
 
     title: str
-    kind: Literal["rate", "along", "paired", "level", "map"]
+    kind: Literal["rate", "along", "paired", "level", "map", "difference", "response"]
     quantities: tuple[str, ...]
     ylabel: str
     where: Mapping[str, tuple[Any, ...]]
     slope: float | None = None
+    xlabel: str | None = None
+
+    @property
+    def drawn(self) -> tuple[str, ...]:
+        """The quantities that have lines: all, but for the one that a `response` has as its axis."""
+        return self.quantities[1:] if self.kind == "response" else self.quantities
 
     def selects(self, case: Case) -> bool:
         """Whether the panel shows the case."""

@@ -1,4 +1,6 @@
-"""Panels along the claim's own axis: lines, and the map of which quantity is smallest over width and axis."""
+"""Panels along the claim's own axis: lines, differences, and the map of which quantity is smallest over width and axis."""
+
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -7,7 +9,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ntkbench.figures import axis, marks, series, slopes, style
+from ntkbench.figures import axis, marks, over_width, series, slopes, style
 from ntkbench.figures.content import Content
 from ntkbench.figures.marks import Look
 from ntkbench.figures.series import Line, Points
@@ -19,19 +21,17 @@ def along(axes: Axes, content: Content) -> list[Artist]:
     several = len({line.shown for line in lines}) > 1
     axes.set_xscale("log")
     axes.set_yscale("log")
+    chosen = at_largest(content, lines) if several else _of_widths(content, lines)
+    entries = key(chosen) if several else _key_of_widths(content, lines)
     gaps: dict[str, str] = {}
     drawn = []
-    chosen = _of_quantities(content, lines) if several else _of_widths(content, lines)
-    entries = _key_of_quantities(chosen) if several else _key_of_widths(content, lines)
     for line, width, look in chosen:
         how = series.location(content.claim, content.panel, line.shown)
         for backend in content.backends:
             points = series.along_axis(content.quantities, line, backend, width, how)
             if len(points.x):
                 marks.markers(axes, points, look, backend, band=True)
-                if points.gaps:
-                    since, why = next(iter(points.gaps.items()))
-                    gaps[f"{look.label}, from {since:g}"] = why
+                missing(gaps, look, points)
                 drawn.append(points)
     axis.log_limits(axes, drawn)
     _axis(axes, drawn, content)
@@ -39,10 +39,47 @@ def along(axes: Axes, content: Content) -> list[Artist]:
         entries += slopes.theory(axes, [(content.panel.slope, drawn)], content.letters)
     axis.ticks_of_values(axes)
     marks.nothing(axes, drawn)
-    return [*entries, *marks.alerts([f"{where}: {why}" for where, why in gaps.items()])]
+    return [*entries, *notes(gaps)]
+
+
+def difference(axes: Axes, content: Content) -> list[Artist]:
+    """Means around zero, with the band of the smallest effect: a line per case and quantity, at the case's largest width."""
+    bands = marks.zero(axes, content)
+    chosen = at_largest(content, content.lines())
+    found = [
+        {b: points for b in content.backends if len((points := series.along_axis(content.quantities, line, b, m, "signed")).x)}
+        for line, m, _ in chosen
+    ]
+    drawn = [points for of_line in found for points in of_line.values()]
+    gaps: dict[str, str] = {}
+    axes.set_xscale("log")
+    _axis(axes, drawn, content)
+    ends = [x for points in drawn for x in points.x]
+    axes.set_xlim(min(ends) / 1.4, max(ends) * 1.4)
+    shifts = over_width.side_by_side(axes, [list(of_line.values()) for of_line in found], content.letters)
+    for (_, _, look), of_line, shift in zip(chosen, found, shifts, strict=True):
+        for backend, points in of_line.items():
+            marks.markers(axes, points, look, backend, shift=shift)
+            missing(gaps, look, points)
+    axes.margins(y=0.08)
+    marks.nothing(axes, drawn)
+    return [*key(chosen), *bands, *notes(gaps)]
 
 
 Drawn = tuple[Line, int, Look]
+"""A line, its width, and how it is drawn."""
+
+
+def missing(gaps: dict[str, str], look: Look, points: Points) -> None:
+    """Notes from where on a line lacks points, and why."""
+    if points.gaps:
+        since, why = next(iter(points.gaps.items()))
+        gaps[f"{look.label}, from {since:g}"] = why
+
+
+def notes(gaps: Mapping[str, str]) -> list[Artist]:
+    """Their legend entries."""
+    return marks.alerts([f"{where}: {why}" for where, why in gaps.items()])
 
 
 def _widths(content: Content, lines: list[Line]) -> list[int]:
@@ -60,7 +97,8 @@ def _of_widths(content: Content, lines: list[Line]) -> list[Drawn]:
     ]
 
 
-def _of_quantities(content: Content, lines: list[Line]) -> list[Drawn]:
+def at_largest(content: Content, lines: list[Line]) -> list[Drawn]:
+    """Each line at the largest width of its case."""
     return [(line, max(_widths(content, [line])), look) for line, look in marks.looks(content, lines)]
 
 
@@ -74,7 +112,8 @@ def _key_of_widths(content: Content, lines: list[Line]) -> list[Artist]:
     return key
 
 
-def _key_of_quantities(chosen: list[Drawn]) -> list[Artist]:
+def key(chosen: list[Drawn]) -> list[Artist]:
+    """Legend entries of lines at the largest width of their case, which they name."""
     return marks.key([(line, look) for line, _, look in chosen], {line.case: f", width {width}" for line, width, _ in chosen})
 
 

@@ -30,18 +30,38 @@ def ticks_at(axes: Axes, values: list[float], letters: int) -> None:
 
 def log_limits(axes: Axes, drawn: list[Points]) -> None:
     """From the data and not from interval ends at zero, which a logarithmic axis would run after."""
-    if not drawn:
+    found = _ends(drawn)
+    if found:
+        axes.set_ylim(*found)
+
+
+def log_across(axes: Axes, drawn: list[Points], letters: int) -> None:
+    """Limits and ticks of a logarithmic x axis of values; the points' x as their centres, with intervals."""
+    found = _ends(drawn)
+    if not found:
         return
+    low, high = found
+    axes.set_xlim(low, high)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1, 2, 5) if math.log10(high / low) < 2 else (1,)
+    ticks_at(axes, [x for k in decades for step in steps if low <= (x := float(f"{step}e{k}")) <= high], letters)
+
+
+def _ends(drawn: list[Points]) -> tuple[float, float] | None:
+    """Of a logarithmic axis; None where nothing is positive and finite."""
+    if not drawn:
+        return None
     centre = np.concatenate([points.centre for points in drawn])
     low = np.concatenate([points.low for points in drawn])
     high = np.concatenate([points.high for points in drawn])
     seen = centre[np.isfinite(centre) & (centre > 0)]
-    if len(seen):
-        ends = low[np.isfinite(low) & (low > seen.min() / 4)]
-        bottom, top = min(seen.min(), *ends), max(seen.max(), *high[np.isfinite(high)])
-        # Marks at the ends need as much of a panel's height, however many decades it spans.
-        room = max(1.5, (top / bottom) ** 0.05)
-        axes.set_ylim(bottom / room, top * room)
+    if not len(seen):
+        return None
+    ends = low[np.isfinite(low) & (low > seen.min() / 4)]
+    bottom, top = min(seen.min(), *ends), max(seen.max(), *high[np.isfinite(high)])
+    # Marks at the ends need as much of a panel's height, however many decades it spans.
+    room = max(1.5, (top / bottom) ** 0.05)
+    return bottom / room, top * room
 
 
 def ticks_of_values(axes: Axes) -> None:

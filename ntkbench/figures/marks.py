@@ -7,10 +7,11 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
-from ntkbench.figures import style
+from ntkbench.figures import series, style
 from ntkbench.figures.content import FIRST, Content
-from ntkbench.figures.series import Line, Points
+from ntkbench.figures.series import PATH, Line, Points
 
 MOST_NOTES = 4
 REGULAR, BELOW = 2.0, 1.2
@@ -53,7 +54,7 @@ def looks(content: Content, lines: list[Line]) -> list[tuple[Line, Look]]:
 
 def words(quantity: str) -> str:
     """A quantity's name in a legend; that it was recorded along an axis is seen there."""
-    return quantity.removesuffix("_path").replace("_", " ")
+    return quantity.removesuffix(PATH).replace("_", " ")
 
 
 def names(lines: list[Line]) -> dict[Line, str]:
@@ -62,8 +63,16 @@ def names(lines: list[Line]) -> dict[Line, str]:
     return {line: f"{line.case}, {words(line.quantity)}" if several else line.case for line in lines}
 
 
-def markers(axes: Axes, points: Points, look: Look, backend: str, shift: float = 1.0, band: bool = False) -> None:
-    """One backend's points with intervals; the label of the artist says what it is, for whoever inspects the figure."""
+def markers(
+    axes: Axes, points: Points, look: Look, backend: str, shift: float = 1.0, band: bool = False, across: Points | None = None
+) -> None:
+    """One backend's points with intervals; the label of the artist says what it is, for whoever inspects the figure.
+
+    Args:
+        shift: factor on x.
+        band: intervals as a band and not as bars.
+        across: the points' x with their intervals, where these have any.
+    """
     first = backend == FIRST
     label = f"_{look.label}|{backend}"
     marks = ({"marker": look.mark, "ls": look.dashes, "lw": 0.9} if first else style.OPEN_SQUARES) | {"zorder": look.zorder}
@@ -72,8 +81,25 @@ def markers(axes: Axes, points: Points, look: Look, backend: str, shift: float =
         if first:
             axes.fill_between(points.x, points.low, points.high, color=look.colour, alpha=0.15, lw=0)
         return
-    reach = np.clip(np.stack([points.centre - points.low, points.high - points.centre]), 0, None)
-    axes.errorbar(points.x * shift, points.centre, yerr=reach, color=look.colour, elinewidth=0.8, label=label, **marks)
+    xerr = None if across is None else _reach(across)
+    axes.errorbar(
+        points.x * shift, points.centre, _reach(points), xerr, color=look.colour, elinewidth=0.8, label=label, **marks
+    )
+
+
+def _reach(points: Points) -> np.ndarray:
+    reach: np.ndarray = np.clip(np.stack([points.centre - points.low, points.high - points.centre]), 0, None)
+    return reach
+
+
+def zero(axes: Axes, content: Content) -> list[Artist]:
+    """The line of no difference and the band of the smallest effect, which the legend's entry names."""
+    axes.axhline(0.0, color=style.THEORY, lw=0.8, zorder=1)
+    sizes = [s for q in content.panel.drawn if (s := series.smallest_effect(content.claim, q))]
+    if not sizes:
+        return []
+    axes.axhspan(-max(sizes), max(sizes), color=style.BAND, zorder=0)
+    return [Patch(color=style.BAND, label=f"within the smallest effect, ±{max(sizes):g}")]
 
 
 def entry(look: Look, text: str) -> Line2D:
@@ -89,7 +115,7 @@ def key(drawn: list[tuple[Line, Look]], notes: Mapping[str, str] | None = None) 
         notes: case -> what its entry says besides.
     """
     if len({line.shown for line, _ in drawn}) == 1:
-        return [entry(look, look.label) for _, look in drawn]
+        return [entry(look, look.label + (notes or {}).get(line.case, "")) for line, look in drawn]
     quantities: dict[str, Artist] = {}
     cases: dict[str, Artist] = {}
     others: list[Artist] = []

@@ -15,7 +15,7 @@ from ntkbench.verdicts.expectations import Equivalence
 CLOSE = 0.05
 """Share of a panel's values within which marks hide each other."""
 MARK_LETTERS, REACH = 2.0, 0.35
-"""Width of a mark, in letters; octaves by which a point may be moved from its width."""
+"""Width of a mark, in letters; share of the distance between neighbours by which a point may be moved."""
 
 
 def rate(axes: Axes, content: Content) -> list[Artist]:
@@ -65,12 +65,7 @@ def _expected(content: Content, drawn: list[tuple[Line, Points]]) -> list[tuple[
 
 def paired(axes: Axes, content: Content) -> list[Artist]:
     """Mean differences with intervals around zero, and the band of the smallest effect."""
-    axes.axhline(0.0, color=style.THEORY, lw=0.8, zorder=1)
-    sizes = [s for q in content.panel.quantities if (s := series.smallest_effect(content.claim, q))]
-    if sizes:
-        axes.axhspan(-max(sizes), max(sizes), color=style.BAND, zorder=0)
-    bands: list[Artist] = [Patch(color=style.BAND, label=f"within the smallest effect, ±{max(sizes):g}")] if sizes else []
-    return _means(axes, content, bands)
+    return _means(axes, content, marks.zero(axes, content))
 
 
 def level(axes: Axes, content: Content) -> list[Artist]:
@@ -96,7 +91,7 @@ def _means(axes: Axes, content: Content, bands: list[Artist]) -> list[Artist]:
     found = [{backend: points for backend, points in of_line.items() if len(points.x)} for of_line in found]
     drawn = [points for of_line in found for points in of_line.values()]
     axis.width_axis(axes, drawn, content.letters)
-    shifts = _shifts(axes, [list(of_line.values()) for of_line in found], content.letters)
+    shifts = side_by_side(axes, [list(of_line.values()) for of_line in found], content.letters)
     for (line, look), of_line, shift in zip(looks, found, shifts, strict=True):
         for backend, points in of_line.items():
             marks.markers(axes, points, look, backend, shift=shift)
@@ -106,8 +101,8 @@ def _means(axes: Axes, content: Content, bands: list[Artist]) -> list[Artist]:
     return marks.key(looks) + bands + marks.notes(gaps)
 
 
-def _shifts(axes: Axes, drawn: list[list[Points]], letters: int) -> list[float]:
-    """Factors on the widths of each line: lines whose intervals would hide each other stand side by side, others in place."""
+def side_by_side(axes: Axes, drawn: list[list[Points]], letters: int) -> list[float]:
+    """Factors on the x of each line, on a logarithmic axis: where intervals would hide each other, lines are moved apart."""
     extents = [_extents(of_line) for of_line in drawn]
     ends = [end for extent in extents for low_high in extent.values() for end in low_high]
     room = CLOSE * (max(ends) - min(ends)) if ends else 0.0
@@ -116,12 +111,14 @@ def _shifts(axes: Axes, drawn: list[list[Points]], letters: int) -> list[float]:
         hidden = {steps[j] for j in range(k) if _meet(extents[j], extent, room)}
         steps.append(next(step for step in _from_the_middle(k + 1) if step not in hidden))
     left, right = axes.get_xlim()
-    step = min(MARK_LETTERS * math.log2(right / left) / letters, REACH / max(1, *map(abs, steps)))
+    places = np.log2(sorted({x for extent in extents for x in extent}))
+    between = float(np.diff(places).min(initial=1.0))
+    step = min(MARK_LETTERS * math.log2(right / left) / letters, REACH * between / max(1, *map(abs, steps)))
     return [2.0 ** (step * place) for place in steps]
 
 
 def _extents(points: list[Points]) -> dict[float, tuple[float, float]]:
-    """Width -> ends of the interval over seeds, of all backends."""
+    """Place on the x axis -> ends of the interval over seeds, of all backends."""
     found: dict[float, tuple[float, float]] = {}
     for one in points:
         for x, low, high in zip(one.x, one.low, one.high, strict=True):

@@ -7,7 +7,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.transforms import ScaledTranslation
 
-from ntkbench.figures import along_axis, over_width
+from ntkbench.figures import along_axis, over_width, response
 from ntkbench.figures.content import Content
 
 AXIS_HEIGHT = 0.37
@@ -20,6 +20,8 @@ KINDS: dict[str, Callable[[Axes, Content], list[Artist]]] = {
     "paired": over_width.paired,
     "level": over_width.level,
     "map": along_axis.best,
+    "difference": along_axis.difference,
+    "response": response.response,
 }
 """Each draws a panel of its kind and returns the entries of its legend."""
 

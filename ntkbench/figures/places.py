@@ -35,12 +35,12 @@ class Places:
 
     def by_quantity(self, panel: Panel) -> bool:
         """Whether the panel's colours tell quantities apart, and not cases."""
-        return self.several and (len(panel.quantities) > 1 or ORDER.search(panel.quantities[0]) is not None)
+        return self.several and (len(panel.drawn) > 1 or ORDER.search(panel.drawn[0]) is not None)
 
 
 def of_figure(claim: Claim, cases: Mapping[str, Case]) -> Places:
     """The places in the figure of a claim, for the cases of a study."""
-    several = any(len(panel.quantities) > 1 for panel in claim.figure)
+    several = any(len(panel.drawn) > 1 for panel in claim.figure)
     return Places(several, _of_quantities(claim), _of_cases(claim, cases))
 
 
@@ -50,7 +50,7 @@ def of_order(order: int) -> int:
 
 
 def _of_quantities(claim: Claim) -> dict[str, int]:
-    shown = dict.fromkeys(name for panel in claim.figure for name in panel.quantities)
+    shown = dict.fromkeys(name for panel in claim.figure for name in panel.drawn)
     orders = {name: int(found[1]) for name in shown if (found := ORDER.search(name))}
     others = list(dict.fromkeys(ALONG.sub("", name) for name in shown if name not in orders))
     first = of_order(HIGHEST) + 1 if orders else 0

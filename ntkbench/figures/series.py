@@ -13,6 +13,8 @@ from ntkbench.verdicts.expectations import Bound, Expectation, Paired, Rate
 
 Location = Literal["geometric", "mean", "signed"]
 CONFIDENCE = 0.95
+PATH = "_path"
+"""How the name of a quantity ends that is recorded along the claim's axis."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +67,15 @@ def lines(claim: Claim, panel: Panel, cases: Mapping[str, Case], quantities: pd.
     have = set(quantities[["case", "quantity"]].drop_duplicates().itertuples(index=False, name=None))
     chosen = {name: case for name, case in cases.items() if panel.selects(case)}
     uncontrolled = [name for name, case in chosen.items() if case.control is None]
-    regular = [Line(name, q, q, False) for q in panel.quantities for name in uncontrolled if (name, q) in have]
+    regular = [Line(name, q, q, False) for q in panel.drawn for name in uncontrolled if (name, q) in have]
     if not regular:
         raise ValueError(
-            f"{claim.id}, panel {panel.title!r}: no rows to draw; it asks for {', '.join(panel.quantities)} of the cases "
+            f"{claim.id}, panel {panel.title!r}: no rows to draw; it asks for {', '.join(panel.drawn)} of the cases "
             f"{', '.join(uncontrolled) or '(none selected)'}, the table has "
             f"{', '.join(sorted({f'{q} of {c}' for c, q in have})) or 'no rows'}"
         )
     controls = []
-    for shown in panel.quantities:
+    for shown in panel.drawn:
         for name, case in chosen.items():
             drawn = _control_quantity(claim, shown, case)
             if drawn is not None and (name, drawn) in have:
@@ -82,18 +84,24 @@ def lines(claim: Claim, panel: Panel, cases: Mapping[str, Case], quantities: pd.
 
 
 def _control_quantity(claim: Claim, quantity: str, case: Case) -> str | None:
-    """What is judged on this control case in the quantity's stead; None if it is no control of the quantity."""
+    """What is judged on this control case in the quantity's stead; None if it is no control of the quantity.
+
+    Along the axis, the path of what is judged: `difference_path` where an expectation is about `difference`.
+    """
     if case.control is not None:
+        judged = quantity.removesuffix(PATH)
         for expectation in claim.expectations:
-            if expectation.quantity == quantity and expectation.applies(case):
-                return expectation.control_quantity or quantity
+            if expectation.quantity in (quantity, judged) and expectation.applies(case):
+                return (expectation.control_quantity or expectation.quantity) + quantity.removeprefix(expectation.quantity)
     return None
 
 
 def location(claim: Claim, panel: Panel, quantity: str) -> Location:
     """How the quantity is averaged over seeds: as the verdict's fit does, or plainly where differences are drawn."""
-    if panel.kind in ("paired", "level"):
+    if panel.kind in ("paired", "level", "difference"):
         return "signed"
+    if panel.kind == "response":
+        return "geometric"
     for expectation in claim.expectations:
         if expectation.quantity == quantity and isinstance(expectation, Rate | Bound):
             return expectation.aggregate
@@ -127,8 +135,9 @@ def slope(claim: Claim, line: Line, case: Case, backend: str, verdicts: pd.DataF
 
 
 def smallest_effect(claim: Claim, quantity: str) -> float | None:
-    """The size below which a paired difference of this quantity counts as none."""
-    sizes = [e.size for e in claim.expectations if isinstance(e, Paired) and e.quantity == quantity]
+    """The size below which a paired difference of this quantity, or of that which it is the path of, counts as none."""
+    names = (quantity, quantity.removesuffix(PATH))
+    sizes = [abs(e.size) for e in claim.expectations if isinstance(e, Paired) and e.quantity in names]
     return max(sizes) if sizes else None
 
 

@@ -1,5 +1,6 @@
 """The figures themselves: what is drawn equals the data, equal data give equal bytes."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +56,10 @@ def test_paired_panels_draw_mean_differences_about_zero() -> None:
     claim = get("gap/kernel_regression")
     cases = synthetic.cases()[claim.id]
     table = synthetic.table(claim, cases, {})
-    axes = composed(claim, table).axes[1]
-    line, _, (segments,) = bars(axes)["relu-1-digits-64|torch"]
-    for k, width in enumerate(cases["relu-1-digits-64"].widths):
-        sample = values(table, "relu-1-digits-64", "torch", "accuracy_difference", width)
+    axes = composed(with_panels(claim, Panel("", "paired", ("accuracy_difference",), "", {})), table).axes[0]
+    line, _, (segments,) = bars(axes)["relu-1-digits|torch"]
+    for k, width in enumerate(cases["relu-1-digits"].widths):
+        sample = values(table, "relu-1-digits", "torch", "accuracy_difference", width)
         low, high = stats.t.interval(0.95, len(sample) - 1, loc=sample.mean(), scale=stats.sem(sample))
         assert line.get_ydata()[k] == pytest.approx(sample.mean(), rel=1e-12)
         assert segments.get_segments()[k][:, 1] == pytest.approx([low, high], rel=1e-9)
@@ -156,7 +157,8 @@ def test_backends_cases_and_controls_are_told_apart() -> None:
 
 def test_a_case_has_one_colour_in_all_panels_and_none_is_wasted() -> None:
     claim = get("gap/kernel_regression")
-    first, second = (bars(axes) for axes in composed(claim).axes)
+    panels = (Panel("", "paired", (f"{kind}_difference",), "", {}) for kind in ("accuracy", "mse"))
+    first, second = (bars(axes) for axes in composed(with_panels(claim, *panels)).axes)
     shared = [label for label in first if label in second]
     regular = [name for name, case in synthetic.cases()[claim.id].items() if case.control is None]
     assert {f"{name}|{backend}" for name in regular for backend in ("torch", "jax")} <= set(shared)
@@ -268,21 +270,30 @@ def test_all_diverged_is_still_a_figure() -> None:
     figure = composed(claim, table)
     figure.canvas.draw()
     for axes in figure.axes:
-        assert "points missing on 5 more lines" in axes.get_legend().get_texts()[-1].get_text().replace("\n", " ")
+        last = axes.get_legend().get_texts()[-1].get_text().replace("\n", " ")
+        assert re.search(r"seeds not finite|points missing on \d+ more lines", last)
         assert [text.get_text() for text in axes.texts] == ["no verdict: no values"]
         assert not [label for label in axes.yaxis.get_ticklabels() if label.get_visible() and label.get_text()]
 
 
 @pytest.mark.parametrize(
-    ("kind", "quantity"),
-    [("rate", "drift"), ("along", "drift_path"), ("paired", "drift"), ("level", "drift"), ("map", "drift_path")],
+    ("kind", "quantities"),
+    [
+        ("rate", ["drift"]),
+        ("along", ["drift_path"]),
+        ("paired", ["drift"]),
+        ("level", ["drift"]),
+        ("map", ["drift_path"]),
+        ("difference", ["drift_path"]),
+        ("response", ["drift_path", "drift_path"]),
+    ],
 )
-def test_a_panel_says_so_if_it_alone_has_no_values(kind: Any, quantity: str) -> None:
+def test_a_panel_says_so_if_it_alone_has_no_values(kind: Any, quantities: list[str]) -> None:
     claim = get("constancy/gradient_flow")
     cases = {name: case for name, case in synthetic.cases()[claim.id].items() if name in ("gelu-1-digits", "erf-1-plain")}
     table = synthetic.table(claim, cases, {})
     table.loc[table["case"] == "gelu-1-digits", "value"] = np.inf
-    panels = [Panel("", kind, (quantity,), "", {"activation": (name,)}) for name in ("gelu", "erf")]
+    panels = [Panel("", kind, tuple(quantities), "", {"activation": (name,)}) for name in ("gelu", "erf")]
     empty, full = composed(with_panels(claim, *panels), table, cases).axes
     assert [text.get_text() for text in empty.texts] == ["no verdict: no values"]
     assert "no verdict: no values" not in [text.get_text() for text in full.texts]
@@ -316,7 +327,8 @@ def test_rows_that_are_missing_are_named() -> None:
 
 def test_unknown_kinds_and_missing_columns_are_refused() -> None:
     claim = get("constancy/gradient_flow")
-    with pytest.raises(ValueError, match="kind 'scatter' is unknown; choose one of rate, along, paired, level, map"):
+    kinds = "rate, along, paired, level, map, difference, response"
+    with pytest.raises(ValueError, match=f"kind 'scatter' is unknown; choose one of {kinds}"):
         composed(with_panels(claim, Panel("x", "scatter", ("drift",), "", {})))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="quantities lacks the columns seed, value"):
         composed(claim, synthetic.table(claim, synthetic.cases()[claim.id], {}).drop(columns=["seed", "value"]))

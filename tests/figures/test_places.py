@@ -35,7 +35,7 @@ def test_an_order_has_one_place_in_all_figures_and_nothing_else_of_the_figure_ha
     others = {name: place for name, place in chosen.items() if name not in orders}
     assert not set(others.values()) & {chosen[name] for name in orders}
     for panel in claim.figure:
-        assert len({chosen[name] % len(style.PALETTE) for name in panel.quantities}) == len(panel.quantities)
+        assert len({chosen[name] % len(style.PALETTE) for name in panel.drawn}) == len(panel.drawn)
 
 
 @pytest.mark.parametrize("claim_id", ["hierarchy/depth", "hierarchy/feature_strength"])
