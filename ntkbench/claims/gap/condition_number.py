@@ -1,0 +1,259 @@
+"""The condition number of the NTK at initialization and what small architectures reach when trained (Chen et al. 2021, TE-NAS).
+
+As TE-NAS has it: the kernel is that of the sum of the logits, `sum_oo' <grad f_o, grad f_o'>`, on one batch (here the training
+points), weights only, from He's initialization in the standard parametrization; kappa = largest over smallest eigenvalue, mean
+over three initializations. A replicate is a split of the data, with initializations of its own, of one population of
+architectures; its one number is the rank correlation, over the population, of kappa and test accuracy after training.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from ntkbench import data
+from ntkbench.backends.base import Backend
+from ntkbench.claims.base import Arrays, Claim, Panel
+from ntkbench.claims.generalization import SplitCase, accuracy, chosen, splits
+from ntkbench.claims.ranks import spearman
+from ntkbench.networks import Convolutional, Network
+from ntkbench.seeding import rng
+from ntkbench.verdicts.expectations import Paired
+
+SOURCE = "chen2021neural, section 3.1.1"
+INITIALIZATIONS = 3
+"""Over which kappa is averaged."""
+UNITS = (4, 16)
+"""Units of fully connected layers, in multiples of the channels of convolutional ones."""
+DEALS = 200
+"""How often the control deals condition numbers to architectures, whose correlations are averaged."""
+RESOLVED = 0.1
+"""Largest kappa that counts, in units of the one at which the smallest eigenvalue is rounding."""
+ANY, USEFUL = 0.1, 0.3
+"""Cohen's small and medium correlations: of the expected sign at all, and of use to a search."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConditionNumberCase(SplitCase):
+    """A population of architectures, the same for all seeds; `widths` are the channels of its convolutional members.
+
+    Each depth from 1 to `depth` comes fully connected, narrow and wide, and convolutional, with flattened and averaged readout.
+    `step` and `times` are in units of n over the largest eigenvalue of an architecture's mean kernel of one logit.
+    """
+
+    control: Literal["dealt"] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.integrator != "euler":
+            raise ValueError(f"integrator {self.integrator!r}: networks are trained by gradient descent, 'euler'")
+        if self.bias_variance:
+            raise ValueError(f"bias_variance {self.bias_variance}: the kernel is that of the weights only, leave it out")
+        if self.image is None:
+            raise ValueError("image is missing: half of the population is convolutional, say the (height, width, channels)")
+        if self.readout != "flatten":
+            raise ValueError(f"readout {self.readout!r}: the population has both, leave it out")
+
+    @property
+    def members(self) -> tuple[tuple[str, int], ...]:
+        """Family and depth of each architecture."""
+        families = (*(f"dense_{units}" for units in UNITS), "flatten", "global_average")
+        return tuple((family, depth) for family in families for depth in range(1, self.depth + 1))
+
+    def member(self, family: str, depth: int, width: int, outputs: int) -> Network:
+        """One of the `members` at one width."""
+        if self.image is None or family.startswith("dense"):
+            units = width * int(family.removeprefix("dense_"))
+            return self.network(units, depth=depth, output_dim=outputs, parametrization="standard")
+        return Convolutional(
+            self.image,
+            width,
+            depth,
+            self.activation,
+            padding=self.padding,
+            readout=family,
+            output_dim=outputs,
+            parametrization="standard",
+            weight_variance=self.weight_variance,
+            antisymmetric=self.antisymmetric,
+        )
+
+
+class ConditionNumber(Claim):
+    """See `statement`."""
+
+    id: ClassVar = "gap/condition_number"
+    title: ClassVar = "The NTK's condition number at initialization foretells accuracy"
+    statement: ClassVar = (
+        "Without any training, the condition number of the NTK at initialization ranks architectures by the test accuracy that "
+        "they reach when trained: the smaller, the more accurate. Contested: kernels at initialization are said to be no "
+        "reliable measure."
+    )
+    source: ClassVar = f"{SOURCE}; against it mok2022demystifying"
+    reference_ids: ClassVar = ("TE-1", "MK-1")
+    assumptions: ClassVar = (
+        "ReLU without biases, He's initialization in the standard parametrization, kernel of the sum of the logits on the "
+        "training points, mean of the condition number over three initializations. Checked: the smallest eigenvalue is well "
+        "above rounding, which it is not where images are duplicates or the weights fewer than the points. All architectures "
+        "are trained by full-batch gradient descent on the square loss, at the same share of their critical step, and stop where "
+        "validation says."
+    )
+    controls: ClassVar = {"dealt": f"the condition numbers are dealt to the architectures at random, mean of {DEALS} deals"}
+    quantities: ClassVar = {
+        "correlation": "rank correlation of the condition number and test accuracy over architectures",
+        "correlation_dense": "the same among fully connected architectures",
+        "correlation_convolutional": "the same among convolutional architectures",
+        "correlation_size": "rank correlation of the number of parameters and test accuracy",
+        "advantage": "minus the correlation of the condition number, less the magnitude of that of the number of parameters",
+        "accuracy_spread": "largest less smallest test accuracy of the population",
+        "resolution": "largest condition number, in units of the one at which the smallest eigenvalue is rounding",
+    }
+    expectations: ClassVar = (
+        Paired(
+            name="negative",
+            statement="The condition number and test accuracy are negatively correlated, by rank.",
+            source=SOURCE,
+            quantity="correlation",
+            control="dealt",
+            sign=-1,
+            size=ANY,
+        ),
+        Paired(
+            name="useful",
+            statement="The rank correlation is strong enough for a search: beyond -0.3.",
+            source=SOURCE,
+            quantity="correlation",
+            control="dealt",
+            sign=-1,
+            size=USEFUL,
+        ),
+        Paired(
+            name="useful_convolutional",
+            statement="The rank correlation is beyond -0.3 among convolutional architectures alone, the family of the source.",
+            source=SOURCE,
+            quantity="correlation_convolutional",
+            control="dealt",
+            sign=-1,
+            size=USEFUL,
+        ),
+        Paired(
+            name="more_than_size",
+            statement="The condition number says more of test accuracy than the number of parameters does.",
+            source=f"{SOURCE} (a search by it would else be one by size)",
+            quantity="advantage",
+            control="dealt",
+            sign=1,
+            size=ANY,
+        ),
+    )
+    limitations: ClassVar = (
+        "A grid of few, small architectures without normalization or skip connections, not the cells of the source's search "
+        "spaces; the same for all seeds, so that intervals speak of splits and initializations and not of other populations. "
+        "Small training sets and full-batch training without tuning. Number of linear regions, the source's second measure, "
+        "and kernels later in training, which the counter-claim recommends, are left out. Size is given the sign that suits "
+        "it in each replicate. Sizes were settled on trials with other draws."
+    )
+    figure: ClassVar = (
+        Panel(
+            title="Condition number and number of parameters",
+            kind="paired",
+            quantities=("correlation", "correlation_size"),
+            ylabel="rank correlation with accuracy",
+            where={},
+        ),
+        Panel(
+            title="Within families",
+            kind="paired",
+            quantities=("correlation_dense", "correlation_convolutional"),
+            ylabel="rank correlation with accuracy",
+            where={},
+        ),
+    )
+    caption: ClassVar = (
+        "Rank correlation, over a population of architectures, of test accuracy after training with the condition number of "
+        "the NTK at initialization and with the number of parameters, mean over replicates with intervals, by the number of "
+        "channels. If small condition numbers made accurate networks, points would lie below the bands. Grey: condition "
+        "numbers dealt to the architectures at random."
+    )
+    case_type: ClassVar = ConditionNumberCase
+    growth: ClassVar = {"log_kappa": 1e4, "outputs": 1e4}
+
+    def prepare(self, case: ConditionNumberCase, root: int) -> data.Dataset:
+        return splits(case, root)
+
+    def measure(self, backend: Backend, case: ConditionNumberCase, data: data.Dataset, width: int, root: int) -> Arrays:
+        # The smallest eigenvalue of a matrix of n rows is known to about n roundings of the largest.
+        rounding = case.train_size * float(np.finfo(backend.precision).eps)
+        kappas, outputs = [], []
+        population = [case.member(*member, width, data.y.shape[-1]) for member in case.members]
+        for net in population:
+            log_kappa, largest = _at_initialization(backend, net, data.x, root, rounding)
+            flow = case.flow(stretch=case.train_size / largest)
+            theta = net.initialize(root, range(case.seeds))
+            trained = backend.train(net, theta, data.x, data.y, **flow, observe=("f_test",), x_test=data.x_test)
+            kappas.append(log_kappa)
+            outputs.append(trained.observed("f_test"))
+        arrays = {
+            "log_kappa": np.stack(kappas, axis=1),
+            "outputs": np.stack(outputs, axis=1),
+            "y_test": data.y_test,
+            "parameters": np.tile([float(net.parameter_count) for net in population], (case.seeds, 1)),
+            "rounding": np.full(case.seeds, rounding),
+        }
+        if case.control == "dealt":
+            deals = np.tile(np.arange(len(population)), (case.seeds, DEALS, 1))
+            arrays["deals"] = rng(root, "dealt", case.dataset, width).permuted(deals, axis=2)
+        return arrays
+
+    def summarize(self, case: ConditionNumberCase, arrays: Arrays, width: int) -> dict[str, np.ndarray]:
+        members, y = arrays["log_kappa"].shape[1], arrays["y_test"]
+        results = [accuracy(chosen(case, arrays["outputs"][:, k], y), y[:, case.validation_size :]) for k in range(members)]
+        reached = np.stack(results, axis=1)
+        kappa = arrays["log_kappa"]
+        if "deals" in arrays:
+            kappa = np.take_along_axis(kappa[:, None], arrays["deals"], axis=2)
+        else:
+            kappa = kappa[:, None]
+        dense = np.array([family.startswith("dense") for family, _ in case.members])
+
+        def correlation(among: np.ndarray) -> np.ndarray:
+            mean: np.ndarray = spearman(kappa[..., among], reached[:, None, among]).mean(axis=1)
+            return mean
+
+        of_all, of_size = correlation(np.full(members, True)), spearman(arrays["parameters"], reached)
+        return {
+            "correlation": of_all,
+            "correlation_dense": correlation(dense),
+            "correlation_convolutional": correlation(~dense),
+            "correlation_size": of_size,
+            "advantage": -of_all - np.abs(of_size),
+            "accuracy_spread": np.ptp(reached, axis=1),
+            "resolution": np.exp(arrays["log_kappa"].max(axis=1)) * arrays["rounding"],
+        }
+
+    def violations(self, case: ConditionNumberCase, summaries: Mapping[int, Mapping[str, np.ndarray]]) -> list[str]:
+        return [
+            f"at width {width} the smallest eigenvalue of a kernel is within {1 / RESOLVED:g} times of rounding: look for "
+            "duplicate images, take fewer training points, wider networks or a higher precision"
+            for width, summary in summaries.items()
+            if not (summary["resolution"] <= RESOLVED).all()
+        ]
+
+
+def _at_initialization(backend: Backend, net: Network, x: np.ndarray, root: int, rounding: float) -> tuple[np.ndarray, float]:
+    """Log of the mean condition number of each seed, and the largest eigenvalue of a seed's kernel of one logit."""
+    seeds = len(x)
+    conditions, largest = np.empty((INITIALIZATIONS, seeds)), 0.0
+    for k in range(INITIALIZATIONS):
+        # The first of the initializations is the one that is trained.
+        theta = net.initialize(root, range(k * seeds, (k + 1) * seeds))
+        kernel = backend.ntk(net, theta, x, outputs="full")
+        spectrum = np.linalg.eigvalsh(kernel.sum(axis=(-2, -1)))
+        conditions[k] = spectrum[:, -1] / np.maximum(spectrum[:, 0], rounding * spectrum[:, -1])
+        one = np.trace(kernel, axis1=-2, axis2=-1) / net.output_dim
+        largest = max(largest, float(np.linalg.eigvalsh(one)[:, -1].max()))
+    return np.log(conditions.mean(axis=0)), largest
+
+
+CLAIM = ConditionNumber()

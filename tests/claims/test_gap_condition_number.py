@@ -1,0 +1,128 @@
+"""The condition number as a search's measure: its definition, its ranks, and where it is rounding."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from ntkbench.backends import Backend
+from ntkbench.claims import get
+from ntkbench.claims.gap.condition_number import DEALS, INITIALIZATIONS
+from ntkbench.data import Dataset
+from ntkbench.verdicts.judge import judge
+from tests.claims.tiny import CONDITION_NUMBER, case_of
+
+CLAIM = get(CONDITION_NUMBER)
+
+
+def measured(backend: Backend, case: Any, data: Dataset | None = None) -> dict[str, np.ndarray]:
+    return CLAIM.measure(backend, case, CLAIM.prepare(case, 3) if data is None else data, 4, 3)
+
+
+def test_it_is_that_of_the_sum_of_logits_over_three_initializations(backend: Backend) -> None:
+    case = case_of(CONDITION_NUMBER, train_size=4)
+    drawn = CLAIM.prepare(case, 3)
+    found = measured(backend, case, drawn)["log_kappa"]
+    for k, member in enumerate(case.members):
+        net = case.member(*member, 4, 10)
+        for s in range(case.seeds):
+            conditions = []
+            for i in range(INITIALIZATIONS):
+                theta = net.initialize(3, [i * case.seeds + s])
+                kernel = backend.ntk(net, theta, drawn.x[s], outputs="full")[0]
+                summed = np.einsum("abop->ab", kernel)
+                conditions.append(np.linalg.cond(summed))
+            assert found[s, k] == pytest.approx(np.log(np.mean(conditions)), rel=1e-8), member
+
+
+def test_networks_are_he_s_and_of_both_families() -> None:
+    case = case_of(CONDITION_NUMBER, depth=2, weight_variance=2.0)
+    nets = [case.member(*member, 4, 10) for member in case.members]
+    assert [type(net).__name__ for net in nets] == ["FullyConnected"] * 4 + ["Convolutional"] * 4
+    assert [net.depth for net in nets] == [1, 2] * 4
+    assert [net.width for net in nets] == [16, 16, 64, 64, 4, 4, 4, 4]
+    for net in nets:
+        first = net.layers[0]
+        assert first.weight_std == pytest.approx(np.sqrt(2 / first.fan_in))
+        assert (first.weight_multiplier, net.bias_variance, net.output_dim) == (1.0, 0.0, 10)
+
+
+def planted(case: Any, sign: float) -> dict[str, np.ndarray]:
+    """The k-th architecture is right at test points 0 to k; kappa goes up (or down) with k, parameters down."""
+    members, held_out = len(case.members), case.test_size
+    y = np.tile(np.eye(10)[0] - 0.1, (case.seeds, held_out, 1))
+    outputs = np.zeros((case.seeds, members, 2, held_out, 10))
+    outputs[:, :, 0, :, 1] = 5.0
+    outputs[:, :, 1, :, 1] = 0.5
+    for k in range(members):
+        outputs[:, k, 1, case.validation_size : case.validation_size + k + 1, 0] = 1.0
+    order = np.arange(members, dtype=float)
+    return {
+        "log_kappa": np.tile(sign * order, (case.seeds, 1)),
+        "outputs": outputs,
+        "y_test": y,
+        "parameters": np.tile(-order, (case.seeds, 1)),
+        "rounding": np.full(case.seeds, 1e-14),
+    }
+
+
+def test_ranks_are_of_the_accuracy_that_validation_chose() -> None:
+    case = case_of(CONDITION_NUMBER, depth=2)
+    for sign in (1.0, -1.0):
+        arrays = planted(case, sign)
+        arrays["log_kappa"][1, [0, 1]] = arrays["log_kappa"][1, [1, 0]]
+        summary = CLAIM.summarize(case, arrays, 4)
+        swapped = stats.spearmanr(arrays["log_kappa"][1], np.arange(8)).statistic
+        np.testing.assert_allclose(summary["correlation"], [sign, swapped])
+        np.testing.assert_allclose(summary["correlation_convolutional"], [sign, sign])
+        np.testing.assert_allclose(summary["correlation_dense"], [sign, 0.8 * sign])
+        np.testing.assert_allclose(summary["correlation_size"], [-1.0, -1.0])
+        np.testing.assert_allclose(summary["advantage"], [-sign - 1, -swapped - 1])
+        np.testing.assert_allclose(summary["accuracy_spread"], 7 / 8)
+
+
+def test_dealt_condition_numbers_say_nothing(backend: Backend) -> None:
+    regular, control = (case_of(CONDITION_NUMBER, depth=2, seeds=4, control=c) for c in (None, "dealt"))
+    deals = measured(backend, case_of(CONDITION_NUMBER, depth=2, seeds=4, control="dealt"))["deals"]
+    assert deals.shape == (4, DEALS, 8)
+    assert "deals" not in measured(backend, regular)
+    found = CLAIM.summarize(control, planted(control, -1.0) | {"deals": deals}, 4)
+    assert np.abs(found["correlation"]).max() < 0.1
+
+
+def test_every_expectation_can_be_supported_and_contradicted() -> None:
+    draw = np.random.default_rng(2)
+    for expectation in CLAIM.expectations:
+        for mean, supports in ((0.6, True), (0.0, False)):
+            values = {8: {expectation.quantity: expectation.sign * mean + 0.02 * draw.standard_normal(12)}}
+            found = judge(expectation, values, np.random.default_rng(3))
+            assert (found.p_support < 0.01, found.p_contradict < 0.01) == (supports, not supports), expectation.name
+
+
+def test_duplicate_images_are_a_violation(backend: Backend) -> None:
+    case = case_of(CONDITION_NUMBER, train_size=6)
+    drawn = CLAIM.prepare(case, 3)
+    assert CLAIM.violations(case, {4: CLAIM.summarize(case, measured(backend, case, drawn), 4)}) == []
+    x = drawn.x.copy()
+    x[1, 2] = x[1, 4]
+    doubled = measured(backend, case, Dataset(x, drawn.y, drawn.x_test, drawn.y_test))
+    assert np.isfinite(doubled["log_kappa"]).all()
+    (problem,) = CLAIM.violations(case, {4: CLAIM.summarize(case, doubled, 4)})
+    assert "at width 4 the smallest eigenvalue" in problem
+    assert "duplicate images" in problem
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"integrator": "rk4"}, "integrator 'rk4': networks are trained by gradient descent, 'euler'"),
+        ({"bias_variance": 0.1}, "bias_variance 0.1: the kernel is that of the weights only"),
+        ({"image": None}, "image is missing: half of the population is convolutional"),
+        ({"readout": "global_average"}, "readout 'global_average': the population has both"),
+        ({"dataset": "sphere"}, "'sphere' is synthetic"),
+    ],
+)
+def test_a_case_that_makes_no_sense_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        case_of(CONDITION_NUMBER, **fields)
