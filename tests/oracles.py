@@ -141,6 +141,32 @@ def hierarchy(net: Network, vector: np.ndarray, x: np.ndarray, order: int) -> di
     return found
 
 
+def contracted_hierarchy(
+    net: Network, vector: np.ndarray, rows: np.ndarray, x: np.ndarray, basis: np.ndarray, order: int
+) -> dict[int, np.ndarray]:
+    """K3 to K_order with a basis (n O, k) in all slots but the first, by differentiating f along `sum_c u_ci grad f_c`.
+
+    Slots run over the entries of f in C order, each the function of one output at one point.
+    """
+    at_rows, points, columns = (torch.tensor(array, dtype=torch.float64) for array in (rows, x, basis.T))
+
+    def along_each(kernel: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
+        def along(u: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
+            field = torch.func.grad(lambda now: u @ _torch_network(net, now, points).flatten())(parameters)
+            return torch.func.jvp(kernel, (parameters,), (field,))[1]
+
+        along_all = torch.func.vmap(along, in_dims=(0, None), out_dims=-1)
+        return lambda parameters: net.mobility * along_all(columns, parameters)
+
+    kernel, found = along_each(lambda parameters: _torch_network(net, parameters, at_rows).flatten()), {}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`torch.jit", category=DeprecationWarning)
+        for r in range(3, order + 1):
+            kernel = along_each(kernel)
+            found[r] = kernel(torch.tensor(vector)).numpy()
+    return found
+
+
 def _along_gradients(
     kernel: Callable[[torch.Tensor], torch.Tensor], f: Callable[[torch.Tensor], torch.Tensor], mobility: float
 ) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -158,9 +158,9 @@ class Backend(abc.ABC):
         affordable.
 
         Raises:
-            ValueError: as `ntk`; also for an order outside 2..6, for a convolutional network beyond order 4, and for ReLU
-                beyond order 2, whose second derivative is a delta function, so that K3 and higher do not exist in the sense of
-                the theory.
+            ValueError: as `ntk` for `one`; also for an order outside 2..6, for a convolutional network beyond order 4, and for
+                ReLU beyond order 2, whose second derivative is a delta function, so that K3 and higher do not exist in the
+                sense of the theory.
         """
 
     @abc.abstractmethod
@@ -183,16 +183,20 @@ class Backend(abc.ABC):
         No kernel of three slots is ever formed: the directions `v_i = sum_c u_ci grad f_c` take the place of the gradients, in
         the 2n+1 rule for fully connected networks, in forward mode for convolutional ones.
 
+        With several outputs each slot takes pairs of a point and an output, in the order of `f.reshape(n * O)`:
+        `K3((x_a, o), ..)` is that of the function `f_o` at `x_a`, and `v_i = sum_(c,o) u_(c,o)i grad f_o(x_c)`. Convolutional
+        networks have one output here.
+
         Args:
             rows: points of the first slot, (n1, d) or (S, n1, d); x: points of the others, (n, d) or (S, n, d).
-            basis: (n, k) or (S, n, k).
+            basis: (n O, k) or (S, n O, k).
             order: 3 or 4.
 
         Returns:
-            `{3: (S, n1, k, k), 4: (S, n1, k, k, k)}`.
+            `{3: (S, n1 O, k, k), 4: (S, n1 O, k, k, k)}`.
 
         Raises:
-            ValueError: as `hierarchy`; also for an order outside 3..4, or a basis that does not fit `x`.
+            ValueError: as `hierarchy`, several outputs apart; also for an order outside 3..4, or a basis that does not fit.
         """
 
     @abc.abstractmethod

@@ -103,11 +103,16 @@ def outputs(net: Network, choice: str) -> None:
 
 
 def hierarchy(net: Network, order: int) -> None:
-    """ValueError unless the hierarchy of `net` exists up to `order`."""
+    """ValueError unless the network has one output and its hierarchy exists up to `order`."""
+    if net.output_dim != 1:
+        raise ValueError(f"the hierarchy's tensors ask for one output, the network has {net.output_dim}")
+    hierarchy_exists(net, order)
+
+
+def hierarchy_exists(net: Network, order: int) -> None:
+    """ValueError unless the hierarchy of `net`, of however many outputs, exists up to `order`."""
     if not is_whole(order) or order not in range(2, 7):
         raise ValueError(f"order must be an integer from 2 to 6, got {order!r}")
-    if net.output_dim != 1:
-        raise ValueError(f"the hierarchy asks for one output, the network has {net.output_dim}")
     if order > 4 and isinstance(net, Convolutional):
         raise ValueError(
             f"K5 and K6 are there for fully connected networks alone, got order {order}: gradients of convolutions have no low "
@@ -122,13 +127,17 @@ def hierarchy(net: Network, order: int) -> None:
 
 def contraction(net: Network, seeds: int, x: np.ndarray, basis: object, order: int) -> np.ndarray:
     """The basis as an array; ValueError unless it and the order are those of `Backend.contracted_hierarchy`."""
-    hierarchy(net, order)
+    hierarchy_exists(net, order)
+    if isinstance(net, Convolutional) and net.output_dim != 1:
+        raise ValueError(f"contractions of convolutional networks ask for one output, the network has {net.output_dim}")
     if order not in (3, 4):
         raise ValueError(f"contractions have order 3 or 4, got {order}")
-    vectors = real("basis", basis)
-    if vectors.ndim not in (2, 3) or vectors.shape[-2] != x.shape[-2] or (vectors.ndim == 3 and len(vectors) != seeds):
-        n = x.shape[-2]
-        raise ValueError(f"basis has shape {vectors.shape}; {n} points ask for ({n}, k) or ({seeds}, {n}, k)")
+    vectors, n = real("basis", basis), x.shape[-2] * net.output_dim
+    if vectors.ndim not in (2, 3) or vectors.shape[-2] != n or (vectors.ndim == 3 and len(vectors) != seeds):
+        outputs = f" of {net.output_dim} outputs" if net.output_dim > 1 else ""
+        raise ValueError(
+            f"basis has shape {vectors.shape}; {x.shape[-2]} points{outputs} ask for ({n}, k) or ({seeds}, {n}, k)"
+        )
     return vectors
 
 

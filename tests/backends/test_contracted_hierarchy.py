@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 
 from ntkbench.backends import Backend, load
 from ntkbench.backends.jax import contraction
-from ntkbench.networks import PARAMETRIZATIONS, SMOOTH_ACTIVATIONS, FullyConnected, Parameters
+from ntkbench.networks import PARAMETRIZATIONS, SMOOTH_ACTIVATIONS, Convolutional, FullyConnected, Network
 from ntkbench.seeding import rng
 from tests import oracles
-from tests.cases import POINTS, ROOT, SEEDS, SMOOTH, Case
+from tests.cases import CASES, POINTS, ROOT, SEEDS, SMOOTH, Case
 
+SEVERAL = [case for case in CASES if case.net.output_dim > 1 and case.net.activation != "relu"]
 PLAIN = FullyConnected(3, 6, 2, "tanh", bias_variance=0.2)
 
 
@@ -29,16 +30,12 @@ def contract(kernels: dict[int, np.ndarray], rows: int, basis: np.ndarray) -> di
     }
 
 
-def expected(net: FullyConnected, theta: Parameters, seed: int, rows: np.ndarray, x: np.ndarray, basis: np.ndarray):
-    kernels = oracles.hierarchy(net, oracles.flatten(theta, seed), np.concatenate([rows, x]), 4)
-    return contract(kernels, len(rows), basis)
-
-
 def rows_and_basis(case: Case) -> tuple[np.ndarray, np.ndarray]:
     """With a seed axis where the case's points have one."""
     draw = rng(ROOT, "contraction", case.name)
     rows = draw.standard_normal((2, case.net.input_dim) if case.shared_inputs else (SEEDS, 2, case.net.input_dim))
-    return rows, draw.standard_normal((POINTS, 2) if case.shared_inputs else (SEEDS, POINTS, 2))
+    entries = POINTS * case.net.output_dim
+    return rows, draw.standard_normal((entries, 2) if case.shared_inputs else (SEEDS, entries, 2))
 
 
 @pytest.mark.parametrize("case", SMOOTH, ids=str)
@@ -54,6 +51,32 @@ def test_contraction_of_the_full_tensors(backend: Backend, case: Case) -> None:
             close(found[r][seed], kernel, 1e-11)
 
 
+@pytest.mark.parametrize("case", SEVERAL, ids=str)
+def test_every_output_of_a_point_is_a_point(backend: Backend, case: Case) -> None:
+    rows, basis = rows_and_basis(case)
+    found = backend.contracted_hierarchy(case.net, case.theta, rows, case.x, basis, 4)
+    for seed in range(SEEDS):
+        own = (rows, basis) if case.shared_inputs else (rows[seed], basis[seed])
+        vector = oracles.flatten(case.theta, seed)
+        for r, kernel in oracles.contracted_hierarchy(case.net, vector, own[0], case.points(seed), own[1], 4).items():
+            close(found[r][seed], kernel, 1e-12)
+
+
+def test_one_of_several_outputs_is_a_network_of_its_own(backend: Backend) -> None:
+    net, alone = (FullyConnected(3, 6, 2, "erf", outputs, bias_variance=0.2, antisymmetric=True) for outputs in (3, 1))
+    theta, draw = net.initialize(ROOT, range(2)), rng(ROOT, "alone")
+    for array in theta.values():
+        array += 0.3 * draw.standard_normal(array.shape)
+    rows, x, basis = draw.standard_normal((3, 3)), draw.standard_normal((4, 3)), draw.standard_normal((4, 2))
+    for output in range(3):
+        own = theta | {name: theta[name][:, :, output : output + 1] for name in ("W3", "b3")}
+        embedded = np.zeros((4, 3, 2))
+        embedded[:, output] = basis
+        of_all = backend.contracted_hierarchy(net, theta, rows, x, embedded.reshape(12, 2), 4)
+        for r, kernel in backend.contracted_hierarchy(alone, own, rows, x, basis, 4).items():
+            close(of_all[r][:, output::3], kernel, 1e-12)
+
+
 @settings(max_examples=2)
 @given(
     depth=st.integers(1, 3),
@@ -62,6 +85,7 @@ def test_contraction_of_the_full_tensors(backend: Backend, case: Case) -> None:
     parametrization=st.sampled_from(PARAMETRIZATIONS),
     biases=st.booleans(),
     antisymmetric=st.booleans(),
+    outputs=st.integers(1, 3),
     vectors=st.integers(1, 3),
     seed=st.integers(0, 10**6),
 )
@@ -73,6 +97,7 @@ def test_random_networks(
     parametrization: str,
     biases: bool,
     antisymmetric: bool,
+    outputs: int,
     vectors: int,
     seed: int,
 ) -> None:
@@ -81,15 +106,16 @@ def test_random_networks(
         width,
         depth,
         activation,
+        outputs,
         parametrization=parametrization,
         bias_variance=0.4 * biases,
         antisymmetric=antisymmetric,
     )
     theta = oracles.unflatten(net, rng(ROOT, "random", seed).standard_normal((1, net.parameter_count)))
     draw = rng(ROOT, "points", seed)
-    rows, x, basis = draw.standard_normal((1, 2)), draw.standard_normal((2, 2)), draw.standard_normal((2, vectors))
+    rows, x, basis = draw.standard_normal((1, 2)), draw.standard_normal((2, 2)), draw.standard_normal((2 * outputs, vectors))
     found = backend.contracted_hierarchy(net, theta, rows, x, basis, 4)
-    for r, kernel in expected(net, theta, 0, rows, x, basis).items():
+    for r, kernel in oracles.contracted_hierarchy(net, oracles.flatten(theta, 0), rows, x, basis, 4).items():
         assert np.abs(found[r][0] - kernel).max() <= 1e-11 * np.abs(kernel).max() + 1e-15
 
 
@@ -113,11 +139,12 @@ def test_each_slot_is_linear_in_the_basis(backend: Backend) -> None:
     close(mixed[4], np.einsum("saijk,ip,jq,kr->sapqr", found[4], mixing, mixing, mixing), 1e-12)
 
 
-def test_blocks_under_a_tiny_budget_change_nothing(backend: Backend) -> None:
+@pytest.mark.parametrize(("outputs", "points"), [(1, 29), (2, 11)])
+def test_blocks_under_a_tiny_budget_change_nothing(backend: Backend, outputs: int, points: int) -> None:
     tiny = load(backend.name, device="cpu", memory_bytes=2**20)
-    net, draw = FullyConnected(3, 48, 2, "tanh", bias_variance=0.1), rng(ROOT, "blocks")
-    theta, rows, x = net.initialize(ROOT, [0]), draw.standard_normal((41, 3)), draw.standard_normal((29, 3))
-    basis = draw.standard_normal((29, 2))
+    net, draw = FullyConnected(3, 48, 2, "tanh", outputs, bias_variance=0.1), rng(ROOT, "blocks")
+    theta, rows, x = net.initialize(ROOT, [0]), draw.standard_normal((41, 3)), draw.standard_normal((points, 3))
+    basis = draw.standard_normal((points * outputs, 2))
     ample = backend.contracted_hierarchy(net, theta, rows, x, basis, 4)
     for r, kernel in tiny.contracted_hierarchy(net, theta, rows, x, basis, 4).items():
         close(kernel, ample[r], 1e-12)
@@ -161,8 +188,12 @@ def test_what_does_not_fit_is_refused(
 
 @pytest.mark.parametrize(
     ("net", "message"),
-    [(FullyConnected(3, 4, 1, "relu"), "relu"), (FullyConnected(3, 4, 1, "tanh", output_dim=2), "one output")],
+    [
+        (FullyConnected(3, 4, 1, "relu"), "relu"),
+        (FullyConnected(3, 4, 1, "tanh", output_dim=2), r"2 points of 2 outputs ask for \(4, k\)"),
+        (Convolutional((1, 1, 3), 4, 1, "tanh", output_dim=2), "convolutional networks ask for one output"),
+    ],
 )
-def test_networks_without_these_kernels_are_refused(backend: Backend, net: FullyConnected, message: str) -> None:
+def test_networks_without_these_kernels_are_refused(backend: Backend, net: Network, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         backend.contracted_hierarchy(net, net.initialize(ROOT, [0]), np.ones((2, 3)), np.ones((2, 3)), np.ones((2, 1)), 3)

@@ -139,7 +139,7 @@ class JaxBackend(Backend):
         net = cast(FullyConnected, net)
         n1, k = rows.shape[-2], basis.shape[-1]
         sizes = contraction.block_sizes(net, n1, x.shape[-2], k, int(order), self.dtype.itemsize, self.memory_bytes)
-        found = {r: np.zeros((seeds, n1) + (k,) * (r - 1), self.dtype) for r in range(3, int(order) + 1)}
+        found = {r: np.zeros((seeds, n1 * net.output_dim) + (k,) * (r - 1), self.dtype) for r in range(3, int(order) + 1)}
         for s in range(seeds):
             given = [array[s] if array.ndim == 3 else array for array in (rows, x, basis)]
             for c, weight in enumerate(net.copy_weights):

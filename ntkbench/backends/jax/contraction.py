@@ -1,6 +1,7 @@
 """K3 and K4 contracted with basis vectors in every slot but the first: the 2n+1 rule along a few dense directions.
 
-With `v_i = sum_c u_ci g_c`, `H_i = sum_b u_bi H_b` and `T_i` likewise, `z_jk = H_j v_k` and rows a,
+Points are pairs of an input and an output: `f_a` is one output at one input, and `g_a`, `H_a`, `T_a` are its derivatives. With
+`v_i = sum_c u_ci g_c`, `H_i = sum_b u_bi H_b` and `T_i` likewise, `z_jk = H_j v_k` and rows a,
 
     K3[a,i,j]   = v_i . H_a v_j + g_a . H_i v_j
     K4[a,i,j,k] = T_a(v_i,v_j,v_k) + v_i . H_a z_jk + v_j . H_a z_ik + v_k . H_a z_ij + g_a . (T_i(v_j,v_k) + H_i z_jk)
@@ -9,6 +10,7 @@ Terms in the derivatives of `f_a` ask for first-order responses of the rows alon
 the three choices of a slot for `H_a` of one array. The bracket is the gradient of `sum_b u_bi f_b` to second order in
 `theta + s v_j + t v_k + s t z_jk`: second-order responses of the points, whose inner products with `g_a` are sums over layers
 of products of (rows, points) matrices, weighted and summed over the points afterwards, so that i costs no pass of its own.
+Outputs have an axis of their own, in front of that of the inputs; whatever is made of activations alone is there once.
 
 Everything is of one network, and called for equal blocks of rows and of points. Zero vectors fill a small basis up to one of
 few sizes, since every size compiles anew; what they contract to is zero, and cut off.
@@ -25,8 +27,16 @@ from jax import Array
 
 from ntkbench.backends import checks
 from ntkbench.backends.jax.blocks import Block, blocks
-from ntkbench.backends.jax.dense_responses import Points, first_order, forward_cross, second_order, sources
-from ntkbench.backends.jax.network import Theta, add, linearize
+from ntkbench.backends.jax.dense_responses import (
+    Points,
+    first_order,
+    forward_cross,
+    linearized,
+    of_each_output,
+    second_order,
+    sources,
+)
+from ntkbench.backends.jax.network import Theta, add
 from ntkbench.networks import FullyConnected
 
 BLOCK = 256
@@ -41,13 +51,13 @@ LARGE = 2**17
 
 @partial(jax.jit, static_argnums=0)
 def directions(net: FullyConnected, theta: Theta, x: Array, basis: Array) -> Theta:
-    """What a block of points adds to the `v_i`; basis (points, k)."""
-    activations, signals = linearize(net, theta, x)
+    """What a block of points adds to the `v_i`; basis (outputs, points, k)."""
+    points = linearized(net, theta, x)
     found = {}
-    for l, (layer, delta, h) in enumerate(zip(net.layers, signals.delta, activations.h, strict=True), start=1):
-        found[f"W{l}"] = layer.weight_multiplier * jnp.einsum("ub,bi,vb->iuv", delta, basis, h)
+    for l, (layer, delta, h) in enumerate(zip(net.layers, points.delta, points.activations.h, strict=True), start=1):
+        found[f"W{l}"] = layer.weight_multiplier * jnp.einsum("uob,obi,vb->iuv", delta, basis, h)
         if f"b{l}" in theta:
-            found[f"b{l}"] = layer.bias_multiplier * jnp.einsum("ub,bi->iu", delta, basis)
+            found[f"b{l}"] = layer.bias_multiplier * jnp.einsum("uob,obi->iu", delta, basis)
     return found
 
 
@@ -60,38 +70,37 @@ def second_directions(net: FullyConnected, theta: Theta, x: Array, basis: Array,
 
 @partial(jax.jit, static_argnums=0)
 def row_terms(net: FullyConnected, theta: Theta, rows: Array, v: Theta, z: Theta | None) -> list[Array]:
-    """The terms in derivatives of `f_a` for a block of rows: (rows, k, k) and, if z is given, (rows, k, k, k)."""
-    at = Points(*linearize(net, theta, rows))
+    """The terms in derivatives of `f_a` for a block of rows: (rows, outputs, k, k) and, if z is given, with one k more."""
+    at = linearized(net, theta, rows)
     first = first_order(net, theta, at, v)
+    dz, dh = ([of_each_output(moved) for moved in responses] for responses in (first.z, first.h))
 
     def slot(along: Theta) -> Array:
         into_z, into_u = sources(net, at, along)
-        return add([*map(_dots, first.delta, into_z), *map(_dots, first.h, into_u)])
+        return add([*map(_dots, first.delta, map(of_each_output, into_z)), *map(_dots, dh, into_u)])
 
-    third = jnp.einsum("jia->aij", jax.lax.map(slot, v))
+    third = jnp.einsum("jioa->aoij", jax.lax.map(slot, v))
     if z is None:
         return [third]
     bent = [
-        cubic * u * dz / 3 + quadratic * du
-        for cubic, quadratic, u, dz, du in zip(
-            at.derivatives(3), at.derivatives(2), at.signals.u, first.z, first.u, strict=True
-        )
+        of_each_output(cubic) * u * moved / 3 + of_each_output(quadratic) * du
+        for cubic, quadratic, u, moved, du in zip(at.derivatives(3), at.derivatives(2), at.u, dz, first.u, strict=True)
     ]
 
     def slot_of_pair(j: Array, k: Array, along: Theta) -> Array:
-        crossed = map(_dots, first.delta[1:], forward_cross(net, v, first, j, k))
-        return add([slot(along), *crossed, *(_dots(b, dz[j] * dz[k]) for b, dz in zip(bent, first.z, strict=True))])
+        crossed = map(_dots, first.delta[1:], map(of_each_output, forward_cross(net, v, first, j, k)))
+        return add([slot(along), *crossed, *(_dots(b, moved[j] * moved[k]) for b, moved in zip(bent, dz, strict=True))])
 
     found = _over_pairs(slot_of_pair, z)
-    return [third, add(jnp.einsum(f"{slots}a->aijk", found) for slots in ("kji", "kij", "jik"))]
+    return [third, add(jnp.einsum(f"{slots}oa->aoijk", found) for slots in ("kji", "kij", "jik"))]
 
 
 @partial(jax.jit, static_argnums=0)
 def gradient_terms(
     net: FullyConnected, theta: Theta, rows: Array, x: Array, basis: Array, v: Theta, z: Theta | None
 ) -> list[Array]:
-    """What a block of points adds to the terms in `g_a`: (rows, k, k) and, if z is given, (rows, k, k, k)."""
-    one, two = Points(*linearize(net, theta, rows)), Points(*linearize(net, theta, x))
+    """What a block of points adds to the terms in `g_a`: (rows, outputs, k, k) and, if z is given, with one k more."""
+    one, two = linearized(net, theta, rows), linearized(net, theta, x)
     first = first_order(net, theta, two, v)
 
     still = [_still(net, one, two, l) for l in range(1, net.depth + 1)]
@@ -99,11 +108,11 @@ def gradient_terms(
     def weighted(delta: list[Array], h: list[Array], others: list[Array]) -> Array:
         return _weighted(net, one, still, basis, delta, h, others)
 
-    third = jnp.einsum("jai->aij", jax.lax.map(lambda of: weighted(of.delta, of.h, []), first))
+    third = jnp.einsum("joai->aoij", jax.lax.map(lambda of: weighted(of.delta, of.h, []), first))
     if z is None:
         return [third]
-    ddelta_delta = [_gram(found, of) for found, of in zip(first.delta[1:], one.signals.delta[1:-1], strict=True)]
-    dh_h = [_gram(found, of) for found, of in zip(first.h[:-1], one.activations.h[1:-1], strict=True)]
+    ddelta_delta = [_gram(found, of) for found, of in zip(first.delta[1:], one.delta[1:-1], strict=True)]
+    dh_h = [of_each_output(_gram(found, of)) for found, of in zip(first.h[:-1], one.activations.h[1:-1], strict=True)]
 
     def bracket(j: Array, k: Array, along: Theta) -> Array:
         second = second_order(net, theta, two, v, first, j, k, along)
@@ -113,7 +122,7 @@ def gradient_terms(
         ]
         return weighted(second.delta, second.h, crossed)
 
-    return [third, jnp.einsum("kjai->aijk", _over_pairs(bracket, z))]
+    return [third, jnp.einsum("kjoai->aoijk", _over_pairs(bracket, z))]
 
 
 def _over_pairs(function: Callable[[Array, Array, Theta], Array], z: Theta) -> Array:
@@ -126,21 +135,28 @@ def _over_pairs(function: Callable[[Array, Array, Theta], Array], z: Theta) -> A
 
 
 def _dots(first: Array, other: Array) -> Array:
-    """Over the units: (k, units, points) with (units, points) to (k, points)."""
+    """Over the units, of activations on an axis of length 1 for the outputs: (k, outputs, points)."""
     return jnp.sum(first * other, axis=1)
 
 
 def _gram(responses: Array, rows: Array) -> Array:
-    """(k, units, points) with (units, rows) to (k, rows, points)."""
-    found: Array = jax.lax.map(lambda response: rows.T @ response, responses)
+    """`_products` with every response."""
+    found: Array = jax.lax.map(lambda response: _products(rows, response), responses)
     return found
 
 
+def _products(rows: Array, points: Array) -> Array:
+    """Over the units, (units, ..) with (units, ..): (rows, points), and (outputs, rows, outputs, points) of signals."""
+    return jnp.tensordot(rows, points, axes=(0, 0))
+
+
 def _still(net: FullyConnected, one: Points, two: Points, l: int) -> tuple[Array, Array]:
-    """`delta_l^a . delta_l^b` and `c_l^2 h_{l-1}^a . h_{l-1}^b + e_l^2`, (rows, points)."""
+    """`delta_l^a . delta_l^b` of all outputs, and `c_l^2 h_{l-1}^a . h_{l-1}^b + e_l^2`."""
     layer = net.layers[l - 1]
-    metric = layer.weight_multiplier**2 * (one.activations.h[l - 1].T @ two.activations.h[l - 1]) + layer.bias_multiplier**2
-    return one.signals.delta[l - 1].T @ two.signals.delta[l - 1], metric
+    metric = (
+        layer.weight_multiplier**2 * _products(one.activations.h[l - 1], two.activations.h[l - 1]) + layer.bias_multiplier**2
+    )
+    return _products(one.delta[l - 1], two.delta[l - 1]), of_each_output(metric)
 
 
 def _weighted(
@@ -152,14 +168,19 @@ def _weighted(
     h: list[Array],
     others: list[Array],
 ) -> Array:
-    """`sum_b u_bi g_a . (response of g_b)`, (rows, k), from responses of `delta_l` and `h_l` and other products of (a, b)."""
+    """`sum_b u_bi g_a . (response of g_b)` of all outputs, (outputs, rows, k).
+
+    Args:
+        delta, h: responses of `delta_l` and `h_l`; others: further products of a and b.
+    """
     products = list(others)
     for l, (gram, metric) in enumerate(still, start=1):
-        products.append((one.signals.delta[l - 1].T @ delta[l - 1]) * metric)
+        products.append(_products(one.delta[l - 1], delta[l - 1]) * metric)
         if l > 1:
-            products.append(net.layers[l - 1].weight_multiplier ** 2 * (one.activations.h[l - 1].T @ h[l - 2]) * gram)
-    readout = one.activations.h[-1].T @ (h[-1] @ basis)
-    return add(products) @ basis + net.layers[-1].weight_multiplier ** 2 * readout
+            moved = net.layers[l - 1].weight_multiplier ** 2 * _products(one.activations.h[l - 1], h[l - 2])
+            products.append(of_each_output(moved) * gram)
+    readout = jnp.einsum("ua,uoi->oai", one.activations.h[-1], jnp.einsum("ub,obi->uoi", h[-1], basis))
+    return jnp.tensordot(add(products), basis, axes=2) + net.layers[-1].weight_multiplier ** 2 * readout
 
 
 class Sizes(NamedTuple):
@@ -183,6 +204,8 @@ def contracted(
     put: Callable[[np.ndarray], Array],
 ) -> list[np.ndarray]:
     """K3 and, for order 4, K4 of one network, without its mobility; `put` moves arrays to the device."""
+    k = basis.shape[1]
+    basis = basis.reshape(len(x), net.output_dim, k)
     cuts = [(put(block.cut_points(x)), put(_padded(basis, block, sizes.vectors))) for block in blocks(len(x), sizes.points)]
     v = _sum(directions(net, theta, *cut) for cut in cuts)
     z = _sum(second_directions(net, theta, *cut, v) for cut in cuts) if order == 4 else None
@@ -196,13 +219,14 @@ def contracted(
         for cut in cuts:
             for kernel, term in zip(found, gradient_terms(net, theta, partners, *cut, v, z), strict=True):
                 kernel[block.kept] += np.asarray(term)[: len(block)]
-    return [kernel[(slice(None), *[slice(basis.shape[1])] * (kernel.ndim - 1))] for kernel in found]
+    flat = [kernel.reshape(-1, *kernel.shape[2:]) for kernel in found]
+    return [kernel[(slice(None), *[slice(k)] * (kernel.ndim - 1))] for kernel in flat]
 
 
 def _padded(basis: np.ndarray, block: Block, vectors: int) -> np.ndarray:
-    """The block's rows, with zero vectors; rows of points that stand in twice are zero."""
+    """The block's part (outputs, points, vectors), with zero vectors; that of points that stand in twice is zero."""
     part = basis[block.kept]
-    return np.pad(part, [(0, block.size - len(part)), (0, vectors - basis.shape[1])])
+    return np.pad(part, [(0, block.size - len(part)), (0, 0), (0, vectors - part.shape[2])]).swapaxes(0, 1)
 
 
 def _sum(parts: Iterator[Theta]) -> Theta:
@@ -216,7 +240,7 @@ def block_sizes(net: FullyConnected, rows: int, n: int, k: int, order: int, item
         ValueError: if blocks of one row and one point take more than the budget.
     """
     wide = -(-k // VECTORS) * VECTORS
-    small = n * net.depth * net.width < LARGE
+    small = n * net.output_dim * net.depth * net.width < LARGE
     vectors = wide if small and itemsize * _floats(net, wide, order, 1, 1) <= budget else k
 
     def fits(partners: int, points: int) -> bool:
@@ -238,7 +262,9 @@ def block_sizes(net: FullyConnected, rows: int, n: int, k: int, order: int, item
 
 def _floats(net: FullyConnected, k: int, order: int, partners: int, points: int) -> int:
     """Numbers at once in `gradient_terms`, or with no partners in `row_terms` of as many rows as points."""
+    outputs, hidden = net.output_dim, net.depth * net.width
     along = (net.parameter_count // net.copies) * (1 + 2 * k + (2 * k**2 if order == 4 else 0))
-    units = (6 * k + 24) * net.depth * net.width + 2 * net.input_dim + 4 * k**3
-    of_partner = 10 * net.depth * net.width + 2 * net.input_dim + 4 * k**3
-    return along + points * (units + partners * (2 * k * net.depth + 4 * net.depth + 6)) + partners * of_partner
+    units = (2 * k + 8 + (4 * k + 16) * outputs) * hidden + 2 * net.input_dim + 4 * k**3 * outputs
+    of_partner = 10 * outputs * hidden + 2 * net.input_dim + 4 * k**3 * outputs
+    of_pair = k * net.depth * (1 + outputs**2) + (4 * net.depth + 6) * outputs**2
+    return along + points * (units + partners * of_pair) + partners * of_partner

@@ -2,7 +2,7 @@
 
 Directions have the shapes of the parameters behind axes of their own. A response of first order is that to `theta + s v_i`, one
 of second order the coefficient of `s t` along `theta + s v_j + t v_k + s t z_jk`; both solve the same linear recursions with
-sources of their own.
+sources of their own. All outputs have signals of their own, on an axis between units and points, and share the activations.
 """
 
 import operator
@@ -12,12 +12,17 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ntkbench.backends.jax.network import Activations, Signals, Theta
+from ntkbench.backends.jax.network import Activations, Theta, forward
 from ntkbench.networks import FullyConnected
 
 
 class Responses(NamedTuple):
-    """Of hidden layers l = 1..depth at `[l - 1]`: (width, points) each, or (k, width, points) for all directions."""
+    """Of hidden layers l = 1..depth at `[l - 1]`, behind an axis k for all directions.
+
+    Attributes:
+        z, h: (width, points).
+        u, delta: (width, outputs, points).
+    """
 
     z: list[Array]
     h: list[Array]
@@ -26,14 +31,42 @@ class Responses(NamedTuple):
 
 
 class Points(NamedTuple):
-    """A block of points of one network."""
+    """A block of points of one network.
+
+    Attributes:
+        activations: one forward pass.
+        u: of hidden layers, (width, outputs, points).
+        delta: of all layers, (fan_out, outputs, points); unit vectors at the last.
+    """
 
     activations: Activations
-    signals: Signals
+    u: list[Array]
+    delta: list[Array]
 
     def derivatives(self, order: int) -> list[Array]:
         """Of the activation, per hidden layer."""
         return [found[order] for found in self.activations.derivatives]
+
+
+def linearized(net: FullyConnected, theta: Theta, x: Array) -> Points:
+    """One network at `x`, (n, d): activations, and the signals of each output alone."""
+    activations, o = forward(net, theta, x), net.output_dim
+    u: list[Array] = []
+    delta = [jnp.broadcast_to(jnp.eye(o, dtype=x.dtype)[:, :, None], (o, o, len(x)))]
+    for l in range(net.depth, 0, -1):
+        u.append(net.layers[l].weight_multiplier * _through(theta[f"W{l + 1}"].T, delta[-1]))
+        delta.append(of_each_output(activations.derivatives[l - 1][1]) * u[-1])
+    return Points(activations, u[::-1], delta[::-1])
+
+
+def of_each_output(values: Array) -> Array:
+    """(.., units, points) with an axis for the outputs, which share them."""
+    return values[..., None, :]
+
+
+def _through(weights: Array, signals: Array) -> Array:
+    """(v, u) and (u, outputs, points) to (v, outputs, points)."""
+    return jnp.tensordot(weights, signals, axes=1)
 
 
 def sources(net: FullyConnected, at: Points, along: Theta) -> tuple[list[Array], list[Array]]:
@@ -45,7 +78,7 @@ def sources(net: FullyConnected, at: Points, along: Theta) -> tuple[list[Array],
         if f"b{l}" in along:
             source = source + layer.bias_multiplier * along[f"b{l}"][:, None]
         into_z.append(source)
-        into_u.append(above.weight_multiplier * (along[f"W{l + 1}"].T @ at.signals.delta[l]))
+        into_u.append(above.weight_multiplier * _through(along[f"W{l + 1}"].T, at.delta[l]))
     return into_z, into_u
 
 
@@ -61,15 +94,15 @@ def _backward_cross(net: FullyConnected, v: Theta, first: Responses, j: Array, k
     """`c_l (V_l^j^T ddelta_l^k + V_l^k^T ddelta_l^j)`, l = 2..depth, which move `u_{l-1}`."""
     return [
         net.layers[l - 1].weight_multiplier
-        * (v[f"W{l}"][j].T @ first.delta[l - 1][k] + v[f"W{l}"][k].T @ first.delta[l - 1][j])
+        * (_through(v[f"W{l}"][j].T, first.delta[l - 1][k]) + _through(v[f"W{l}"][k].T, first.delta[l - 1][j]))
         for l in range(2, net.depth + 1)
     ]
 
 
 def first_order(net: FullyConnected, theta: Theta, at: Points, v: Theta) -> Responses:
-    """Along every `v_i`, (k, width, points)."""
-    still = [jnp.zeros_like(u) for u in at.signals.u]
-    found: Responses = jax.lax.map(lambda along: _propagate(net, theta, at, *sources(net, at, along), still, still), v)
+    """Along every `v_i`, on an axis in front."""
+    still_h, still_delta = [jnp.zeros_like(h) for h in at.activations.h[1:]], [jnp.zeros_like(u) for u in at.u]
+    found: Responses = jax.lax.map(lambda along: _propagate(net, theta, at, *sources(net, at, along), still_h, still_delta), v)
     return found
 
 
@@ -81,9 +114,10 @@ def second_order(
     into_z[1:] = map(operator.add, into_z[1:], forward_cross(net, v, first, j, k))
     into_u[:-1] = map(operator.add, into_u[:-1], _backward_cross(net, v, first, j, k))
     into_h, into_delta = [], []
-    for cubic, quadratic, u, dz, du in zip(at.derivatives(3), at.derivatives(2), at.signals.u, first.z, first.u, strict=True):
+    for cubic, quadratic, u, dz, du in zip(at.derivatives(3), at.derivatives(2), at.u, first.z, first.u, strict=True):
         into_h.append(quadratic * dz[j] * dz[k])
-        into_delta.append(cubic * u * dz[j] * dz[k] + quadratic * (dz[j] * du[k] + dz[k] * du[j]))
+        moved = of_each_output(dz[j]) * du[k] + of_each_output(dz[k]) * du[j]
+        into_delta.append(of_each_output(cubic * dz[j] * dz[k]) * u + of_each_output(quadratic) * moved)
     return _propagate(net, theta, at, into_z, into_u, into_h, into_delta)
 
 
@@ -106,6 +140,7 @@ def _propagate(
     du, ddelta = list(into_u), list(into_delta)
     for l in range(net.depth, 0, -1):
         if l < net.depth:
-            du[l - 1] = du[l - 1] + net.layers[l].weight_multiplier * (theta[f"W{l + 1}"].T @ ddelta[l])
-        ddelta[l - 1] = ddelta[l - 1] + curvatures[l - 1] * at.signals.u[l - 1] * dz[l - 1] + slopes[l - 1] * du[l - 1]
+            du[l - 1] = du[l - 1] + net.layers[l].weight_multiplier * _through(theta[f"W{l + 1}"].T, ddelta[l])
+        bent = of_each_output(curvatures[l - 1] * dz[l - 1]) * at.u[l - 1]
+        ddelta[l - 1] = ddelta[l - 1] + bent + of_each_output(slopes[l - 1]) * du[l - 1]
     return Responses(dz, dh, du, ddelta)
