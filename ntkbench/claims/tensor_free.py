@@ -6,7 +6,7 @@ import numpy as np
 
 from ntkbench.backends.base import Backend
 from ntkbench.hierarchy.expansion import Expansion
-from ntkbench.hierarchy.one_network import OneNetwork
+from ntkbench.hierarchy.one_network import OneNetwork, ntk_of_points
 from ntkbench.networks import Network, Parameters
 
 
@@ -24,18 +24,24 @@ def predictions(
 ) -> dict[int, np.ndarray]:
     """What `predict_training` without tensors gives for the orders 2 to `top`, of one basis: order -> (S, T, R).
 
+    For networks of O > 1 outputs the outputs are (S, T, R, O).
+
     Args:
-        x: (n, d); y: (n,).
+        x: (n, d); y: (n,), and (n, O) for several outputs.
         rows: (R, d), the points whose outputs are asked for, of which `x` are the first.
         tolerance: of outputs, relative to the largest residual at t = 0.
         shuffle: the order in which K3 and K4 take the training points, a permutation of n; None leaves it as it is.
     """
-    f0, kernels = backend.forward(net, theta, rows)[..., 0], backend.ntk(net, theta, rows, x)
+    f0, kernels = backend.forward(net, theta, rows), ntk_of_points(backend, net, theta, rows, x)
     taken = x if shuffle is None else x[shuffle]
     found = []
     for s in range(len(f0)):
         own = {name: array[s : s + 1] for name, array in theta.items()}
-        start = Expansion(np.asarray(f0[s], dtype=float), np.asarray(kernels[s], dtype=float))
-        one = OneNetwork(backend, net, own, taken, rows, start, y, top, np.asarray(times, dtype=float), tolerance, False)
+        start = Expansion(np.asarray(f0[s], dtype=float).ravel(), np.asarray(kernels[s], dtype=float), outputs=net.output_dim)
+        asked = np.asarray(times, dtype=float)
+        one = OneNetwork(backend, net, own, taken, rows, start, y.ravel(), top, asked, tolerance, False)
         found.append(one.by_order())
-    return {p: np.stack([outputs[p] for outputs in found]) for p in found[0]}
+    by_order = {p: np.stack([outputs[p] for outputs in found]) for p in found[0]}
+    if net.output_dim == 1:
+        return by_order
+    return {p: outputs.reshape(*outputs.shape[:2], -1, net.output_dim) for p, outputs in by_order.items()}

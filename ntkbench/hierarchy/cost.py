@@ -1,4 +1,7 @@
-"""What a prediction costs with tensors of the hierarchy and without, and which to choose. Leading terms, one seed."""
+"""What a prediction costs with tensors of the hierarchy and without, and which to choose. Leading terms, one seed.
+
+Tensors are there for one output. Without them every output of a point has signals of its own, and counts as a point.
+"""
 
 from ntkbench.networks import Convolutional, Network
 
@@ -30,7 +33,7 @@ def by_tensors(net: Network, n: int, rows: int, order: int) -> tuple[float, floa
 def tensor_free(net: Network, n: int, rows: int, order: int, k: int) -> tuple[float, float]:
     """Operations and bytes in a basis of k vectors: of the contracted kernels, then the integration."""
     building, needed = contraction(net, n, rows, order, k)
-    return building + EVALUATIONS * 2.0 * rows * n, needed
+    return building + EVALUATIONS * 2.0 * rows * n * net.output_dim**2, needed
 
 
 def contraction(net: Network, n: int, rows: int, order: int, k: int) -> tuple[float, float]:
@@ -39,6 +42,7 @@ def contraction(net: Network, n: int, rows: int, order: int, k: int) -> tuple[fl
     Convolutional networks hold one pair of directions at a time, as tangents of the kernel's factors.
     """
     directions = k ** (order - 2)
+    n, rows = n * net.output_dim, rows * net.output_dim
     if isinstance(net, Convolutional):
         building = _moving_kernels(net, n, rows, k, order)
         floats = 2 ** (order - 2) * (net.parameter_count + net.copies * rows * net.positions * net.width * net.depth)
@@ -76,10 +80,10 @@ def choose(net: Network, n: int, rows: int, order: int, form: str, memory_bytes:
     """
     if form != "auto":
         return form
-    costs = {"tensors": by_tensors(net, n, rows, highest)}
+    costs = {"tensors": by_tensors(net, n, rows, highest)} if net.output_dim == 1 else {}
     if order <= 4:
-        first = tensor_free(net, n, rows, highest, min(n, FIRST_BASIS))
-        operations, _ = tensor_free(net, n, rows, order, min(n, TYPICAL_BASIS))
+        first = tensor_free(net, n, rows, highest, min(n * net.output_dim, FIRST_BASIS))
+        operations, _ = tensor_free(net, n, rows, order, min(n * net.output_dim, TYPICAL_BASIS))
         costs["tensor_free"] = operations + (first[0] if highest > order else 0.0), first[1]
     fitting = {name: flops for name, (flops, needed) in costs.items() if needed <= memory_bytes}
     if not fitting:
@@ -97,8 +101,9 @@ def choose(net: Network, n: int, rows: int, order: int, form: str, memory_bytes:
 
 
 def largest_basis(net: Network, n: int, rows: int, order: int, memory_bytes: int) -> int:
-    """Vectors that fit the budget: `n` at most, and those of the first basis at least."""
-    k = min(n, FIRST_BASIS)
-    while k < n and tensor_free(net, n, rows, order, k + 1)[1] <= memory_bytes:
+    """Vectors that fit the budget: all outputs of `n` points at most, and those of the first basis at least."""
+    whole = n * net.output_dim
+    k = min(whole, FIRST_BASIS)
+    while k < whole and tensor_free(net, n, rows, order, k + 1)[1] <= memory_bytes:
         k += 1
     return k

@@ -8,6 +8,9 @@ exactly: differentiate, and find `dK_r/dt = -(1/n) K_{r+1} . r` for r < p (Huang
 `(f, S_1, ..., S_{p-2})` replaces `(f, K2, ..., K_{p-1})`, test points are further rows, and where the residual's path lies near
 the span of the columns of an orthonormal (n, k) matrix, the integrals have k entries per slot instead of n.
 
+With O outputs every output of a point is a point of its own, n O of them and R O rows in C order (point, output), except that
+the loss is `(1/2n) sum_a |f_a - y_a|^2`: the factor above is 1/n with the number of inputs.
+
 For p = 2 the residual is `exp(-K t / n) r_0`, K the kernel of the training points. With `K = V diag(l) V^T` it follows that
 
     f(t) = f_0 - K2 V diag((1 - exp(-l t / n)) / l) V^T r_0,    K2 V = V diag(l) on the training points.
@@ -38,17 +41,24 @@ class Expansion:
         K2: (R, n), the NTK of rows and training points, symmetric and positive semi-definite on the latter.
         corrections: `K_3, K_4, ...` with the basis in every slot but the first: (R, k, k), (R, k, k, k), and so on.
         basis: (n, k) with orthonormal columns; None for the identity.
+        outputs: of each point; R and n above count them all.
     """
 
     f0: np.ndarray
     K2: np.ndarray
     corrections: tuple[np.ndarray, ...] = ()
     basis: np.ndarray | None = None
+    outputs: int = 1
 
     @property
     def order(self) -> int:
         """The highest kernel's."""
         return 2 + len(self.corrections)
+
+    @property
+    def points(self) -> int:
+        """The n of the loss."""
+        return len(self.K2.T) // self.outputs
 
     @property
     def vectors(self) -> int:
@@ -64,7 +74,7 @@ class Expansion:
         if self.basis is None:
             raise ValueError("an expansion without a basis has no part in fewer vectors")
         parts = tuple(c[(slice(None), *[slice(k)] * (c.ndim - 1))] for c in self.corrections)
-        return Expansion(self.f0, self.K2, parts, self.basis[:, :k])
+        return replace(self, corrections=parts, basis=self.basis[:, :k])
 
     def integrate(self, y: np.ndarray, times: np.ndarray, tolerance: float, coarsening: float = 1.0) -> np.ndarray:
         """Outputs on the rows at every time, (T, R): in closed form without corrections, else by scipy's adaptive DOP853.
@@ -114,7 +124,7 @@ class Expansion:
     @property
     def fastest(self) -> float:
         """The rate of the frozen NTK's fastest mode."""
-        rate: float = self._modes[0][-1] / self.K2.shape[1]
+        rate: float = self._modes[0][-1] / self.points
         return rate
 
     def _frozen(self, y: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -122,7 +132,7 @@ class Expansion:
         n = len(y)
         eigenvalues, vectors = self._modes
         moving = eigenvalues > 0
-        still = np.repeat(times[:, None] / n, n, axis=1)
+        still = np.repeat(times[:, None] / self.points, n, axis=1)
         spent = np.where(moving, -np.expm1(-still * eigenvalues) / np.where(moving, eigenvalues, 1), still)
         images = np.concatenate([vectors * eigenvalues, self.K2[n:] @ vectors])
         outputs: np.ndarray = self.f0 - (spent * (vectors.T @ (self.f0[:n] - y))) @ images.T
@@ -133,10 +143,11 @@ class _Flow:
     """The right-hand side on a flat state `(f, S_1, ..., S_{p-2})`."""
 
     def __init__(self, expansion: Expansion, y: np.ndarray):
-        self.expansion, self.y, self.n = expansion, y, len(y)
+        self.expansion, self.y = expansion, y
         self.sizes = [expansion.vectors**j for j in range(1, len(expansion.corrections) + 1)]
         self.matrices = [
-            (-1 / self.n) ** j * c.reshape(len(expansion.f0), -1) for j, c in enumerate(expansion.corrections, start=1)
+            (-1 / expansion.points) ** j * c.reshape(len(expansion.f0), -1)
+            for j, c in enumerate(expansion.corrections, start=1)
         ]
 
     def start(self) -> np.ndarray:
@@ -144,7 +155,7 @@ class _Flow:
 
     def velocity(self, _: float, state: np.ndarray) -> np.ndarray:
         rows = len(self.expansion.f0)
-        residual = state[: self.n] - self.y
+        residual = state[: len(self.y)] - self.y
         along = residual if self.expansion.basis is None else self.expansion.basis.T @ residual
         slope = self.expansion.K2 @ residual
         slopes, end = [], rows
@@ -154,7 +165,7 @@ class _Flow:
             previous = state[end : end + size]
             slope = slope + matrix @ np.outer(along, previous).ravel()
             end += size
-        return np.concatenate([slope / -self.n, *slopes])
+        return np.concatenate([slope / -self.expansion.points, *slopes])
 
 
 def principal_vectors(path: np.ndarray, k: int) -> np.ndarray:
@@ -174,7 +185,7 @@ def left_out(path: np.ndarray) -> np.ndarray:
 _SNAPSHOTS = 64
 
 
-def snapshots(K2: np.ndarray, last: float) -> np.ndarray:
+def snapshots(K2: np.ndarray, last: float, outputs: int = 1) -> np.ndarray:
     """Times at which a path is looked at: 0, then spaced by equal ratios from the fastest mode's time scale to the last."""
-    spans = last * float(np.linalg.eigvalsh(K2)[-1]) / len(K2)
+    spans = last * outputs * float(np.linalg.eigvalsh(K2)[-1]) / len(K2)
     return np.concatenate([[0.0], np.geomspace(last / max(10 * spans, 2), last, _SNAPSHOTS)])

@@ -27,12 +27,12 @@ _MOST_SPANS = 1e6
 """The last time over the fastest mode's time scale: explicit steps are about as long as that scale, and a million take long."""
 
 Orders = dict[int, np.ndarray]
-"""Outputs (T, R) by order."""
+"""Outputs (T, R) by order, R counting all outputs of all rows."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What is found for one network; attributes as those of `Prediction`, for one seed and all outputs (T, R)."""
+    """What is found for one network; attributes as those of `Prediction`, for one seed and all outputs of all rows (T, R)."""
 
     outputs: np.ndarray
     basis: int
@@ -47,7 +47,8 @@ class OneNetwork:
 
     Attributes:
         rows: all points, of which `x` are the first.
-        start: its outputs and NTK.
+        start: its outputs and NTK; with several outputs each is a point of its own there.
+        y: (n,), and with O outputs (n O,) in C order.
         estimate: whether the error of the truncation is estimated; it is NaN otherwise, and the horizon too.
     """
 
@@ -142,7 +143,7 @@ class OneNetwork:
         """
         n = len(self.y)
         path = seen = self.path(frozen)
-        most = largest_basis(self.net, n, len(self.rows), expansion.order, self.backend.memory_bytes)
+        most = largest_basis(self.net, len(self.x), len(self.rows), expansion.order, self.backend.memory_bytes)
         allowed = self.tolerance * np.abs(path[:, 0]).max()
         before = np.inf
         while (k := expansion.vectors) < n:
@@ -216,7 +217,7 @@ class OneNetwork:
 
     def looks(self) -> np.ndarray:
         """Times at which paths are looked at; the first is 0."""
-        return np.union1d(snapshots(self.start.K2[: len(self.y)], self.times[-1]), self.times)
+        return np.union1d(snapshots(self.start.K2[: len(self.y)], self.times[-1], self.start.outputs), self.times)
 
     def path(self, outputs: np.ndarray) -> np.ndarray:
         """The residual of outputs (T, R) as far as they are finite, (n, T)."""
@@ -232,6 +233,14 @@ class OneNetwork:
         kernels = self.backend.contracted_hierarchy(self.net, self.theta, self.rows, self.x, basis, order)
         corrections = (np.asarray(kernels[r][0], dtype=float) for r in range(3, order + 1))
         return replace(self.start, corrections=tuple(corrections), basis=basis)
+
+
+def ntk_of_points(backend: Backend, net: Network, theta: Parameters, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The NTK with every output as a point of its own, (S, R O, n O) in C order, for rows (R, d) and x (n, d)."""
+    if net.output_dim == 1:
+        return backend.ntk(net, theta, rows, x)
+    kernels = backend.ntk(net, theta, rows, x, outputs="full").swapaxes(2, 3)
+    return kernels.reshape(len(kernels), len(rows) * net.output_dim, -1)
 
 
 def _difference(one: np.ndarray, other: np.ndarray) -> float:

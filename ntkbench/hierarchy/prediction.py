@@ -12,8 +12,8 @@ from ntkbench.backends.base import Backend
 from ntkbench.hierarchy import truncation_error
 from ntkbench.hierarchy.cost import FORMS, choose
 from ntkbench.hierarchy.expansion import Expansion
-from ntkbench.hierarchy.one_network import OneNetwork
-from ntkbench.networks import Network, Parameters
+from ntkbench.hierarchy.one_network import OneNetwork, ntk_of_points
+from ntkbench.networks import Convolutional, Network, Parameters
 from ntkbench.scalars import is_finite
 
 
@@ -28,9 +28,9 @@ class Prediction:
     Attributes:
         times: (T,), units of gradient-flow time.
         f: (S, T, n), outputs on the training points; f_test: (S, T, n_test), None without test points. NaN from where the
-            truncated hierarchy blew up, far outside of its horizon.
+            truncated hierarchy blew up, far outside of its horizon. (S, T, n, O) and (S, T, n_test, O) for O > 1 outputs.
         form: `tensors` or `tensor_free`.
-        basis: (S,), vectors in the basis of the residual's path; n for `tensors` and for order 2, which need none.
+        basis: (S,), vectors in the basis of the residual's path; n O for `tensors` and for order 2, which need none.
         error: (S,), estimate, and no bound, of the largest error of an output that basis and integrator leave, in the
             outputs' units. It is the sum of what changes where the basis lacks its last vectors, of the share of the
             residual outside of the basis times the largest correction to the frozen NTK's outputs, and of what changes where
@@ -83,14 +83,16 @@ def predict_training(
     `tensor_free` (order 2 to 4, memory n^2), which projects the residual's path on a basis of few vectors. The first basis is
     that of the frozen NTK's path, known in closed form. It is chosen anew along the path just found and along what changed
     since the one before, which foretells the next change, as large as the path's singular values ask for, until the error that
-    it leaves is estimated below `tolerance`. Order 2 has a closed form itself.
+    it leaves is estimated below `tolerance`. Order 2 has a closed form itself. Fully connected networks of several outputs have
+    the second form alone: every output of a point counts as a point, except in the loss.
 
     How far the truncation is to be trusted is estimated from the next even order, 4 at least. For even orders from 4 on that is
     free; orders 2 and 3 cost what order 4 costs with tensors, without them one contraction of it with six vectors; order
     5 costs what order 6 costs.
 
     Args:
-        x: (n, d) or (S, n, d); y: (n,) or (S, n), targets of the one output; x_test: (n_test, d) or (S, n_test, d).
+        x: (n, d) or (S, n, d); x_test: (n_test, d) or (S, n_test, d).
+        y: targets, (n,) or (S, n), and (n, O) or (S, n, O) for O > 1 outputs.
         times: increasing, not negative, units of gradient-flow time.
         form: `auto` takes the cheaper form of those that fit the backend's memory budget.
         tolerance: of outputs, relative to the largest residual at t = 0.
@@ -108,10 +110,10 @@ def predict_training(
     _check(net, order, times, form, tolerance, estimate)
     seeds = checks.parameters(net, theta)
     x = checks.inputs(net, seeds, x)
-    y = _targets(y, seeds, x.shape[-2])
+    y = _targets(y, seeds, x.shape[-2], net.output_dim)
     rows = x if x_test is None else _joined(x, checks.inputs(net, seeds, x_test, "x_test"))
-    n = x.shape[-2]
-    f0 = np.asarray(backend.forward(net, theta, rows)[..., 0], dtype=float)
+    f0 = np.asarray(backend.forward(net, theta, rows), dtype=float)
+    n, outputs = x.shape[-2], net.output_dim
     highest = truncation_error.top(order) if estimate else order
     form = choose(net, n, rows.shape[-2], order, form, backend.memory_bytes, highest)
     asked = np.asarray(times, dtype=float)
@@ -119,19 +121,21 @@ def predict_training(
     for s in range(seeds):
         own = {name: array[s : s + 1] for name, array in theta.items()}
         points, spots = (p[s] if p.ndim == 3 else p for p in (x, rows))
-        start = Expansion(f0[s], np.asarray(backend.ntk(net, own, spots, points)[0], dtype=float))
+        K2 = np.asarray(ntk_of_points(backend, net, own, spots, points)[0], dtype=float)
+        start = Expansion(f0[s].ravel(), K2, outputs=outputs)
         if not (np.isfinite(start.f0).all() and np.isfinite(start.K2).all()):
             raise ValueError(
                 f"outputs or NTK of seed {s} overflow: inputs or weights are too large; usual inputs have norm sqrt(input_dim)"
             )
-        targets = y if y.ndim == 1 else y[s]
-        one = OneNetwork(backend, net, own, points, spots, start, targets, order, asked, tolerance, estimate)
+        one = OneNetwork(backend, net, own, points, spots, start, y[s].ravel(), order, asked, tolerance, estimate)
         found.append(one.predicted(form))
-    outputs, basis, error, truncation, horizon = (
+    f, basis, error, truncation, horizon = (
         np.stack([getattr(one, name) for one in found]) for name in ("outputs", "basis", "error", "truncation", "horizon")
     )
-    f_test = None if x_test is None else outputs[..., n:]
-    prediction = Prediction(asked, outputs[..., :n], f_test, form, basis, error, truncation, horizon)
+    if outputs > 1:
+        f = f.reshape(*f.shape[:2], -1, outputs)
+    f_test = None if x_test is None else f[:, :, n:]
+    prediction = Prediction(asked, f[:, :, :n], f_test, form, basis, error, truncation, horizon)
     if estimate and not prediction.inside.all():
         _warn(prediction)
     return prediction
@@ -158,21 +162,34 @@ def _joined(x: np.ndarray, x_test: np.ndarray) -> np.ndarray:
     return np.concatenate(list(both), axis=1)
 
 
-def _targets(y: object, seeds: int, n: int) -> np.ndarray:
-    """As an array of float64, (n,) or (seeds, n); ValueError for anything else."""
+def _targets(y: object, seeds: int, n: int, outputs: int) -> np.ndarray:
+    """Of every seed, (seeds, n), and (seeds, n, outputs) for several, as float64; ValueError for what has another shape."""
     targets = checks.real("y", y).astype(float)
-    if targets.shape not in ((n,), (seeds, n)):
-        mend = ": take y[:, 0]" if targets.shape == (n, 1) else ""
-        raise ValueError(f"y must be of shape ({n},) or ({seeds}, {n}), got shape {targets.shape}{mend}")
-    return targets
+    one = (n,) if outputs == 1 else (n, outputs)
+    if targets.shape not in (one, (seeds, *one)):
+        mend = ": take y[:, 0]" if outputs == 1 and targets.shape == (n, 1) else ""
+        raise ValueError(f"y must be of shape {one} or {(seeds, *one)}, got shape {targets.shape}{mend}")
+    return np.broadcast_to(targets, (seeds, *one))
+
+
+def _check_several(net: Network, order: int, form: str) -> None:
+    """ValueError for what networks of several outputs have no prediction of."""
+    if form == "tensors":
+        raise ValueError(f"form 'tensors' is of one output, the network has {net.output_dim}: choose 'tensor_free'")
+    if order > 4:
+        raise ValueError(f"networks of several outputs have orders 2, 3 and 4, got order {order}")
+    if isinstance(net, Convolutional):
+        raise ValueError(
+            f"convolutional networks have one output here, this one {net.output_dim}: take one, or full connections"
+        )
 
 
 def _check(net: Network, order: int, times: Sequence[float], form: str, tolerance: float, estimate: bool) -> None:
-    if net.output_dim != 1:
-        raise ValueError(f"a prediction is of one output, the network has {net.output_dim}: take a network of one")
-    checks.hierarchy(net, order)
+    checks.hierarchy_exists(net, order)
     if form not in FORMS:
         raise ValueError(f"form {form!r} is unknown; choose one of {', '.join(FORMS)}")
+    if net.output_dim > 1:
+        _check_several(net, order, form)
     if form == "tensor_free" and order > 4:
         raise ValueError(f"form 'tensor_free' has orders 2, 3 and 4, got order {order}: choose 'tensors'")
     if (
@@ -185,7 +202,7 @@ def _check(net: Network, order: int, times: Sequence[float], form: str, toleranc
         raise ValueError(f"times must be a list, finite, not negative and increasing, got {times}")
     if estimate and order < (highest := truncation_error.top(order)):
         try:
-            checks.hierarchy(net, highest)
+            checks.hierarchy_exists(net, highest)
         except ValueError as error:
             raise ValueError(
                 f"the estimate of the truncation takes order {highest}: {error}; or give estimate=False"

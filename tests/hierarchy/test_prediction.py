@@ -356,12 +356,6 @@ def test_networks_without_the_order_are_refused_at_the_start_too(backend: Backen
         predict_training(backend, net, theta, x, y, order=3, times=[0.0])
 
 
-def test_several_outputs_are_refused(backend: Backend) -> None:
-    net, theta, x, y = setting(output_dim=3)
-    with pytest.raises(ValueError, match="of one output, the network has 3"):
-        predict_training(backend, net, theta, x, y, order=3, times=[1.0])
-
-
 def test_predictions_at_the_start_are_the_outputs(backend: Backend) -> None:
     net, theta, x, y = setting(n=4)
     found: Prediction = predict_training(backend, net, theta, x, y, order=4, times=[0.0])
