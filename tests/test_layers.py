@@ -24,7 +24,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "typer": ("cli.py", "report/"),
     "rich": ("cli.py", "report/"),
     "typst": ("report/",),
-    "sklearn": ("data/",),
+    "sklearn": ("data/", "baselines.py"),
     "pooch": ("data/",),
     "csv": ("records.py",),
     "zipfile": ("records.py",),

@@ -1,7 +1,6 @@
 """Rank correlation, for claims that say what ranks architectures or tasks as their test error does."""
 
 import numpy as np
-from scipy.stats import rankdata
 
 
 def spearman(first: np.ndarray, second: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -16,6 +15,9 @@ def spearman(first: np.ndarray, second: np.ndarray, axis: int = -1) -> np.ndarra
 
 
 def _centred_ranks(values: np.ndarray) -> np.ndarray:
+    # A measuring process loads every claim, and needs no scipy.stats.
+    from scipy.stats import rankdata
+
     ranks = np.asarray(rankdata(values, axis=-1, nan_policy="propagate"))
     centred: np.ndarray = ranks - (values.shape[-1] + 1) / 2
     return centred

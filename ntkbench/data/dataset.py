@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Dataset:
-    """Inputs and targets; every input has norm sqrt(d), so that first-layer preactivations have the weights' variance.
+    """Inputs and targets; those of a `Source` have norm sqrt(d), so that first-layer preactivations have the weights' variance.
 
     Attributes:
         x: (n, d) or, where each seed has its own split, (S, n, d).

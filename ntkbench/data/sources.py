@@ -4,13 +4,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ntkbench.data import images, synthetic
+from ntkbench.data import images, synthetic, tabular
 from ntkbench.data.dataset import Dataset
 from ntkbench.data.source import Source
 from ntkbench.scalars import is_whole
 from ntkbench.seeding import rng
 
-SOURCES: Mapping[str, Source] = {source.name: source for source in (*synthetic.SOURCES, *images.SOURCES)}
+SOURCES: Mapping[str, Source] = {source.name: source for source in (*synthetic.SOURCES, *images.SOURCES, *tabular.SOURCES)}
 """By name; nothing is read from disk until `load`."""
 
 

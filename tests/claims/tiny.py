@@ -107,7 +107,7 @@ _OWN: dict[str, dict[str, Any]] = {
     MEASURES: {
         **_LABELLED,
         "activation": "relu",
-        "other_activations": ("erf", "identity"),
+        "other_activations": ("erf", "gelu"),
         "tasks": 3,
         "noise": (0.0, 0.5, 1.0),
     },
