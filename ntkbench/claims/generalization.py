@@ -12,7 +12,7 @@ import numpy as np
 
 from ntkbench import data
 from ntkbench.backends.base import Backend
-from ntkbench.claims.base import ArchitectureCase
+from ntkbench.claims.base import ArchitectureCase, Case
 
 STOPS = tuple(2**k for k in range(17))
 """Numbers of steps of a kernel's descent among which validation chooses."""
@@ -23,8 +23,8 @@ class SplitCase(ArchitectureCase):
     """Networks on real data, every seed with a split of its own.
 
     Attributes:
-        validation_size: how many of the `test_size` held-out points are for the choice of candidates; the rest are for the
-            result alone.
+        validation_size: how many of the `test_size` held-out points, the first of them, are for the choice of candidates; the
+            rest are for the result alone.
     """
 
     test_points: ClassVar = True
@@ -49,8 +49,8 @@ def check_real(dataset: str) -> None:
         raise ValueError(f"dataset {dataset!r} is synthetic, the claim is about real data: choose one of {real}")
 
 
-def splits(case: SplitCase, root: int, permute_labels: bool = False) -> data.Dataset:
-    """A split for each seed; of the held-out points the first `validation_size` are for validation."""
+def splits(case: Case, root: int, permute_labels: bool = False) -> data.Dataset:
+    """A split for each seed."""
     return data.load(
         case.dataset,
         train_size=case.train_size,
@@ -65,17 +65,18 @@ def splits(case: SplitCase, root: int, permute_labels: bool = False) -> data.Dat
 def descent(backend: Backend, kernel: np.ndarray, kernel_held_out: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Kernel regression by gradient descent from zero, stopped after each of `STOPS` steps, on held-out points.
 
-    The learning rate is n over the largest eigenvalue of all seeds' kernels, half of the critical one.
-
     Args:
         kernel: (S, n, n); kernel_held_out: (S, h, n); y: (S, n, O).
 
     Returns:
         (S, len(STOPS), h, O).
     """
-    largest = float(np.linalg.eigvalsh(kernel)[:, -1].max())
-    step = kernel.shape[-1] / largest
-    return backend.kernel_descent(kernel, -y, step=step, counts=STOPS, kernel_test=kernel_held_out)[1]
+    return backend.kernel_descent(kernel, -y, step=learning_rate(kernel), counts=STOPS, kernel_test=kernel_held_out)[1]
+
+
+def learning_rate(kernel: np.ndarray) -> float:
+    """Half of the critical one: n over the largest eigenvalue of all seeds' kernels (S, n, n)."""
+    return float(kernel.shape[-1] / np.linalg.eigvalsh(kernel)[:, -1].max())
 
 
 def mse(outputs: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -85,14 +86,25 @@ def mse(outputs: np.ndarray, y: np.ndarray) -> np.ndarray:
     return found
 
 
+def classes(outputs: np.ndarray) -> np.ndarray:
+    """The class of each point: the largest output or, with one output, its sign; (..., O) to (...)."""
+    found: np.ndarray = np.sign(outputs[..., 0]) if outputs.shape[-1] == 1 else outputs.argmax(axis=-1)
+    return found
+
+
 def accuracy(outputs: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Share of points whose largest output (or sign, with one output) is the label's, NaN if not finite; shapes as `mse`."""
+    """Share of points of the label's class, NaN if outputs are not finite; shapes as `mse`."""
     targets = y.reshape(len(y), *[1] * (outputs.ndim - 3), *y.shape[1:])
-    if y.shape[-1] == 1:
-        hits = (np.sign(outputs) == np.sign(targets))[..., 0]
-    else:
-        hits = outputs.argmax(axis=-1) == targets.argmax(axis=-1)
+    hits = classes(outputs) == classes(targets)
     return np.where(np.isfinite(outputs).all(axis=(-2, -1)), hits.mean(axis=-1), np.nan)
+
+
+def validation_error(case: SplitCase, candidates: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Mean squared error on the validation points, infinite where it is not finite: (S, C); arguments as of `chosen`."""
+    v = case.validation_size
+    with np.errstate(over="ignore", invalid="ignore"):
+        error = mse(candidates[:, :, :v], y[:, :v])
+    return np.where(np.isfinite(error), error, np.inf)
 
 
 def chosen(case: SplitCase, candidates: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -105,8 +117,5 @@ def chosen(case: SplitCase, candidates: np.ndarray, y: np.ndarray) -> np.ndarray
     Returns:
         (S, h - validation_size, O).
     """
-    v = case.validation_size
-    with np.errstate(over="ignore", invalid="ignore"):
-        error = mse(candidates[:, :, :v], y[:, :v])
-    best = np.where(np.isfinite(error), error, np.inf).argmin(axis=1)
-    return candidates[np.arange(len(candidates)), best, v:]
+    best = validation_error(case, candidates, y).argmin(axis=1)
+    return candidates[np.arange(len(candidates)), best, case.validation_size :]

@@ -1,5 +1,6 @@
-"""Networks against NTK regression: planted outputs give the quantities, and the measurement does what it says."""
+"""Networks against their limiting kernels: planted outputs give the quantities, and the measurement does what it says."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,39 +9,58 @@ import pytest
 from ntkbench import data
 from ntkbench.backends import Backend
 from ntkbench.claims import get
+from ntkbench.claims.gap.kernel_regression import KernelRegression
+from ntkbench.claims.generalization import STOPS
+from ntkbench.verdicts.expectations import Paired
+from ntkbench.verdicts.judge import judge
 from tests.claims.tiny import GAP, case_of
 
 CLAIM = get(GAP)
+DENSE: dict[str, Any] = {"image": None}
 
 
-def summary_of(backend: Backend, width: int, **fields: Any) -> dict[str, np.ndarray]:
+def measured(backend: Backend, width: int, **fields: Any) -> dict[str, np.ndarray]:
     case = case_of(GAP, **fields)
-    return CLAIM.summarize(case, CLAIM.measure(backend, case, CLAIM.prepare(case, 5), width, 5), width)
+    return CLAIM.measure(backend, case, CLAIM.prepare(case, 5), width, 5)
 
 
-def test_the_kernel_predictor_meets_a_very_wide_network(backend: Backend) -> None:
-    narrow, wide = (summary_of(backend, width, antisymmetric=True)["distance"] for width in (64, 4096))
-    assert wide.max() < 0.05
-    assert (wide < 0.3 * narrow).all()
+def test_a_very_wide_network_is_its_ntk_s_descent_after_as_many_steps(backend: Backend) -> None:
+    common = {**DENSE, "antisymmetric": True, "times": (1.0, 4.0, 8.0, 16.0)}
+    narrow, wide = (measured(backend, width, **common) for width in (32, 4096))
+    counts = [STOPS.index(k) for k in (1, 4, 8, 16)]
+    apart = [np.abs(one["network"] - one["ntk"][:, :, counts]).max() / np.abs(one["ntk"]).max() for one in (narrow, wide)]
+    assert apart[1] < 0.05
+    assert apart[1] < 0.3 * apart[0]
 
 
-def test_a_mean_field_network_stays_away_from_the_kernel_predictor(backend: Backend) -> None:
-    rich = {"control": "mean_field", "feature_strength": 4.0}
-    regular, control = (summary_of(backend, 2048, antisymmetric=True, **fields)["distance"] for fields in ({}, rich))
-    assert (control > 3 * regular).all()
+def test_smaller_sizes_see_the_first_points_only(backend: Backend) -> None:
+    case = case_of(GAP)
+    before = CLAIM.prepare(case, 5)
+    n = case.smaller[0]
+    other = replace(before, x=before.x.copy(), y=before.y.copy())
+    other.x[:, n:] = other.x[:, n:][:, ::-1] * 1.5
+    other.y[:, n:] = -other.y[:, n:]
+    first, second = (CLAIM.measure(backend, case, one, 8, 5) for one in (before, other))
+    for name in ("network", "ntk", "nngp", "network_pooled", "ntk_pooled", "nngp_pooled"):
+        np.testing.assert_allclose(first[name][:, 0], second[name][:, 0], atol=1e-12)
+        assert np.abs(first[name][:, 1] - second[name][:, 1]).max() > 1e-3
 
 
-def test_without_f0_the_predictor_misses_a_plain_wide_network(backend: Backend) -> None:
-    summary = summary_of(backend, 4096)
-    assert (summary["distance_without_f0"] > 5 * summary["distance"]).all()
+def test_both_readouts_of_one_convolutional_network_are_measured_and_of_a_dense_one_there_is_one(backend: Backend) -> None:
+    nets = case_of(GAP).networks(8, 10)
+    assert {ending: net.readout for ending, net in nets.items()} == {"": "flatten", "_pooled": "global_average"}
+    assert list(case_of(GAP, **DENSE).networks(8, 10)) == [""]
+    arrays = measured(backend, 8)
+    for name in ("ntk", "nngp"):
+        assert np.abs(arrays[name] - arrays[f"{name}_pooled"]).max() > 1e-3
 
 
 def test_permuted_labels_are_the_control_s_training_labels_and_no_others() -> None:
-    regular, control, mean_field = (CLAIM.prepare(case_of(GAP, control=c), 5) for c in (None, "permuted_labels", "mean_field"))
-    plain = data.load("digits", train_size=16, test_size=32, input_dim=64, root=5, splits=2)
+    regular, control = (CLAIM.prepare(case_of(GAP, train_size=16, control=c), 5) for c in (None, "permuted_labels"))
+    case = case_of(GAP)
+    plain = data.load("digits", train_size=16, test_size=case.test_size, input_dim=64, root=5, splits=2)
     for name in ("x", "y", "x_test", "y_test"):
-        for case_data in (regular, mean_field):
-            np.testing.assert_array_equal(getattr(case_data, name), getattr(plain, name))
+        np.testing.assert_array_equal(getattr(regular, name), getattr(plain, name))
         if name != "y":
             np.testing.assert_array_equal(getattr(control, name), getattr(plain, name))
     for permuted, labels in zip(control.y, plain.y, strict=True):
@@ -48,81 +68,127 @@ def test_permuted_labels_are_the_control_s_training_labels_and_no_others() -> No
         assert sorted(permuted.tolist()) == sorted(labels.tolist())
 
 
+def test_permuted_nngp_changes_nothing_but_nngp_regression(backend: Backend) -> None:
+    regular, control = (measured(backend, 8, **DENSE, control=c) for c in (None, "permuted_nngp"))
+    for name in ("network", "ntk", "y_test"):
+        np.testing.assert_array_equal(regular[name], control[name])
+    assert np.abs(regular["nngp"] - control["nngp"]).max() > 1e-2
+
+
+def test_spoilt_pooling_changes_nothing_but_what_is_pooled_and_permutes_the_network_s_labels_alone(backend: Backend) -> None:
+    regular, control = (measured(backend, 8, control=c) for c in (None, "spoilt_pooling"))
+    for name in ("network", "ntk", "nngp", "y_test"):
+        np.testing.assert_array_equal(regular[name], control[name])
+    for name in ("network_pooled", "ntk_pooled", "nngp_pooled"):
+        assert np.abs(regular[name] - control[name]).max() > 1e-3
+
+
 def planted() -> dict[str, np.ndarray]:
-    """Two seeds, two times of which the first must not be looked at, four test points, two outputs."""
+    """Two seeds, two sizes, candidates, twelve held-out points of which four are for validation, three outputs."""
     draw = np.random.default_rng(4)
-    arrays = {name: draw.standard_normal((2, 2, 4, 2)) for name in ("f_test", "kernel_test", "kernel_test_without_f0")}
-    arrays["kernel_test_movement"] = 3 * draw.standard_normal((2, 2, 4, 2))
-    arrays["ridgeless_test"] = draw.standard_normal((2, 4, 2))
-    arrays["y_test"] = np.eye(2)[draw.integers(2, size=(2, 4))] - 0.5
-    return arrays | {"critical_step": np.array([4.0, 5.0])}
+    counts = {"network": 3, "ntk": 5, "nngp": 5}
+    arrays = {name + end: draw.standard_normal((2, 2, k, 12, 3)) for name, k in counts.items() for end in ("", "_pooled")}
+    return arrays | {"y_test": np.eye(3)[draw.integers(3, size=(2, 12))] - 0.1}
 
 
-def rms(values: np.ndarray) -> float:
-    return float(np.sqrt(np.mean([v**2 for v in values.ravel()])))
+def scores(arrays: dict[str, np.ndarray], name: str, seed: int, size: int) -> tuple[float, float]:
+    """Accuracy and mean squared error on the last eight points of the candidate that is best on the first four; slow."""
+    y = arrays["y_test"][seed]
+    best = min(arrays[name][seed, size], key=lambda f: sum(((f[a] - y[a]) ** 2).sum() for a in range(4)))
+    hits = sum(int(np.argmax(best[a]) == np.argmax(y[a])) for a in range(4, 12))
+    return hits / 8, sum(((best[a] - y[a]) ** 2).sum() for a in range(4, 12)) / 8
 
 
-def test_quantities_are_those_of_the_last_time() -> None:
+def test_quantities_are_differences_of_what_validation_chose() -> None:
     arrays = planted()
     summary = CLAIM.summarize(case_of(GAP), arrays, 8)
-    for s in range(2):
-        f, kernel, moved, from_zero = (
-            arrays[name][s, 1] for name in ("f_test", "kernel_test", "kernel_test_movement", "kernel_test_without_f0")
-        )
-        y = arrays["y_test"][s]
-        share = {
-            name: sum(int(np.argmax(a) == np.argmax(b)) for a, b in zip(out, y, strict=True)) / 4
-            for name, out in (("f", f), ("kernel", kernel), ("ridgeless", arrays["ridgeless_test"][s]))
-        }
-        expected = {
-            "distance": rms(f - kernel) / rms(moved),
-            "distance_without_f0": rms(f - from_zero) / rms(from_zero),
-            "accuracy": share["f"],
-            "accuracy_kernel": share["kernel"],
-            "accuracy_difference": share["f"] - share["kernel"],
-            "accuracy_difference_ridgeless": share["f"] - share["ridgeless"],
-            "mse_difference": (((f - y) ** 2).sum() - ((kernel - y) ** 2).sum()) / 4,
-            "critical_step": arrays["critical_step"][s],
-        }
-        assert set(expected) == set(summary)
-        for name, value in expected.items():
-            assert summary[name][s] == pytest.approx(value, rel=1e-12), name
+    for seed in range(2):
+        for size in range(2):
+            of = {name: scores(arrays, name, seed, size) for name in arrays if name != "y_test"}
+            expected = {
+                "network_pooling_difference": of["network_pooled"][0] - of["network"][0],
+                "kernel_pooling_difference": of["ntk_pooled"][0] - of["ntk"][0],
+            }
+            for end in ("", "_pooled"):
+                network, ntk, nngp = (np.array(of[name + end]) for name in ("network", "ntk", "nngp"))
+                for k, prefix in enumerate(("accuracy_", "mse_")):
+                    expected[f"{prefix}difference{end}"] = (network - ntk)[k]
+                    expected[f"{prefix}difference_nngp{end}"] = (network - nngp)[k]
+                    expected[f"{'mse_' * k}kernels_difference{end}"] = (nngp - ntk)[k]
+            for name, value in expected.items():
+                assert summary[f"{name}_path"][seed, size] == pytest.approx(value, rel=1e-12, abs=1e-12), name
+                if size == 1:
+                    assert summary[name][seed] == pytest.approx(value, rel=1e-12, abs=1e-12), name
+            assert summary["accuracy_network_path"][seed, size] == of["network"][0]
+            assert summary["accuracy_nngp_pooled_path"][seed, size] == of["nngp_pooled"][0]
+    assert set(summary) == set(CLAIM.quantities)
 
 
-def test_the_distance_is_relative_to_the_movement_of_the_kernel_s_prediction() -> None:
+def test_of_dense_networks_there_is_nothing_pooled() -> None:
+    arrays = {name: values for name, values in planted().items() if not name.endswith("_pooled")}
+    summary = CLAIM.summarize(case_of(GAP, **DENSE), arrays, 8)
+    assert set(summary) == {name for name in CLAIM.quantities if "pool" not in name}
+
+
+@pytest.mark.parametrize("name", [e.name for e in CLAIM.expectations])
+def test_every_expectation_may_come_out_either_way(name: str) -> None:
+    (expectation,) = [e for e in CLAIM.expectations if e.name == name]
+    assert isinstance(expectation, Paired)
+    noise = 0.002 * np.random.default_rng(1).standard_normal(16)
+    edge = expectation.sign * expectation.size
+    for side in (1, -1):
+        planted_at = edge + 0.01 * side * expectation.sign + noise
+        found = judge(expectation, {8: {expectation.quantity: planted_at}}, np.random.default_rng(0))
+        assert (found.p_support < 0.01, found.p_contradict < 0.01) == (side > 0, side < 0)
+    # No difference at all speaks against a gap, and for a kernel that is not behind.
+    found = judge(expectation, {8: {expectation.quantity: noise}}, np.random.default_rng(0))
+    assert (found.p_support < 0.01) == (name == "kernels")
+
+
+def test_expectations_of_pooling_are_about_convolutional_networks_and_that_of_dense_ones_is_not() -> None:
+    by_image = {
+        image: {e.name for e in CLAIM.expectations if e.applies(case_of(GAP, image=image))} for image in (None, (8, 8, 1))
+    }
+    assert by_image == {
+        None: {"dense", "kernels"},
+        (8, 8, 1): {"convolutional", "kernels", "kernel_pooling", "network_pooling"},
+    }
+
+
+def test_training_that_would_still_have_gained_is_a_violation() -> None:
+    found = {8: {"last_fall": np.full(4, 0.5)}, 16: {"last_fall": np.array([0.1, 0.0, 0.1, -0.3])}}
+    assert CLAIM.violations(case_of(GAP), found) == []
+    (problem,) = CLAIM.violations(case_of(GAP), found | {16: {"last_fall": np.array([0.1, 0.0, 0.1, 0.02])}})
+    assert "at width 16 and n = 8 the last doubling of the steps, to 4, still takes 5.5% of the network's" in problem
+
+
+def test_the_last_fall_is_that_of_the_validation_error_of_either_readout() -> None:
     arrays = planted()
-    before = CLAIM.summarize(case_of(GAP), arrays, 8)["distance"]
-    after = CLAIM.summarize(case_of(GAP), arrays | {"kernel_test_movement": 10 * arrays["kernel_test_movement"]}, 8)["distance"]
-    np.testing.assert_allclose(before, 10 * after)
+    target = arrays["y_test"][:, None]
+    for name, errors in (("network", (9.0, 4.0, 3.0)), ("network_pooled", (9.0, 4.0, 5.0))):
+        arrays[name][:, -1] = np.stack([target[:, 0] + np.sqrt(e / 3) for e in errors], axis=1)
+        arrays[name][:, -1, :, 4:] = 7.0  # test points have no part in it
+    np.testing.assert_allclose(CLAIM.summarize(case_of(GAP), arrays, 8)["last_fall"], 0.25)
 
 
-def test_one_output_is_a_hit_where_the_sign_is_right_and_divergence_is_nan() -> None:
-    arrays = {name: values[..., :1] if values.ndim > 1 else values for name, values in planted().items()}
-    arrays["f_test"][:, 1] = 2 * arrays["y_test"]
-    arrays["f_test"][1, 1, 0] *= -1
-    np.testing.assert_array_equal(CLAIM.summarize(case_of(GAP), arrays, 8)["accuracy"], [1.0, 0.75])
-    arrays["f_test"][0, 1, 2] = np.nan
-    for name in ("accuracy", "accuracy_difference"):
-        np.testing.assert_array_equal(np.isnan(CLAIM.summarize(case_of(GAP), arrays, 8)[name]), [True, False])
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"smaller": ()}, r"smaller must increase from at least 2 to below 8, got \[\]"),
+        ({"smaller": (4, 8)}, r"smaller must increase from at least 2 to below 8, got \[4, 8\]"),
+        ({"times": (1.0, 3.0)}, r"times must end with a doubling.*got \[1.0, 3.0\]"),
+        ({"control": "spoilt_pooling", "image": None}, "control 'spoilt_pooling' is of convolutional networks: say the image"),
+        ({"readout": "global_average"}, "readout is 'global_average', but both readouts are trained: leave it out"),
+        ({"integrator": "rk4"}, "integrator 'rk4': networks and kernels descend by the same steps: choose 'euler'"),
+    ],
+)
+def test_cases_that_make_no_sense_are_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        case_of(GAP, **fields)
 
 
-def test_a_step_that_is_not_below_every_critical_one_is_a_violation() -> None:
-    summaries = {8: {"critical_step": np.array([9.0, 9.0])}, 16: {"critical_step": np.array([9.0, 4.0])}}
-    assert CLAIM.violations(case_of(GAP, step=3.9, times=(3.9,)), summaries) == []
-    for step in (4.0, 5.0):
-        (problem,) = CLAIM.violations(case_of(GAP, step=step, times=(step,)), summaries)
-        assert "not below the critical learning rate 4 " in problem
-
-
-def test_gradient_descent_diverges_just_above_the_critical_step_and_not_just_below(backend: Backend) -> None:
-    case = case_of(GAP)
-    data_ = CLAIM.prepare(case, 5)
-    critical = CLAIM.measure(backend, case, data_, 8, 5)["critical_step"]
-    assert critical.shape == (2,)
-    for x, y, largest in zip(data_.x, data_.y, critical, strict=True):
-        features = np.linalg.cholesky(backend.limiting_kernels(case.network(8), x)[1])
-        for factor, diverges in ((0.98, False), (1.02, True)):
-            weights = np.zeros_like(y)
-            for _ in range(2000):
-                weights -= factor * largest * features.T @ (features @ weights - y) / len(x)
-            assert (np.linalg.norm(features @ weights - y) > 1e6 * np.linalg.norm(y)) == diverges
+def test_a_control_may_have_other_sizes_than_the_case_that_it_is_a_control_of() -> None:
+    regular = case_of(GAP)
+    assert isinstance(CLAIM, KernelRegression)
+    assert case_of(GAP, control="permuted_labels", smaller=(2,), test_size=20, times=(1.0, 2.0)).resembles(regular)
+    assert not case_of(GAP, control="permuted_labels", activation="relu").resembles(regular)

@@ -21,7 +21,7 @@ def test_rival_readings_are_these() -> None:
         ("hierarchy/sizes", "bound_read_as_sharp_5"): "size_5_flow",
         ("hierarchy/truncation", "formula_read_at_p3"): "error_p3",
         ("hierarchy/truncation", "formula_read_at_p5"): "error_p5",
-        ("gap/kernel_regression", "distance_without_f0"): "distance",
+        ("gap/equivalence", "distance_without_f0"): "distance",
     }
 
 
