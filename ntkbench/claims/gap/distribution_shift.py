@@ -79,6 +79,16 @@ class DistributionShiftCase(SplitCase):
             raise ValueError(f"dataset {self.dataset!r} is not transformed: choose one of {', '.join(IMAGES)}")
 
 
+def _lost(transformation: str, title: str) -> Panel:
+    return Panel(
+        title=title,
+        kind="difference",
+        quantities=tuple(f"lost_difference_{p}_path" for p in PREDICTORS),
+        ylabel="test accuracy lost",
+        where={"transformation": (transformation,)},
+    )
+
+
 class DistributionShift(Claim):
     """See `statement`."""
 
@@ -137,13 +147,9 @@ class DistributionShift(Claim):
         "most. Small images, of which a pixel is a large part; networks without augmentation."
     )
     figure: ClassVar = (
-        Panel(
-            title="Accuracy lost",
-            kind="difference",
-            quantities=tuple(f"lost_difference_{p}_path" for p in PREDICTORS),
-            ylabel="test accuracy lost",
-            where={},
-        ),
+        _lost("shift", "Accuracy lost by pixels"),
+        _lost("rotation", "Accuracy lost by degrees"),
+        _lost("dimming", "Accuracy lost by share of brightness"),
         Panel(
             title="Initial kernel's loss minus that after",
             kind="paired",
@@ -160,10 +166,10 @@ class DistributionShift(Claim):
         ),
     )
     caption: ClassVar = (
-        "(a) Test accuracy lost as test images are transformed more (pixels, degrees or share of brightness), by networks and "
-        "by regression with the limiting NTK, with the NTK before and after training. (b) Accuracy lost at the largest amount "
-        "by the NTK at initialization minus that by the NTK after training, paired over splits: above zero training has made "
-        "the kernel less sensitive. (c) The network's loss minus the limiting NTK's. Grey: the control, hardly transformed."
+        "Test accuracy lost as test images are moved, turned or dimmed more, by networks and by regression with the limiting "
+        "NTK, with the NTK before and after training. Then, at the largest amount and paired over splits: what the NTK at "
+        "initialization loses minus what the NTK after training loses, above zero where training has made the kernel less "
+        "sensitive; and the network's loss minus the limiting NTK's. Grey: the control, hardly transformed."
     )
     case_type: ClassVar = DistributionShiftCase
     axis: ClassVar = "amount of the transformation"
