@@ -122,7 +122,7 @@ class KernelRegression(Claim):
         "convolutional network with global average pooling; NNGP regression is not behind NTK regression; and pooling raises "
         "the accuracy of networks and of kernels."
     )
-    source: ClassVar = "lee2020finite, section 3.1; arora2019exact, section 5 and Table 1"
+    source: ClassVar = "lee2020finite, sections 3.1 and 3.2; arora2019exact, section 5 and Table 1"
     reference_ids: ClassVar = ("HY-9", "AR-2", "AR-3", "FI-1", "FI-2", "FI-6")
     assumptions: ClassVar = (
         "NTK parametrization, square loss, full-batch gradient descent at half the critical learning rate of the limiting NTK "
@@ -172,7 +172,7 @@ class KernelRegression(Claim):
         Paired(
             name="kernels",
             statement="NNGP regression is not worse than NTK regression by a point of test accuracy.",
-            source=FINITE,
+            source="lee2020finite, section 3.2",
             quantity="kernels_difference",
             control="permuted_nngp",
             sign=1,
@@ -246,7 +246,7 @@ class KernelRegression(Claim):
     )
     case_type: ClassVar = KernelRegressionCase
     axis: ClassVar = "training points n"
-    growth: ClassVar = dict.fromkeys(("network", "ntk", "nngp"), 1e4)
+    growth: ClassVar = {name + ending: 1e4 for name in ("network", "ntk", "nngp") for ending in ("", POOLED)}
 
     def prepare(self, case: KernelRegressionCase, root: int) -> data.Dataset:
         return splits(case, root, permute_labels=case.control == "permuted_labels")
