@@ -123,16 +123,21 @@ def test_quantities_are_those_of_each_strength() -> None:
         assert summary["response_power"][s] == pytest.approx(np.polyfit(np.log(change[:3]), np.log(distance[:3]), 1)[0])
         largest = max(np.linalg.eigvalsh(kernels)[-1] for name in ("K2_start", "K2_end") for kernels in arrays[name][s])
         assert summary["critical_step"][s] == pytest.approx(6 / largest)
-    for name, place in (("disagreement", 0), ("mse_difference", -1), ("accuracy_difference", -1)):
+    for name, place in (("disagreement", 2), ("mse_difference", -1), ("accuracy_difference", -1)):
         np.testing.assert_array_equal(summary[name], summary[f"{name}_path"][:, place])
 
 
 def test_a_diverged_network_or_a_step_that_is_too_large_is_a_violation() -> None:
     case = case_of(LAZINESS, feature_strengths=STRENGTHS, train_size=3, step=0.25)
     arrays = planted()
+    arrays["K2_end"] = 1.05 * arrays["K2_start"]
     assert CLAIM.violations(case, {8: CLAIM.summarize(case, arrays, 8)}) == []
-    (step,) = CLAIM.violations(case, {8: CLAIM.summarize(case, arrays | {"K2_end": 1e3 * arrays["K2_end"]}, 8)})
+    changed = CLAIM.summarize(case, arrays | {"K2_end": 1e3 * arrays["K2_end"]}, 8)
+    step, change = CLAIM.violations(case, {8: changed})
     assert "step 0.25 is not below the critical learning rate" in step
+    assert "at width 8 the kernel changes by 1e+03 at the end of the lazy range" in change
+    (alone,) = CLAIM.violations(case_of(LAZINESS, control="all_rich", train_size=3, step=0.25), {8: changed})
+    assert alone == step
     for name in ("f_test", "K2_end"):
         arrays[name][1, 3] = np.inf
     summary = CLAIM.summarize(case, arrays, 8)

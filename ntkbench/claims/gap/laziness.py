@@ -30,6 +30,9 @@ from ntkbench.verdicts.expectations import Equivalence, Paired
 LEAST_LAZY = 3
 """Strengths that a power is fitted to, at least."""
 
+LAZY_CHANGE = 0.1
+"""Largest mean change of the kernel in the lazy range: the next power of it then weighs about as much."""
+
 ONE_POINT = 0.01
 """Of the test points, and of the targets' mean square."""
 
@@ -108,7 +111,8 @@ class Laziness(Claim):
         "Mean-field parametrization of feature strength g (output scale 1 / (g sqrt(m))) or NTK parametrization of width "
         "m / g^2, antisymmetric initialization, square loss, full-batch gradient descent to one rescaled time. Network and "
         "frozen kernel have the same split, initialization, step and number of steps. Checked: the step is below the critical "
-        "one of the kernel before and after training, and every outcome is finite."
+        "one of the kernel before and after training, every outcome is finite, and in the lazy range the kernel changes by "
+        f"less than {LAZY_CHANGE:.0%} in the mean."
     )
     controls: ClassVar = {
         "all_lazy": "targets are multiplied by g_min / g, after which every strength is the problem of the smallest",
@@ -123,7 +127,7 @@ class Laziness(Claim):
         "accuracy_difference_path": "the same in test accuracy",
         "change_power": "slope of the logarithm of change_path in log g over the lazy range",
         "response_power": "slope of the logarithm of distance_path in that of change_path over the lazy range",
-        "disagreement": "disagreement_path at the smallest g",
+        "disagreement": "disagreement_path at the largest g of the lazy range",
         "mse_difference": "mse_difference_path at the largest g",
         "accuracy_difference": "accuracy_difference_path at the largest g",
         "critical_step": "learning rate above which descent diverges, smallest over g and over the kernels before and after",
@@ -150,8 +154,8 @@ class Laziness(Claim):
         Equivalence(
             name="lazy_agreement",
             statement=(
-                "At the smallest feature strength network and frozen kernel give fewer than 1% of the test points different "
-                "classes, so that accuracies differ by less than a point."
+                "In all of the lazy range network and frozen kernel give fewer than 1% of the test points different classes, "
+                "so that accuracies differ by less than a point."
             ),
             source="chizat2019lazy, Theorem 2.2",
             quantity="disagreement",
@@ -188,8 +192,10 @@ class Laziness(Claim):
     )
     limitations: ClassVar = (
         "Two classes, fully connected networks, one time for all strengths and no choice on validation points: the sign of a "
-        "gap is that of these data, sizes and times. The lazy range is the smallest strengths of a case, whatever they give. "
-        "By width, networks of different widths are different draws, and powers hold their scatter too."
+        "gap is that of these data, sizes and times. By width, networks of different widths are different draws, and powers "
+        "hold their scatter too. In a trial with other draws strengths up to 1/4 stood for the lazy range: there the kernel "
+        "changed by a quarter and grew as g^1.7. The range was then lowered and its check added, with agreement judged at its "
+        "upper end."
     )
     figure: ClassVar = (
         Panel(
@@ -293,7 +299,7 @@ class Laziness(Claim):
             "accuracy_difference_path": accuracy_difference,
             "change_power": log_slope(change[:, lazy], case.feature_strengths[lazy]),
             "response_power": _response(change[:, lazy], distance[:, lazy]),
-            "disagreement": disagreement[:, 0],
+            "disagreement": disagreement[:, case.lazy - 1],
             "mse_difference": mse_difference[:, -1],
             "accuracy_difference": accuracy_difference[:, -1],
             "critical_step": 2 * case.train_size / np.maximum(_largest(start), _largest(end)),
@@ -311,6 +317,12 @@ class Laziness(Claim):
             critical = float(summary["critical_step"].min())
             if not case.step < critical:
                 problems.append(f"step {case.step} is not below the critical learning rate {critical:.3g} at width {width}")
+            change = float(summary["change_path"][:, case.lazy - 1].mean())
+            if case.control is None and not change < LAZY_CHANGE:
+                problems.append(
+                    f"at width {width} the kernel changes by {change:.2g} at the end of the lazy range, not by less than "
+                    f"{LAZY_CHANGE}: take smaller feature_strengths"
+                )
         return problems
 
 
