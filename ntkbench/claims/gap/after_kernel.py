@@ -152,33 +152,34 @@ class AfterKernel(Claim):
         ),
     )
     limitations: ClassVar = (
-        "Small images and small networks, full-batch gradient descent without noise or momentum: the literature's kernels come "
-        "from large networks trained by stochastic gradients, whose noise keeps them moving. Regression is stopped early in "
-        "place of Long's maximal margin. Shares of training time depend on when training is said to end, here some time after "
-        "all training points are fitted. Margins were fixed before any number was seen; widths, steps, times, sizes and seeds "
-        "were settled on trials with other draws. In one of them the kernels of networks trained on permuted labels, meant as "
-        "a negative control, gained as well: they became a question of their own, and shuffled images the control."
+        "Small images and small networks, full-batch gradient descent without noise or momentum: the literature's kernels "
+        "come from large networks trained by stochastic gradients, whose noise keeps them moving. Regression is stopped "
+        "early in place of Long's maximal margin. Shares of training time depend on when training is said to end, here some "
+        "time after all training points are fitted. Networks that average over positions fit them too slowly for all but the "
+        "largest study. Margins were fixed before any number was seen; widths, steps, times, sizes and seeds were settled on "
+        "trials with other draws. In one of them the kernels of networks trained on permuted labels, meant as a negative "
+        "control, gained as well: they became a question of their own, and shuffled images the control."
     )
     figure: ClassVar = (
         Panel(
             title="Gain of the kernel along training",
             kind="difference",
             quantities=("gain_path",),
-            ylabel="accuracy, kernel at t - initial",
+            ylabel="gain of accuracy",
             where={},
         ),
         Panel(
             title="What is left of the gap",
             kind="difference",
             quantities=("left_difference_path",),
-            ylabel="accuracy, network - kernel at t",
+            ylabel="gap of accuracy left",
             where={},
         ),
         Panel(
             title="How much nearer to the network",
             kind="paired",
             quantities=("explained_difference",),
-            ylabel="accuracy, gap before - after",
+            ylabel="gap of accuracy closed",
             where={},
         ),
         Panel(
