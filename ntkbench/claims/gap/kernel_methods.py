@@ -152,14 +152,14 @@ class KernelMethods(Claim):
     )
     figure: ClassVar = (
         Panel(
-            title="Rank of the rival minus rank of the NTK's SVM",
+            title="Ranks: rival minus NTK",
             kind="paired",
             quantities=("rank_forest", "rank_gaussian_svm", "rank_network"),
             ylabel="difference of ranks",
             where={},
         ),
         Panel(
-            title="Accuracy of the NTK's SVM minus the rival's",
+            title="Accuracy: NTK minus rival",
             kind="paired",
             quantities=("accuracy_forest", "accuracy_gaussian_svm", "accuracy_network"),
             ylabel="difference of accuracies",
