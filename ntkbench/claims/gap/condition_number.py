@@ -96,7 +96,7 @@ class ConditionNumber(Claim):
         "ReLU without biases, He's initialization in the standard parametrization, kernel of the sum of the logits on the "
         "training points, mean of the condition number over three initializations. Checked: the smallest eigenvalue is well "
         "above rounding, which it is not where images are duplicates or the weights fewer than the points. All architectures "
-        "are trained by full-batch gradient descent on the square loss, at the same share of their critical step, and stop where "
+        "are trained by gradient descent on the square loss, at the same share of their critical step, and stop where "
         "validation says."
     )
     controls: ClassVar = {"dealt": f"the condition numbers are dealt to the architectures at random, mean of {DEALS} deals"}
