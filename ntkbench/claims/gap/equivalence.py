@@ -142,8 +142,9 @@ class Equivalence(Claim):
         "where the network is, and the distances to its ridgeless end, recorded beside, keep what slow modes have left to "
         "learn. ReLU's m^(-1/2) part overtakes a 1/m part at large widths only, as for the kernel's drift. The first two "
         "expectations were those of gap/kernel_regression before they came here. Numbers of points, times and widths were "
-        "settled on trials with other draws: the first trial's, with twice the points and half the widths, were too narrow for "
-        "small distances, and narrow smooth networks came to their kernels faster than 1/m."
+        "settled on trials with other draws: in the first, of twice the points and half the widths, distances to the limiting "
+        "kernel were too large for a rate. In both trials erf networks came to their own kernels faster than 1/m from an "
+        "antisymmetric initialization, about as m^(-1.3)."
     )
     figure: ClassVar = (
         Panel(
