@@ -126,10 +126,16 @@ def test_each_expectation_can_be_supported_and_contradicted(expectation: Any) ->
     assert tried(bad, level - 0.5).p_contradict < 0.025
 
 
+def test_the_tolerance_falls_as_the_error_of_order_four() -> None:
+    case = case_of(GAP_HIERARCHY, tolerance=1e-4, widths=(8, 32))
+    assert [case.tolerance_at(width) for width in case.widths] == [1e-4, 1e-4 / 16]
+
+
 def test_what_is_not_resolved_is_named() -> None:
     case = case_of(GAP_HIERARCHY)
     fine = {"distance_p4": np.full(2, 1e-3), "step_change": np.full(2, 1e-6)}
     assert CLAIM.violations(case, {8: fine}) == []
+    assert CLAIM.violations(case, {8: fine | {"distance_p4": np.full(2, 1e-4), "step_change": np.zeros(2)}}) == []
     for broken, message in (
         ({"step_change": np.full(2, 1e-4)}, "at width 8 doubling the time step"),
         ({"distance_p4": np.full(2, 1e-6), "step_change": np.zeros(2)}, "at width 8 the predictions' tolerance"),

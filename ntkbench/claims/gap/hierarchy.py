@@ -27,7 +27,8 @@ class HierarchyGapCase(TwiceTheStepCase, ArchitectureCase):
     """Every seed has a split and a network of its own.
 
     Attributes:
-        tolerance: of the predictions, relative to the largest residual at t = 0.
+        tolerance: of the predictions at the smallest width, relative to the largest residual at t = 0; at others it is less as
+            1/m^2, as the error of order 4.
         judged: the recorded time at which expectations are judged; None for the last. Later ones show where orders cease.
     """
 
@@ -48,6 +49,10 @@ class HierarchyGapCase(TwiceTheStepCase, ArchitectureCase):
         if self.judged is not None and self.judged not in self.times:
             raise ValueError(f"judged {self.judged} is none of the recorded times {list(self.times)}")
         check_real(self.dataset)
+
+    def tolerance_at(self, width: int) -> float:
+        """Of the predictions at one width."""
+        return self.tolerance * (self.widths[0] / width) ** 2
 
     @property
     def place(self) -> int:
@@ -267,7 +272,7 @@ class HierarchyGap(Claim):
             own = {name: array[s : s + 1] for name, array in theta.items()}
             x, y = data.x[s], data.y[s]
             targets = y if net.output_dim > 1 else y[:, 0]
-            found = predictions(backend, net, own, x, targets, rows[s], case.times, ORDERS[-1], case.tolerance, order)
+            found = predictions(backend, net, own, x, targets, rows[s], case.times, ORDERS[-1], case.tolerance_at(width), order)
             for p, outputs in found.items():
                 predicted[p].append(outputs.reshape(len(case.times), -1, net.output_dim)[:, n:])
             limits.append(_regressed(f0[s], backend.limiting_kernels(net, rows[s], x)[1], y, case)[:, n:])
@@ -322,7 +327,7 @@ class HierarchyGap(Claim):
                 )
                 continue
             step = left(summary["step_change"], smallest)
-            basis = left(np.full(len(smallest), case.tolerance), smallest)
+            basis = left(np.full(len(smallest), case.tolerance_at(width)), smallest)
             if not step <= LEFT_BY_STEP:
                 problems.append(f"at width {width} doubling the time step changes f by {step:.2g} of the distance to order 4")
             if not basis <= LEFT_BY_STEP:
