@@ -1,4 +1,4 @@
-"""The hierarchy against trained networks on real data: planted outputs give the quantities, the public prediction the errors."""
+"""The hierarchy against trained networks on real data: planted outputs give quantities, the public prediction the errors."""
 
 from functools import partial
 from typing import Any
