@@ -21,6 +21,7 @@ def predictions(
     top: int,
     tolerance: float,
     shuffle: np.ndarray | None = None,
+    beyond: Parameters | None = None,
 ) -> dict[int, np.ndarray]:
     """What `predict_training` without tensors gives for the orders 2 to `top`, of one basis: order -> (S, T, R).
 
@@ -31,15 +32,16 @@ def predictions(
         rows: (R, d), the points whose outputs are asked for, of which `x` are the first.
         tolerance: of outputs, relative to the largest residual at t = 0.
         shuffle: the order in which K3 and K4 take the training points, a permutation of n; None leaves it as it is.
+        beyond: parameters of the networks whose K3 and K4 are taken; None for the networks' own.
     """
     f0, kernels = backend.forward(net, theta, rows), ntk_of_points(backend, net, theta, rows, x)
     taken = x if shuffle is None else x[shuffle]
     found = []
     for s in range(len(f0)):
-        own = {name: array[s : s + 1] for name, array in theta.items()}
+        taken_from = {name: array[s : s + 1] for name, array in (theta if beyond is None else beyond).items()}
         start = Expansion(np.asarray(f0[s], dtype=float).ravel(), np.asarray(kernels[s], dtype=float), outputs=net.output_dim)
         asked = np.asarray(times, dtype=float)
-        one = OneNetwork(backend, net, own, taken, rows, start, y.ravel(), top, asked, tolerance, False)
+        one = OneNetwork(backend, net, taken_from, taken, rows, start, y.ravel(), top, asked, tolerance, False)
         found.append(one.by_order())
     by_order = {p: np.stack([outputs[p] for outputs in found]) for p in found[0]}
     if net.output_dim == 1:

@@ -108,6 +108,16 @@ def test_order_four_sees_the_change_unless_images_are_shuffled(backend: Backend)
     assert gains["shuffled_images"].mean() < np.log(2)
 
 
+def test_the_kernels_of_another_network_lead_astray(backend: Backend) -> None:
+    regular, other = (
+        CLAIM.summarize(case_of(GAP_HIERARCHY, **fields), measured(backend, 64, **fields), 64)
+        for fields in ({"seeds": 4, "control": control} for control in (None, "other_network"))
+    )
+    assert other["gain_p3"].mean() < regular["gain_p3"].mean() - 0.3
+    assert other["gain_p3"].mean() < 0
+    assert_allclose(other["change"], regular["change"])
+
+
 @pytest.mark.parametrize("expectation", CLAIM.expectations, ids=lambda e: e.name)
 def test_each_expectation_can_be_supported_and_contradicted(expectation: Any) -> None:
     draw = np.random.default_rng(0)
