@@ -195,7 +195,7 @@ class Laziness(Claim):
         "gap is that of these data, sizes and times. By width, networks of different widths are different draws, and powers "
         "hold their scatter too. In a trial with other draws strengths up to 1/4 stood for the lazy range: there the kernel "
         "changed by a quarter and grew as g^1.7. The range was then lowered and its check added, with agreement judged at its "
-        "upper end."
+        "upper end; the largest strength, 4, was beyond the critical step and is 2 now."
     )
     figure: ClassVar = (
         Panel(
