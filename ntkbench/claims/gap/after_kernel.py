@@ -152,13 +152,14 @@ class AfterKernel(Claim):
         ),
     )
     limitations: ClassVar = (
-        "Small images and small networks, full-batch gradient descent without noise or momentum: the literature's kernels "
-        "come from large networks trained by stochastic gradients, whose noise keeps them moving. Regression is stopped "
-        "early in place of Long's maximal margin. Shares of training time depend on when training is said to end, here some "
-        "time after all training points are fitted. Networks that average over positions had fitted half of them at the end of "
-        "a trial and are in the largest study only. Widths, steps, times, sizes and seeds were settled on trials with other "
-        "draws; margins were fixed before any number was seen, but for what true labels add. In one of the trials the kernels of networks trained on permuted labels, meant as a negative "
-        "control, gained as well: they became a question of their own, and shuffled images the control."
+        "Small images and small networks, full-batch gradient descent without noise or momentum: the literature's kernels come "
+        "from large networks trained by stochastic gradients, whose noise keeps them moving. Regression is stopped early in "
+        "place of Long's maximal margin. Shares of training time depend on when training is said to end, here some time after "
+        "all training points are fitted. Networks that average over positions had fitted half of them at the end of a trial "
+        "and are in the largest study only. Widths, steps, times, sizes and seeds were settled on trials with other draws; "
+        "margins were fixed before any number was seen, but for what true labels add. In one of the trials the kernels of "
+        "networks trained on permuted labels, meant as a negative control, gained as well: they became a question of their "
+        "own, and shuffled images the control."
     )
     figure: ClassVar = (
         Panel(

@@ -161,9 +161,9 @@ class LabelNoise(Claim):
         "stopped early may be better. Differences between predictors are judged at the smallest width, where training changes "
         "the kernel most. With as many wrong labels on validation points as on training points, the choice of when to stop is "
         "itself noisy. A sign is a result for these data and sizes, not a law. In trials with other draws the control halved "
-        "targets, which does cost accuracy: it takes a tenth now. With twice the points the network, stopped early, lost 4 points more "
-        "to noise than its kernel, but had not fitted its labels at the end; numbers of points, widths and shares were "
-        "lowered then."
+        "targets, which does cost accuracy: it takes a tenth now. With twice the points the network, stopped early, lost 4 "
+        "points more to noise than its kernel, but had not fitted its labels at the end; numbers of points, widths and shares "
+        "were lowered then."
     )
     figure: ClassVar = (
         Panel(
