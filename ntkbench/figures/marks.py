@@ -99,7 +99,7 @@ def zero(axes: Axes, content: Content) -> list[Artist]:
     if not sizes:
         return []
     axes.axhspan(-max(sizes), max(sizes), color=style.BAND, zorder=0)
-    return [Patch(color=style.BAND, label=f"within the smallest effect, ±{max(sizes):g}")]
+    return [Patch(color=style.BAND, label=f"within the smallest effect, ±{max(sizes):.3g}")]
 
 
 def entry(look: Look, text: str) -> Line2D:

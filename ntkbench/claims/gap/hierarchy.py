@@ -236,10 +236,10 @@ class HierarchyGap(Claim):
             where={},
         ),
         Panel(
-            title="Test loss: network minus frozen NTK",
+            title="Test loss beside frozen NTK",
             kind="paired",
             quantities=("loss_difference_p2",),
-            ylabel="difference of mean squared errors",
+            ylabel=r"$L - L_2$",
             where={},
         ),
     )
@@ -249,8 +249,7 @@ class HierarchyGap(Claim):
         "order 4 by width: at 1 an order is no better than the frozen NTK, and has ceased to help. (d) How many times nearer "
         "to the network's test loss orders 3 and 4 come than the frozen NTK, mean logarithm. (e) What parts the network from "
         "regression with the limiting NTK: the NTK's change along training and its fluctuation at initialization. (f) The gap "
-        "in test loss that is to be explained. Grey: negative controls, K3 and K4 of shuffled images or of another network, in "
-        "(e) mean-field networks of small feature strength."
+        "in test loss that is to be explained. Grey: negative controls, K3 and K4 of shuffled images."
     )
     case_type: ClassVar = HierarchyGapCase
     growth: ClassVar = (
