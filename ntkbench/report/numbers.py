@@ -47,11 +47,11 @@ def expected(expectation: Expectation) -> str:
         case Identity():
             return f"≤ {expectation.tolerance:g}".replace("-", "−")
         case Paired(sign=0):
-            return f"|difference| > {expectation.size:g}, {expectation.at} width"
+            return f"|difference| > {expectation.size:.3g}, {expectation.at} width"
         case Paired(sign=1):
-            return f"difference > {expectation.size:g}, {expectation.at} width"
+            return f"difference > {expectation.size:.3g}, {expectation.at} width"
         case Paired(sign=-1):
-            return f"difference < {-expectation.size or 0:g}, {expectation.at} width".replace("-", "−")
+            return f"difference < {-expectation.size or 0:.3g}, {expectation.at} width".replace("-", "−")
     raise ValueError(f"{expectation.name}: no words for an expectation of type {type(expectation).__name__}")
 
 
