@@ -186,7 +186,9 @@ class Recorder:
     def __getattr__(self, name: str) -> Any:
         known: Mapping[str, Callable[..., Call]] = {
             "forward": lambda net, theta, x: calls.Forward(net=net, seeds=_seeds(theta), points=x.shape[-2]),
-            "ntk": lambda net, theta, x: calls.Ntk(net=net, seeds=_seeds(theta), rows=x.shape[-2]),
+            "ntk": lambda net, theta, x1, x2=None, outputs="one": calls.Ntk(
+                net=net, seeds=_seeds(theta), rows=x1.shape[-2], columns=None if x2 is None else x2.shape[-2]
+            ),
             "hierarchy": lambda net, theta, x, order: calls.Hierarchy(
                 net=net, seeds=_seeds(theta), points=x.shape[-2], order=order
             ),
@@ -292,7 +294,8 @@ def test_every_job_of_the_dag_is_planned() -> None:
         "performance": 2, "scaling": 1, "paper": 1,
     }  # fmt: skip
     silent = {job.claim for job in planned if job.seconds is None}
-    assert silent == {"hierarchy/real_data", "hierarchy/horizon"}  # contracted kernels have no count
+    # Neither contracted kernels nor convolutional networks are counted.
+    assert silent == {"hierarchy/real_data", "hierarchy/horizon", "gap/hierarchy", "gap/condition_number"}
     assert all(job.seconds > 0 for job in planned if job.seconds is not None)
 
 

@@ -71,7 +71,7 @@ def compose(claim: Claim, quantities: pd.DataFrame, verdicts: pd.DataFrame, *, c
         axes.set_title(f"({letter}) {title}" if len(claim.figure) > 1 else title)
         height = max(height, TITLE_LINE * (title.count("\n") + 1) + _legend_height(axes))
     for axes in grid[len(shown) :]:
-        axes.set_axis_off()
+        axes.remove()
     _key(figure, {panel.kind for panel in shown.values()}, backends(quantities))
     figure.set_size_inches(style.TEXT_WIDTH, rows * (PANEL_HEIGHT + height) + KEY_HEIGHT)
     figure.draw_without_rendering()

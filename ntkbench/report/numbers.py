@@ -124,7 +124,7 @@ def _short(value: Any) -> str:
     if isinstance(value, bool):
         return "" if value else "no"
     if isinstance(value, list):
-        return "–".join(f"{v:g}" for v in ([value[0], value[-1]] if len(value) > 1 else value))
+        return "–".join(map(_short, [value[0], value[-1]] if len(value) > 1 else value))
     return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 

@@ -270,7 +270,7 @@ def test_all_diverged_is_still_a_figure() -> None:
     figure = composed(claim, table)
     figure.canvas.draw()
     for axes in figure.axes:
-        last = axes.get_legend().get_texts()[-1].get_text().replace("\n", " ")
+        last = " ".join(axes.get_legend().get_texts()[-1].get_text().split())
         assert re.search(r"seeds not finite|points missing on \d+ more lines", last)
         assert [text.get_text() for text in axes.texts] == ["no verdict: no values"]
         assert not [label for label in axes.yaxis.get_ticklabels() if label.get_visible() and label.get_text()]

@@ -184,11 +184,11 @@ class AfterKernel(Claim):
             where={},
         ),
         Panel(
-            title="Change of the kernel",
+            title="Change of dense networks' kernels",
             kind="along",
             quantities=("change_path", "velocity_path", "alignment_path"),
             ylabel="change, velocity, alignment",
-            where={},
+            where={"image": (None,)},
         ),
     )
     caption: ClassVar = (

@@ -90,7 +90,7 @@ class ConditionNumber(Claim):
         "they reach when trained: the smaller, the more accurate. Contested: kernels at initialization are said to be no "
         "reliable measure."
     )
-    source: ClassVar = f"{SOURCE}; against it mok2022demystifying"
+    source: ClassVar = f"{SOURCE}; mok2022demystifying, abstract (against it)"
     reference_ids: ClassVar = ("TE-1", "MK-1")
     assumptions: ClassVar = (
         "ReLU without biases, He's initialization in the standard parametrization, kernel of the sum of the logits on the "

@@ -133,7 +133,7 @@ class DistributionShift(Claim):
         Paired(
             name="loss_difference",
             statement="Transformed images cost the network and NTK regression different amounts of accuracy.",
-            source="huang2020dynamics, section 1 (that they perform differently; no source gives the sign under shift)",
+            source="huang2020dynamics, section 1 (that they perform differently, no source gives the sign under shift)",
             quantity="loss_difference",
             control="hardly",
             sign=0,
@@ -151,14 +151,14 @@ class DistributionShift(Claim):
         _lost("rotation", "Accuracy lost by degrees"),
         _lost("dimming", "Accuracy lost by share of brightness"),
         Panel(
-            title="Initial kernel's loss minus that after",
+            title="Initial kernel minus that after",
             kind="paired",
             quantities=("invariance_difference",),
             ylabel="difference of accuracy lost",
             where={"transformation": ("shift", "rotation")},
         ),
         Panel(
-            title="Network's loss minus kernel's",
+            title="Network minus kernel",
             kind="paired",
             quantities=("loss_difference",),
             ylabel="difference of accuracy lost",

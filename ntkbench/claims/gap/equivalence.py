@@ -156,7 +156,7 @@ class Equivalence(Claim):
             slope=-0.5,
         ),
         Panel(
-            title="To its own initial kernel: smooth",
+            title="To its own kernel: smooth",
             kind="rate",
             quantities=("distance_own",),
             ylabel=r"rms$(f - f_{K_0})\,/\,$rms$(f_{K_0} - f_0)$",
@@ -164,7 +164,7 @@ class Equivalence(Claim):
             slope=-1.0,
         ),
         Panel(
-            title="To its own initial kernel: ReLU",
+            title="To its own kernel: ReLU",
             kind="rate",
             quantities=("distance_own",),
             ylabel=r"rms$(f - f_{K_0})\,/\,$rms$(f_{K_0} - f_0)$",

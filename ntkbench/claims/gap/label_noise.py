@@ -142,17 +142,17 @@ class LabelNoise(Claim):
         _differ(
             "loss_difference",
             "Stopped early, network and NTK regression lose different amounts of accuracy to wrong labels.",
-            "huang2020dynamics, section 1 (that they perform differently; no source gives the sign under noise)",
+            "huang2020dynamics, section 1 (that they perform differently, no source gives the sign under noise)",
         ),
         _differ(
             "loss_difference_final",
             "At the end of training, network and NTK regression lose different amounts of accuracy to wrong labels.",
-            "huang2020dynamics, section 1 (that they perform differently; no source gives the sign under noise)",
+            "huang2020dynamics, section 1 (that they perform differently, no source gives the sign under noise)",
         ),
         _differ(
             "loss_difference_after",
             "Stopped early, regression with the NTK after training and with its limit lose different amounts of accuracy.",
-            "long2021properties, abstract (that the kernel after training performs differently; nothing on noise)",
+            "long2021properties, abstract (that the kernel after training performs differently, nothing on noise)",
         ),
     )
     limitations: ClassVar = (
@@ -181,7 +181,7 @@ class LabelNoise(Claim):
             where={},
         ),
         Panel(
-            title="Network's loss minus kernel's",
+            title="Network minus kernel",
             kind="paired",
             quantities=("loss_difference", "loss_difference_final", "loss_difference_after"),
             ylabel="difference of accuracy lost",

@@ -91,7 +91,7 @@ class LazinessCase(TrainingCase):
 
     def target_scales(self) -> tuple[float, ...]:
         """What the targets are multiplied by at each place: by h / g they make the problem of strength h, for every g."""
-        reference = {"all_lazy": self.feature_strengths[0], "all_rich": self.feature_strengths[-1]}
+        reference = {"all_lazy": self.feature_strengths[self.lazy - 1], "all_rich": self.feature_strengths[-1]}
         return tuple(reference.get(self.control or "", g) / g for g in self.feature_strengths)
 
 
@@ -115,7 +115,7 @@ class Laziness(Claim):
         f"less than {LAZY_CHANGE:.0%} in the mean."
     )
     controls: ClassVar = {
-        "all_lazy": "targets are multiplied by g_min / g, after which every strength is the problem of the smallest",
+        "all_lazy": "targets are multiplied by h / g, h the end of the lazy range: every strength is the problem of h then",
         "all_rich": "targets are multiplied by g_max / g, after which every strength is the problem of the largest",
         "exchanged_kernels": "each network is set against the frozen kernel of another network of the same shape",
     }
@@ -145,7 +145,7 @@ class Laziness(Claim):
         Equivalence(
             name="response_power",
             statement="In the lazy range the distance to the frozen kernel's outputs is proportional to the kernel's change.",
-            source="huang2020dynamics, section 1 (the gap originates from the kernel's change; read to first order)",
+            source="huang2020dynamics, section 1 (the gap originates from the kernel's change, read to first order)",
             quantity="response_power",
             control="exchanged_kernels",
             value=1.0,
@@ -211,7 +211,7 @@ class Laziness(Claim):
             title="Test error: network minus frozen kernel",
             kind="difference",
             quantities=("mse_difference_path",),
-            ylabel="difference in mean squared error",
+            ylabel="difference in error",
             where=BY_STRENGTH,
         ),
         Panel(

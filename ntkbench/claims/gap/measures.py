@@ -141,7 +141,7 @@ def _expectation(measure: str, axis: str, network: bool) -> Paired:
 
 def _panel(title: str, axis: str) -> Panel:
     quantities = tuple(f"{m}_{axis}" + end for end in ("", "_network") for m, a in QUESTIONS if a == axis)
-    return Panel(title=title, kind="paired", quantities=quantities, ylabel="rank correlation with test error", where={})
+    return Panel(title=title, kind="paired", quantities=quantities, ylabel="rank correlation", where={})
 
 
 class Measures(Claim):

@@ -109,7 +109,7 @@ class Transfer(Claim):
         _better("initial", "long2021properties, abstract (there on the network's own task)"),
         _better("kernel", "radhakrishnan2023transfer, abstract (there for kernels trained on the source task)"),
         _better(
-            "network", "radhakrishnan2023transfer, abstract (that transfer beats training on the target; there of kernels)"
+            "network", "radhakrishnan2023transfer, abstract (that transfer beats training on the target, there of kernels)"
         ),
     )
     limitations: ClassVar = (
