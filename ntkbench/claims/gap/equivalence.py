@@ -10,7 +10,7 @@ from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel, TrainingCase
 from ntkbench.claims.calls import Call, Draw, Forward, KernelDescent, LimitingKernels, Ntk, Train, steps
-from ntkbench.claims.generalization import check_real
+from ntkbench.claims.generalization import check_real, splits
 from ntkbench.claims.truncated import rms
 from ntkbench.networks import SMOOTH_ACTIVATIONS
 from ntkbench.verdicts.expectations import Bound, Paired, Rate
@@ -181,14 +181,7 @@ class Equivalence(Claim):
     growth: ClassVar = {"f": 1e3, "f_test": 1e3, "moved_limit": 1e3, "moved_from_zero": 1e3, "moved_own": 1e3}
 
     def prepare(self, case: EquivalenceCase, root: int) -> data.Dataset:
-        return data.load(
-            case.dataset,
-            train_size=case.train_size,
-            test_size=case.test_size,
-            input_dim=case.input_dim,
-            root=root,
-            splits=case.seeds,
-        )
+        return splits(case, root)
 
     def measure(self, backend: Backend, case: EquivalenceCase, data: data.Dataset, width: int, root: int) -> Arrays:
         net = case.network(width)

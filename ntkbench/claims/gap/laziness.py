@@ -21,7 +21,7 @@ from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel, TrainingCase
 from ntkbench.claims.calls import Call, Draw, KernelDescent, Ntk, Train, steps
-from ntkbench.claims.generalization import accuracy, check_real, mse
+from ntkbench.claims.generalization import accuracy, check_real, mse, splits
 from ntkbench.claims.truncated import log_slope, rms
 from ntkbench.networks import FullyConnected
 from ntkbench.scalars import is_whole
@@ -240,14 +240,7 @@ class Laziness(Claim):
     axis: ClassVar = "feature strength g"
 
     def prepare(self, case: LazinessCase, root: int) -> data.Dataset:
-        return data.load(
-            case.dataset,
-            train_size=case.train_size,
-            test_size=case.test_size,
-            input_dim=case.input_dim,
-            root=root,
-            splits=case.seeds,
-        )
+        return splits(case, root)
 
     def measure(self, backend: Backend, case: LazinessCase, data: data.Dataset, width: int, root: int) -> Arrays:
         found: dict[str, list[np.ndarray]] = {name: [] for name in ("K2_start", "K2_end", "f_test", "frozen_test")}
