@@ -62,13 +62,13 @@ class HierarchyGapCase(TwiceTheStepCase, ArchitectureCase):
         return len(self.times) - 1 if self.judged is None else self.times.index(self.judged)
 
 
-def _halves(name: str, statement: str, source: str) -> Paired:
+def _halves(name: str, statement: str, source: str, control: str) -> Paired:
     return Paired(
         name=name,
         statement=statement,
         source=source,
         quantity=name,
-        control="shuffled_images",
+        control=control,
         sign=1,
         size=HALVED,
     )
@@ -135,6 +135,7 @@ class HierarchyGap(Claim):
             "gain_p4",
             "Order 4 at least halves the distance of the frozen NTK's test outputs to the network's.",
             "huang2020dynamics, Theorem 2.6 and section 1 (no number given: half is ours)",
+            "shuffled_images",
         ),
         Paired(
             name="gain_p3",
@@ -159,6 +160,7 @@ class HierarchyGap(Claim):
             "loss_gain_p4",
             "Order 4 at least halves the gap in test loss between the network and its frozen NTK.",
             "huang2020dynamics, section 1 (no number given: half is ours)",
+            "other_network",
         ),
         Paired(
             name="classes_p4",
@@ -198,8 +200,8 @@ class HierarchyGap(Claim):
         "network alike. From an antisymmetric initialization orders 2 and 3 are the same equation. The limiting NTK's outputs "
         "keep the network's own f at t = 0, as do all others. Images are small, classes two unless a case says otherwise. The "
         "judged times, sizes and steps were settled on trials with other draws. In one of them images in another order were no "
-        "control for order 3 and for classes: residuals of one class are alike, and what their mean does survives. These have "
-        "the kernels of another network since."
+        "control for order 3, for the loss and for classes: residuals of one class are alike, and what their mean does "
+        "survives. These have the kernels of another network since."
     )
     figure: ClassVar = (
         Panel(
@@ -266,7 +268,7 @@ class HierarchyGap(Claim):
         "than the frozen NTK, and has ceased to help. (f) How many times nearer to the network's test loss orders 3 and 4 come "
         "than the frozen NTK, mean logarithm. (g) What parts the network from regression with the limiting NTK: the NTK's "
         "change along training and its fluctuation at initialization. (h) The gap in test loss that is to be explained. Grey: "
-        "negative controls, K3 and K4 of shuffled images."
+        "negative controls, K3 and K4 of shuffled images or of another network."
     )
     case_type: ClassVar = HierarchyGapCase
     growth: ClassVar = (
