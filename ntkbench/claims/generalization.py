@@ -5,15 +5,19 @@ kernel's gradient descent) the one of least mean squared error on the validation
 the place of a ridge (Lee et al. 2020), and since a kernel's scale only changes the unit of its time, that is chosen along.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ntkbench import data
 from ntkbench.backends.base import Backend
-from ntkbench.claims.base import ArchitectureCase, Case
+from ntkbench.claims.base import ArchitectureCase, Case, TrainingCase
+from ntkbench.networks import FullyConnected, Network, Parameters
 
+SMALLEST_EFFECT = 0.01
+"""One point of test accuracy."""
 STOPS = tuple(2**k for k in range(17))
 """Numbers of steps of a kernel's descent among which validation chooses."""
 
@@ -41,6 +45,23 @@ class SplitCase(ArchitectureCase):
         check_real(self.dataset)
 
 
+@dataclass(frozen=True, kw_only=True)
+class StrengthCase(SplitCase):
+    """Networks in the NTK parametrization or, with a `strength`, in the mean-field one.
+
+    Attributes:
+        strength: feature strength of the mean-field parametrization; None for the NTK parametrization.
+    """
+
+    strength: float | None = None
+
+    def network(self, width: int, **changes: Any) -> FullyConnected:
+        """As `Case.network`; a `strength` makes it mean-field."""
+        if self.strength is not None:
+            changes = {"parametrization": "mean_field", "feature_strength": self.strength} | changes
+        return super().network(width, **changes)
+
+
 def check_real(dataset: str) -> None:
     """ValueError for a synthetic source; of an unknown one the configuration speaks."""
     source = data.SOURCES.get(dataset)
@@ -60,6 +81,34 @@ def splits(case: Case, root: int, permute_labels: bool = False) -> data.Dataset:
         splits=case.seeds,
         permute_labels=permute_labels,
     )
+
+
+def limiting_ntks(backend: Backend, net: Network, data: data.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Each seed's limiting NTK among its training points, (S, n, n), and of its held-out points with them, (S, h, n)."""
+    among = [backend.limiting_kernels(net, x)[1] for x in data.x]
+    held_out = [backend.limiting_kernels(net, *pair)[1] for pair in zip(data.x_test, data.x, strict=True)]
+    return np.stack(among), np.stack(held_out)
+
+
+def empirical_ntks(backend: Backend, net: Network, theta: Parameters, data: data.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """The empirical NTK, mean over outputs; shapes as `limiting_ntks`."""
+    among = backend.ntk(net, theta, data.x, outputs="trace")
+    held_out = backend.ntk(net, theta, data.x_test, data.x, outputs="trace")
+    return among / net.output_dim, held_out / net.output_dim
+
+
+def critical_step(kernel: np.ndarray) -> np.ndarray:
+    """Learning rate from which on descent with a kernel (S, n, n) diverges, (S,)."""
+    found: np.ndarray = 2 * kernel.shape[-1] / np.linalg.eigvalsh(kernel)[:, -1]
+    return found
+
+
+def beyond_critical(case: TrainingCase, summaries: Mapping[int, Mapping[str, np.ndarray]]) -> list[str]:
+    """The violation of a step that is not below the smallest `critical_step` of all summaries, if it is none."""
+    critical = min(float(summary["critical_step"].min()) for summary in summaries.values())
+    if case.step < critical:
+        return []
+    return [f"step {case.step} is not below the critical learning rate {critical:.3g} of the limiting kernel"]
 
 
 def descent(backend: Backend, kernel: np.ndarray, kernel_held_out: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -58,6 +58,29 @@ def left(change: np.ndarray, error: np.ndarray) -> float:
         return float(np.quantile(change / error, SHARE_OF_SEEDS))
 
 
+def unresolved(width: int, order: int, error: np.ndarray, step_change: np.ndarray, tolerance: float | None) -> list[str]:
+    """What keeps predictions without tensors from telling the error of an order, as `Claim.violations` says it.
+
+    Args:
+        error: (S,), what truncation at the order leaves; not finite where a prediction has blown up.
+        step_change: (S,), change of the network's outputs under a doubled step.
+        tolerance: of the predictions; None for order 2, which has a closed form.
+    """
+    if lost := int((~np.isfinite(error)).sum()):
+        return [
+            f"at width {width} order {order} has blown up for {lost} of {len(error)} seeds, outside of its horizon; "
+            "take earlier times or larger widths"
+        ]
+    step = left(step_change, error)
+    basis = 0.0 if tolerance is None else left(np.full(len(error), tolerance), error)
+    problems = []
+    if not step <= LEFT_BY_STEP:
+        problems.append(f"at width {width} doubling the time step changes f by {step:.2g} of the truncation error")
+    if not basis <= LEFT_BY_STEP:
+        problems.append(f"at width {width} the predictions' tolerance is {basis:.2g} of the truncation error")
+    return problems
+
+
 @dataclass(frozen=True)
 class Errors:
     """What truncation at each order leaves, `network minus hierarchy`.

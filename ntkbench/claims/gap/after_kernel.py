@@ -16,13 +16,20 @@ from ntkbench import data
 from ntkbench.backends.base import Backend, Flow
 from ntkbench.claims.base import Arrays, Claim, Panel
 from ntkbench.claims.calls import Call, Draw, KernelDescent, Ntk, Train, steps
-from ntkbench.claims.generalization import STOPS, SplitCase, accuracy, chosen, descent, mse, splits
-from ntkbench.networks import FullyConnected, Network, Parameters
+from ntkbench.claims.generalization import (
+    SMALLEST_EFFECT,
+    STOPS,
+    StrengthCase,
+    accuracy,
+    chosen,
+    descent,
+    empirical_ntks,
+    mse,
+    splits,
+)
 from ntkbench.seeding import rng
 from ntkbench.verdicts.expectations import Paired
 
-SMALLEST_EFFECT = 0.01
-"""One point of test accuracy."""
 EARLY = (0.15, 0.45)
 """Shares of training time between which the kernel is said to have caught up with the network (Fort et al. 2020)."""
 FITTED = 0.99
@@ -32,16 +39,11 @@ LONG = "long2021properties, abstract"
 
 
 @dataclass(frozen=True, kw_only=True)
-class AfterKernelCase(SplitCase):
-    """Networks in the NTK parametrization or, with a `strength`, in the mean-field one.
+class AfterKernelCase(StrengthCase):
+    """Narrows the control; one recorded time must be early."""
 
-    Attributes:
-        strength: feature strength of the mean-field parametrization; None for the NTK parametrization.
-    """
+    adjustable: ClassVar = StrengthCase.adjustable | {"times"}
 
-    adjustable: ClassVar = SplitCase.adjustable | {"times"}
-
-    strength: float | None = None
     control: Literal["shuffled_images", "stopped"] | None = None
 
     def __post_init__(self) -> None:
@@ -49,12 +51,6 @@ class AfterKernelCase(SplitCase):
         low, high = EARLY
         if not any(low * self.times[-1] <= t <= high * self.times[-1] for t in self.times):
             raise ValueError(f"times need one between {low:.0%} and {high:.0%} of the last, got {list(self.times)}")
-
-    def network(self, width: int, **changes: Any) -> FullyConnected:
-        """As `Case.network`; a `strength` makes it mean-field."""
-        if self.strength is not None:
-            changes = {"parametrization": "mean_field", "feature_strength": self.strength} | changes
-        return super().network(width, **changes)
 
     @property
     def early(self) -> int:
@@ -222,7 +218,7 @@ class AfterKernel(Claim):
         permuted = backend.train(net, theta, data.x, _permuted(data.y, root), **end, observe=("theta",))
         kernels, tested = [], []
         for k, at in enumerate((theta, *trained.parameters())):
-            kernel, kernel_test = _kernels(backend, net, at, data)
+            kernel, kernel_test = empirical_ntks(backend, net, at, data)
             if k > 0 and case.control == "shuffled_images":
                 kernel, kernel_test = _shuffled(kernel, kernel_test, root)
             kernels.append(kernel)
@@ -231,7 +227,7 @@ class AfterKernel(Claim):
             "f": trained.observed("f")[:, -1],
             "f_test": trained.observed("f_test"),
             "kernel_test": np.stack(tested, axis=1),
-            "permuted_test": descent(backend, *_kernels(backend, net, permuted.parameters()[-1], data), data.y),
+            "permuted_test": descent(backend, *empirical_ntks(backend, net, permuted.parameters()[-1], data), data.y),
             **_changes(np.stack(kernels, axis=1), data.y, (0.0, *case.times)),
             "y": data.y,
             "y_test": data.y_test,
@@ -316,13 +312,6 @@ def _shuffled(kernel: np.ndarray, kernel_test: np.ndarray, root: int) -> tuple[n
     order = _orders(kernel, root, "shuffled images")
     rows = np.take_along_axis(kernel, order[..., None], axis=1)
     return np.take_along_axis(rows, order[:, None], axis=2), np.take_along_axis(kernel_test, order[:, None], axis=2)
-
-
-def _kernels(backend: Backend, net: Network, theta: Parameters, data: data.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """The empirical NTK, mean over outputs: (S, n, n), and of held-out with training points, (S, h, n)."""
-    own = backend.ntk(net, theta, data.x, outputs="trace")
-    held_out = backend.ntk(net, theta, data.x_test, data.x, outputs="trace")
-    return own / net.output_dim, held_out / net.output_dim
 
 
 def _changes(kernels: np.ndarray, y: np.ndarray, times: tuple[float, ...]) -> Arrays:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from scipy import ndimage
@@ -12,7 +12,19 @@ from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel
 from ntkbench.claims.calls import Call, Draw, KernelDescent, LimitingKernels, Ntk, Train, steps
-from ntkbench.claims.generalization import STOPS, SplitCase, accuracy, chosen, descent, splits
+from ntkbench.claims.generalization import (
+    SMALLEST_EFFECT,
+    STOPS,
+    StrengthCase,
+    accuracy,
+    beyond_critical,
+    chosen,
+    critical_step,
+    descent,
+    empirical_ntks,
+    limiting_ntks,
+    splits,
+)
 from ntkbench.data.images import PAIRS, transformed_test_points
 from ntkbench.networks import FullyConnected
 from ntkbench.verdicts.expectations import Paired
@@ -23,8 +35,6 @@ PREDICTORS = {
     "initial": "regression with the NTK of the network before training",
     "after": "regression with the NTK of the network at its last recorded time",
 }
-SMALLEST_EFFECT = 0.01
-"""One point of test accuracy."""
 HARDLY = 0.02
 """What the control leaves of the amounts."""
 IMAGES = ("digits", "digits_parity", "fashion_mnist", *PAIRS)
@@ -49,25 +59,17 @@ def transformed(images: np.ndarray, transformation: str, amount: float) -> np.nd
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistributionShiftCase(SplitCase):
+class DistributionShiftCase(StrengthCase):
     """Training and validation images are as they are; test images are transformed.
 
     Attributes:
         transformation: see `transformed`.
         amounts: of it, from 0, increasing; pixels, degrees or shares of the brightness below 1.
-        strength: feature strength of the mean-field parametrization; None for the NTK parametrization.
     """
 
     transformation: Literal["shift", "rotation", "dimming"]
     amounts: tuple[float, ...]
-    strength: float | None = None
     control: Literal["hardly"] | None = None
-
-    def network(self, width: int, **changes: Any) -> FullyConnected:
-        """As `Case.network`; a `strength` makes it mean-field."""
-        if self.strength is not None:
-            changes = {"parametrization": "mean_field", "feature_strength": self.strength} | changes
-        return super().network(width, **changes)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -194,17 +196,15 @@ class DistributionShift(Claim):
         theta = net.initialize(root, range(case.seeds))
         x, y, x_test = data.x, data.y, data.x_test
         trained = backend.train(net, theta, x, y, **case.flow(), observe=("f_test", "theta"), x_test=x_test)
-        limits = np.stack([backend.limiting_kernels(net, one)[1] for one in x])
-        limits_test = np.stack([backend.limiting_kernels(net, *pair)[1] for pair in zip(x_test, x, strict=True)])
+        limits, limits_test = limiting_ntks(backend, net, data)
         arrays = {
             "network": trained.observed("f_test"),
             "kernel": descent(backend, limits, limits_test, y),
             "y_test": data.y_test,
-            "critical_step": 2 * case.train_size / np.linalg.eigvalsh(limits)[:, -1],
+            "critical_step": critical_step(limits),
         }
         for name, at in (("initial", theta), ("after", trained.parameters()[-1])):
-            kernel = backend.ntk(net, at, x, outputs="trace")
-            arrays[name] = descent(backend, kernel, backend.ntk(net, at, x_test, x, outputs="trace"), y)
+            arrays[name] = descent(backend, *empirical_ntks(backend, net, at, data), y)
         return arrays
 
     def calls(self, case: DistributionShiftCase, width: int) -> tuple[Call, ...] | None:
@@ -252,10 +252,7 @@ class DistributionShift(Claim):
         return case.amounts
 
     def violations(self, case: DistributionShiftCase, summaries: Mapping[int, Mapping[str, np.ndarray]]) -> list[str]:
-        critical = min(float(summary["critical_step"].min()) for summary in summaries.values())
-        if case.step < critical:
-            return []
-        return [f"step {case.step} is not below the critical learning rate {critical:.3g} of the limiting kernel"]
+        return beyond_critical(case, summaries)
 
 
 CLAIM = DistributionShift()

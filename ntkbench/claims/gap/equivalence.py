@@ -10,7 +10,7 @@ from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel, TrainingCase
 from ntkbench.claims.calls import Call, Draw, Forward, KernelDescent, LimitingKernels, Ntk, Train, steps
-from ntkbench.claims.generalization import check_real, splits
+from ntkbench.claims.generalization import check_real, critical_step, limiting_ntks, splits
 from ntkbench.claims.truncated import rms
 from ntkbench.networks import SMOOTH_ACTIVATIONS
 from ntkbench.verdicts.expectations import Bound, Paired, Rate
@@ -189,15 +189,13 @@ class Equivalence(Claim):
         x, y, x_test = data.x, data.y, data.x_test
         f0, f0_test = backend.forward(net, theta, x), backend.forward(net, theta, x_test)
         trained = backend.train(net, theta, x, y, **case.flow(), observe=("f", "f_test"), x_test=x_test)
-        limit = np.stack([backend.limiting_kernels(net, points)[1] for points in x])
-        limit_test = np.stack([backend.limiting_kernels(net, *points)[1] for points in zip(x_test, x, strict=True)])
+        limit, limit_test = limiting_ntks(backend, net, data)
         own, own_test = backend.ntk(net, theta, x), backend.ntk(net, theta, x_test, x)
         descent: dict[str, Any] = {"step": case.step, "counts": (steps(case.times, case.step), FOREVER)}
         # One eigendecomposition serves both residuals, side by side as outputs.
         residuals = np.concatenate([f0 - y, -y], axis=-1)
         _, moved = backend.kernel_descent(limit, residuals, **descent, kernel_test=limit_test)
         _, moved_own = backend.kernel_descent(own, f0 - y, **descent, kernel_test=own_test)
-        largest = np.maximum(np.linalg.eigvalsh(limit)[:, -1], np.linalg.eigvalsh(own)[:, -1])
         return {
             "f0": f0,
             "f0_test": f0_test,
@@ -206,7 +204,7 @@ class Equivalence(Claim):
             "moved_limit": moved[..., :1],
             "moved_from_zero": moved[..., 1:],
             "moved_own": moved_own,
-            "critical_step": 2 * case.train_size / largest,
+            "critical_step": np.minimum(critical_step(limit), critical_step(own)),
             "y": y,
         }
 

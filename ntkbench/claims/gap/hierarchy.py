@@ -11,7 +11,7 @@ from ntkbench.backends.base import Backend
 from ntkbench.claims.base import ArchitectureCase, Arrays, Claim, Panel
 from ntkbench.claims.generalization import accuracy, check_real, classes, mse, splits
 from ntkbench.claims.tensor_free import predictions
-from ntkbench.claims.truncated import LEFT_BY_STEP, SHARE_OF_SEEDS, TwiceTheStepCase, left, rms
+from ntkbench.claims.truncated import LEFT_BY_STEP, SHARE_OF_SEEDS, TwiceTheStepCase, rms, unresolved
 from ntkbench.hierarchy.expansion import Expansion
 from ntkbench.seeding import rng
 from ntkbench.verdicts.expectations import Paired, Rate
@@ -344,19 +344,8 @@ class HierarchyGap(Claim):
     def violations(self, case: HierarchyGapCase, summaries: Mapping[int, Mapping[str, np.ndarray]]) -> list[str]:
         problems = []
         for width, summary in summaries.items():
-            smallest = summary["distance_p4"]
-            if lost := int((~np.isfinite(smallest)).sum()):
-                problems.append(
-                    f"at width {width} order 4 has blown up for {lost} of {len(smallest)} seeds, outside of its horizon; "
-                    "judge at an earlier time or take larger widths"
-                )
-                continue
-            step = left(summary["step_change"], smallest)
-            basis = left(np.full(len(smallest), case.tolerance_at(width)), smallest)
-            if not step <= LEFT_BY_STEP:
-                problems.append(f"at width {width} doubling the time step changes f by {step:.2g} of the distance to order 4")
-            if not basis <= LEFT_BY_STEP:
-                problems.append(f"at width {width} the predictions' tolerance is {basis:.2g} of the distance to order 4")
+            distance, change = summary["distance_p4"], summary["step_change"]
+            problems += unresolved(width, ORDERS[-1], distance, change, case.tolerance_at(width))
         return problems
 
 

@@ -16,7 +16,7 @@ from ntkbench import baselines
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel
 from ntkbench.claims.calls import Call, Draw, KernelDescent, LimitingKernels, Train, steps
-from ntkbench.claims.generalization import STOPS, descent
+from ntkbench.claims.generalization import SMALLEST_EFFECT, STOPS, beyond_critical, critical_step, descent
 from ntkbench.claims.tabular_sets import ABSENT, TabularCase, chosen, filled_up
 from ntkbench.data import Dataset, tabular
 from ntkbench.data.tabular import PARTS
@@ -36,8 +36,6 @@ RIVALS: Mapping[str, str] = {
     "network": "a trained network",
     "ntk_regression": "regression with the network's own NTK",
 }
-ONE_POINT = 0.01
-"""Of accuracy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +93,7 @@ def _expectations() -> tuple[Expectation, ...]:
             quantity="accuracy_network_over_kernel",
             control="permuted_labels",
             value=0.0,
-            margin=ONE_POINT,
+            margin=SMALLEST_EFFECT,
         ),
     )
 
@@ -207,7 +205,7 @@ class KernelMethods(Claim):
             of_network, of_kernel = trained.observed("f_test"), descent(backend, columns[:, :n], columns[:, n:], batch.learnt)
             for whole, found in ((network, of_network), (kernel, of_kernel)):
                 whole[(places, ..., *fill)] = found.reshape(len(places), PARTS, *found.shape[1:])
-            critical[places] = (2 * n / np.linalg.eigvalsh(columns[:, :n])[:, -1]).reshape(-1, PARTS)
+            critical[places] = critical_step(columns[:, :n]).reshape(-1, PARTS)
         return {"network_held": network, "kernel_held": kernel, "critical_step": critical, "labels": data.y_test}
 
     def calls(self, case: KernelMethodsCase, width: int) -> tuple[Call, ...]:
@@ -255,10 +253,7 @@ class KernelMethods(Claim):
         return summary
 
     def violations(self, case: KernelMethodsCase, summaries: Mapping[int, Mapping[str, np.ndarray]]) -> list[str]:
-        critical = min(float(summary["critical_step"].min()) for summary in summaries.values())
-        if case.step < critical:
-            return []
-        return [f"step {case.step} is not below the critical learning rate {critical:.3g} of the limiting kernel"]
+        return beyond_critical(case, summaries)
 
 
 def _fitted(case: KernelMethodsCase, x: np.ndarray, labels: np.ndarray, learnt: np.ndarray, seed: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel
 from ntkbench.claims.calls import Call, Draw, KernelDescent, LimitingKernels, Train, steps
 from ntkbench.claims.generalization import (
+    SMALLEST_EFFECT,
     STOPS,
     SplitCase,
     accuracy,
@@ -26,8 +27,6 @@ from ntkbench.networks import Convolutional, FullyConnected, Network
 from ntkbench.seeding import rng
 from ntkbench.verdicts.expectations import Paired
 
-SMALLEST_EFFECT = 0.01
-"""One point of test accuracy."""
 LARGEST_FALL = 0.05
 """Of the network's validation error by its last doubling of steps: falls that halve with every further one add up to 10%."""
 POOLED = "_pooled"

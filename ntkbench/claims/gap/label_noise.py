@@ -11,7 +11,20 @@ from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel
 from ntkbench.claims.calls import Call, Draw, KernelDescent, LimitingKernels, Ntk, Train, steps
-from ntkbench.claims.generalization import STOPS, SplitCase, accuracy, chosen, classes, descent, splits
+from ntkbench.claims.generalization import (
+    SMALLEST_EFFECT,
+    STOPS,
+    SplitCase,
+    accuracy,
+    beyond_critical,
+    chosen,
+    classes,
+    critical_step,
+    descent,
+    empirical_ntks,
+    limiting_ntks,
+    splits,
+)
 from ntkbench.networks import FullyConnected
 from ntkbench.seeding import rng
 from ntkbench.verdicts.expectations import Paired
@@ -21,8 +34,6 @@ PREDICTORS = {
     "kernel": "regression with the limiting NTK",
     "after": "regression with the NTK of the network at its last recorded time",
 }
-SMALLEST_EFFECT = 0.01
-"""One point of test accuracy."""
 MISFIT = 0.05
 """Share of the given training labels that a network trained to the end may still get wrong."""
 WEAKENED = 0.9
@@ -213,12 +224,9 @@ class LabelNoise(Claim):
             trained = backend.train(net, theta, data.x, y, **case.flow(), observe=observe, x_test=data.x_test)
             networks.append(trained.observed("f_test"))
             fitted.append(trained.observed("f")[:, -1])
-            final = trained.parameters()[-1]
-            kernel = backend.ntk(net, final, data.x, outputs="trace")
-            afters.append(descent(backend, kernel, backend.ntk(net, final, data.x_test, data.x, outputs="trace"), y))
+            afters.append(descent(backend, *empirical_ntks(backend, net, trained.parameters()[-1], data), y))
             labels.append(y)
-        limits = np.stack([backend.limiting_kernels(net, x)[1] for x in data.x])
-        limits_test = np.stack([backend.limiting_kernels(net, *pair)[1] for pair in zip(data.x_test, data.x, strict=True)])
+        limits, limits_test = limiting_ntks(backend, net, data)
         # One eigendecomposition serves the labels of all shares, side by side as outputs.
         regressed = descent(backend, limits, limits_test, np.concatenate(labels, axis=-1))
         validation = [corrupted(data.y_test[:, :v], share, root, "validation", weakened) for share in case.shares]
@@ -230,7 +238,7 @@ class LabelNoise(Claim):
             "y_train": np.stack(labels, axis=1),
             "y_validation": np.stack(validation, axis=1),
             "y_test": data.y_test[:, v:],
-            "critical_step": 2 * case.train_size / np.linalg.eigvalsh(limits)[:, -1],
+            "critical_step": critical_step(limits),
         }
 
     def calls(self, case: LabelNoiseCase, width: int) -> tuple[Call, ...] | None:
@@ -286,10 +294,7 @@ class LabelNoise(Claim):
         return case.shares
 
     def violations(self, case: LabelNoiseCase, summaries: Mapping[int, Mapping[str, np.ndarray]]) -> list[str]:
-        problems = []
-        critical = min(float(summary["critical_step"].min()) for summary in summaries.values())
-        if not case.step < critical:
-            problems.append(f"step {case.step} is not below the critical learning rate {critical:.3g} of the limiting kernel")
+        problems = beyond_critical(case, summaries)
         for width, summary in summaries.items():
             if not (misfit := float(summary["misfit"].mean())) <= MISFIT:
                 problems.append(

@@ -22,7 +22,7 @@ from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel
 from ntkbench.claims.calls import Call, Draw, KernelDescent, LimitingKernels, Solve, Train, steps
-from ntkbench.claims.generalization import STOPS, SplitCase, descent, splits
+from ntkbench.claims.generalization import STOPS, SplitCase, descent, limiting_ntks, splits
 from ntkbench.claims.ranks import spearman
 from ntkbench.networks import Network
 from ntkbench.seeding import rng
@@ -207,8 +207,7 @@ class Measures(Claim):
         found: dict[str, list[np.ndarray]] = {"measures": [], "kernel_mse": [], "network_mse": []}
         for k, (depth, activation) in enumerate(case.members):
             net = case.architecture(width, depth=depth, activation=activation)
-            kernel = np.stack([backend.limiting_kernels(net, x)[1] for x in data.x])
-            held_out = np.stack([backend.limiting_kernels(net, *points)[1] for points in zip(data.x_test, data.x, strict=True)])
+            kernel, held_out = limiting_ntks(backend, net, data)
             y = data.y if shuffle is None else shuffle.permuted(data.y, axis=1)
             found["measures"].append(of_kernel(backend, kernel, y))
             found["kernel_mse"].append(_errors(case, descent(backend, kernel, held_out, data.y), data.y_test))

@@ -12,7 +12,19 @@ from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel
 from ntkbench.claims.calls import Call, Draw, KernelDescent, LimitingKernels, Ntk, Train, steps
-from ntkbench.claims.generalization import STOPS, SplitCase, accuracy, chosen, descent, splits
+from ntkbench.claims.generalization import (
+    SMALLEST_EFFECT,
+    STOPS,
+    SplitCase,
+    accuracy,
+    beyond_critical,
+    chosen,
+    critical_step,
+    descent,
+    empirical_ntks,
+    limiting_ntks,
+    splits,
+)
 from ntkbench.data.images import PAIRS
 from ntkbench.networks import FullyConnected
 from ntkbench.verdicts.expectations import Paired
@@ -23,8 +35,6 @@ SCRATCH = {
     "network": "a network trained on the target task from the same initialization",
 }
 PREDICTORS = {"source": "regression with the NTK of a network trained on the source task", **SCRATCH}
-SMALLEST_EFFECT = 0.01
-"""One point of test accuracy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,12 +174,10 @@ class Transfer(Claim):
         trained = backend.train(net, theta, task.x, task.y, **case.flow(), observe=("f", "theta"))
         x, x_test = data.x, data.x_test
         kernels = {
-            name: (backend.ntk(net, at, x), backend.ntk(net, at, x_test, x))
-            for name, at in (("source", trained.parameters()[-1]), ("initial", theta))
+            "source": empirical_ntks(backend, net, trained.parameters()[-1], data),
+            "initial": empirical_ntks(backend, net, theta, data),
+            "kernel": limiting_ntks(backend, net, data),
         }
-        limits = [backend.limiting_kernels(net, one)[1] for one in x]
-        limits_test = [backend.limiting_kernels(net, *pair)[1] for pair in zip(x_test, x, strict=True)]
-        kernels["kernel"] = np.stack(limits), np.stack(limits_test)
         found: dict[str, list[np.ndarray]] = {name: [] for name in PREDICTORS}
         for n in case.sizes:
             for name, (kernel, kernel_test) in kernels.items():
@@ -184,7 +192,7 @@ class Transfer(Claim):
             "f_source": trained.observed("f")[:, -1],
             "y_source": task.y,
             "y_test": data.y_test,
-            "critical_step": np.min([2 * k.shape[-1] / np.linalg.eigvalsh(k)[:, -1] for k in trained_on], axis=0),
+            "critical_step": np.min([critical_step(kernel) for kernel in trained_on], axis=0),
         }
 
     @staticmethod
@@ -238,10 +246,7 @@ class Transfer(Claim):
         return tuple(map(float, case.sizes))
 
     def violations(self, case: TransferCase, summaries: Mapping[int, Mapping[str, np.ndarray]]) -> list[str]:
-        critical = min(float(summary["critical_step"].min()) for summary in summaries.values())
-        if case.step < critical:
-            return []
-        return [f"step {case.step} is not below the critical learning rate {critical:.3g} of the limiting kernel"]
+        return beyond_critical(case, summaries)
 
 
 CLAIM = Transfer()

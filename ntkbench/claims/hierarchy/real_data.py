@@ -11,7 +11,7 @@ from ntkbench import data
 from ntkbench.backends.base import Backend, Flow
 from ntkbench.claims.base import Arrays, Claim, Panel
 from ntkbench.claims.tensor_free import predictions
-from ntkbench.claims.truncated import LEFT_BY_STEP, SHARE_OF_SEEDS, TwiceTheStepCase, left, log_slope, rms
+from ntkbench.claims.truncated import LEFT_BY_STEP, SHARE_OF_SEEDS, TwiceTheStepCase, log_slope, rms, unresolved
 from ntkbench.seeding import rng
 from ntkbench.verdicts.expectations import Equivalence, Paired, Rate
 
@@ -230,19 +230,9 @@ class RealData(Claim):
     def violations(self, case: RealDataCase, summaries: Mapping[int, Mapping[str, np.ndarray]]) -> list[str]:
         problems = []
         for width, summary in summaries.items():
-            top = summary[f"error_p{case.top}_path"]
-            if lost := int((~np.isfinite(top)).any(axis=1).sum()):
-                problems.append(
-                    f"at width {width} order {case.top} has blown up for {lost} of {len(top)} seeds, outside of its horizon; "
-                    "take earlier times or larger widths"
-                )
-                continue
-            step = left(summary["step_change"], top[:, -1])
-            basis = left(np.full(len(top), TOLERANCE), top[:, -1]) if case.top > 2 else 0.0
-            if not step <= LEFT_BY_STEP:
-                problems.append(f"at width {width} doubling the time step changes f by {step:.2g} of the truncation error")
-            if not basis <= LEFT_BY_STEP:
-                problems.append(f"at width {width} the predictions' tolerance is {basis:.2g} of the truncation error")
+            paths = summary[f"error_p{case.top}_path"]
+            error = np.where(np.isfinite(paths).all(axis=1), paths[:, -1], np.nan)
+            problems += unresolved(width, case.top, error, summary["step_change"], TOLERANCE if case.top > 2 else None)
         return problems
 
 
