@@ -6,6 +6,7 @@ A claim is one file in `ntkbench/claims/<family>/`. It sees a backend only throu
 import abc
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -135,6 +136,27 @@ class TrainingCase(Case):
         if self.control == "mean_field":
             changes = {"feature_strength": self.feature_strength} | changes
         return super().network(width, **changes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NestedCase(TrainingCase):
+    """A case of several numbers of training points, the smaller sets nested in the larger.
+
+    Attributes:
+        smaller: numbers of training points below `train_size`, increasing; each takes the first points of one draw.
+    """
+
+    smaller: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.smaller or self.smaller[0] < 2 or any(b <= a for a, b in pairwise(self.sizes)):
+            raise ValueError(f"smaller must increase from at least 2 to below {self.train_size}, got {list(self.smaller)}")
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """All numbers of training points."""
+        return (*self.smaller, self.train_size)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from ntkbench import data
 from ntkbench.backends.base import Backend
-from ntkbench.claims.base import Arrays, Claim, Panel
+from ntkbench.claims.base import Arrays, Claim, NestedCase, Panel
 from ntkbench.claims.calls import Call, Draw, KernelDescent, LimitingKernels, Train, steps
 from ntkbench.claims.generalization import (
     SMALLEST_EFFECT,
@@ -40,38 +39,27 @@ EXACT = "arora2019exact, section 5 and Table 1"
 
 
 @dataclass(frozen=True, kw_only=True)
-class KernelRegressionCase(SplitCase):
+class KernelRegressionCase(SplitCase, NestedCase):
     """A network beside its limiting kernels; convolutional ones with both readouts, so that pooling is paired as well.
 
     `step` and `times` are in units of half the critical learning rate of each limiting NTK: with a step of 1 a network and its
     kernel descend at one rate, and times are numbers of steps.
-
-    Attributes:
-        smaller: numbers of training points below `train_size`, increasing; each takes the first points of one split.
     """
 
     adjustable: ClassVar = SplitCase.adjustable | {"smaller", "test_size", "validation_size", "times"}
 
-    smaller: tuple[int, ...]
     control: Literal["permuted_labels", "permuted_nngp", "spoilt_pooling"] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.integrator != "euler":
             raise ValueError(f"integrator {self.integrator!r}: networks and kernels descend by the same steps: choose 'euler'")
-        if not self.smaller or self.smaller[0] < 2 or any(b <= a for a, b in pairwise(self.sizes)):
-            raise ValueError(f"smaller must increase from at least 2 to below {self.train_size}, got {list(self.smaller)}")
         if len(self.times) < 2 or not np.isclose(self.times[-1], 2 * self.times[-2]):
             raise ValueError(f"times must end with a doubling, which is checked to change little, got {list(self.times)}")
         if self.control == "spoilt_pooling" and self.image is None:
             raise ValueError("control 'spoilt_pooling' is of convolutional networks: say the image's (height, width, channels)")
         if self.readout != "flatten":
             raise ValueError(f"readout is {self.readout!r}, but both readouts are trained: leave it out")
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """All numbers of training points."""
-        return (*self.smaller, self.train_size)
 
     def networks(self, width: int, output_dim: int) -> dict[str, Network]:
         """What is trained and regressed, by the ending of its names."""

@@ -3,14 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from ntkbench import data
 from ntkbench.backends.base import Backend
-from ntkbench.claims.base import Arrays, Claim, Panel
+from ntkbench.claims.base import Arrays, Claim, NestedCase, Panel
 from ntkbench.claims.calls import Call, Draw, KernelDescent, LimitingKernels, Ntk, Train, steps
 from ntkbench.claims.generalization import (
     SMALLEST_EFFECT,
@@ -38,24 +37,20 @@ PREDICTORS = {"source": "regression with the NTK of a network trained on the sou
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransferCase(SplitCase):
+class TransferCase(SplitCase, NestedCase):
     """The target task is `dataset`, of which `train_size` points train at most; every seed has its own splits and network.
 
     Attributes:
         source_dataset: the source task, two other classes of images of the same kind.
         source_size: its training points.
-        smaller: numbers of target points below `train_size`, increasing; each takes the first points of the split.
     """
 
     source_dataset: str
     source_size: int
-    smaller: tuple[int, ...]
     control: Literal["permuted_source"] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.smaller or self.smaller[0] < 2 or any(b <= a for a, b in pairwise(self.sizes)):
-            raise ValueError(f"smaller must increase from at least 2 to below {self.train_size}, got {list(self.smaller)}")
         for name in (self.dataset, self.source_dataset):
             if name not in PAIRS:
                 raise ValueError(f"dataset {name!r} is no pair of classes: choose one of {', '.join(PAIRS)}")
@@ -64,11 +59,6 @@ class TransferCase(SplitCase):
         if shared := set(PAIRS[self.dataset]) & set(PAIRS[self.source_dataset]):
             raise ValueError(f"source_dataset {self.source_dataset!r} has class {min(shared)} of {self.dataset!r}: take others")
         data.check(self.source_dataset, self.source_size)
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """All numbers of target points."""
-        return (*self.smaller, self.train_size)
 
 
 def _better(than: str, source: str) -> Paired:

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from ntkbench import data
 from ntkbench.backends.base import Backend, Flow
-from ntkbench.claims.base import Arrays, Claim, Panel
+from ntkbench.claims.base import Arrays, Claim, NestedCase, Panel
 from ntkbench.claims.tensor_free import predictions
 from ntkbench.claims.truncated import LEFT_BY_STEP, SHARE_OF_SEEDS, TwiceTheStepCase, log_slope, rms, unresolved
 from ntkbench.seeding import rng
@@ -23,32 +22,23 @@ TO_FOUR = {"top": (4,)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class RealDataCase(TwiceTheStepCase):
+class RealDataCase(TwiceTheStepCase, NestedCase):
     """One draw of images, of which the first few train as well.
 
     Attributes:
-        smaller: numbers of training points below `train_size`, increasing; each takes the first points of one draw.
         top: the highest order of truncation; order 2 has a closed form and is nearly free.
     """
 
     adjustable: ClassVar = TwiceTheStepCase.adjustable | {"step", "top"}
     test_points: ClassVar = True
 
-    smaller: tuple[int, ...]
     top: Literal[2, 4] = 4
     control: Literal["shuffled_images", "mean_field", "undivided"] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.smaller or self.smaller[0] < 2 or any(b <= a for a, b in pairwise(self.sizes)):
-            raise ValueError(f"smaller must increase from at least 2 to below {self.train_size}, got {list(self.smaller)}")
         if self.test_size < 1:
             raise ValueError(f"test_size must be at least 1, got {self.test_size}")
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """All numbers of training points."""
-        return (*self.smaller, self.train_size)
 
     @property
     def orders(self) -> tuple[int, ...]:
