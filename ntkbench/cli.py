@@ -178,18 +178,22 @@ def claims_table() -> str:
 
 
 def _plan_table(study: config.Study, planned: Sequence[planning.Job]) -> Table:
-    """Claims, below them cases with the seconds of each backend and the most that a measurement holds, below them sizes."""
+    """Claims with their share of all measuring, below them cases with the seconds of each backend and the most memory, sizes."""
     costs = {(part.claim, part.case, part.backend): part for job in planned for part in job.parts}
-    table = _outline("claim, case, its sizes", *study.backends, "GiB")
+    whole = sum(part.seconds or 0.0 for part in costs.values())
+    table = _outline("claim, case, its sizes", *study.backends, "share", "GiB")
     for column in table.columns[1:]:
         column.no_wrap, column.justify = True, "right"
     for claim_id, cases in study.cases.items():
-        table.add_row(f"[bold]{claim_id}[/]")
+        of_claim = {backend: [costs[claim_id, name, backend] for name in cases] for backend in study.backends}
+        sums = {backend: sum(part.seconds or 0.0 for part in parts) for backend, parts in of_claim.items()}
+        share = sum(sums.values()) / whole if whole else 0.0
+        table.add_row(f"[bold]{claim_id}[/]", *(f"[bold]{_duration(of)}[/]" for of in sums.values()), f"[bold]{share:.1%}[/]")
         for name, case in cases.items():
             jobs = [costs[claim_id, name, backend] for backend in study.backends]
             memory = [job.memory for job in jobs if job.memory is not None]
             taken = (_duration(job.seconds) for job in jobs)
-            table.add_row(f"  {name}", *taken, _gib(max(memory)) if memory else "not known")
+            table.add_row(f"  {name}", *taken, "", _gib(max(memory)) if memory else "not known")
             table.add_row(Padding(_sizes(case), (0, 0, 0, 4)))
     return table
 

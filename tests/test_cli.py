@@ -232,7 +232,7 @@ def test_a_plan_is_whole_in_a_terminal_of_80_columns(machine: Callable[[int], No
     assert not any("…" in line for line in lines)
     said = [line.strip() for line in lines[:end]]
     for claim_id, cases in study.cases.items():
-        at = said.index(claim_id)
+        at = next(index for index in range(end) if said[index].split()[:1] == [claim_id])
         for name, case in cases.items():
             at = next(index for index in range(at + 1, end) if said[index].split()[0] == name)
             assert re.search(
@@ -242,6 +242,19 @@ def test_a_plan_is_whole_in_a_terminal_of_80_columns(machine: Callable[[int], No
             assert f"widths {' '.join(map(str, case.widths))}; seeds " in sizes
             assert f"{case.activation}, depth {case.depth}; " in sizes
             assert case.control is None or f"control {case.control}" in sizes
+
+
+def test_a_plan_gives_each_claim_its_share_of_all_measuring(tmp_path: Path, machine: Callable[[int], None]) -> None:
+    smoke = yaml.safe_load((cli.STUDIES / "smoke.yaml").read_text())
+    kept = ("constancy/gradient_flow", "gap/equivalence", "hierarchy/sizes")
+    path = tmp_path / "smoke.yaml"
+    path.write_text(yaml.safe_dump(smoke | {"claims": {id_: smoke["claims"][id_] for id_ in kept}}))
+    parts = [part for job in planning.jobs(config.load(path), RATES, 2) for part in job.parts]
+    whole = sum(part.seconds or 0.0 for part in parts)
+    output = run("plan", str(path)).output
+    for id_ in kept:
+        share = sum(part.seconds or 0.0 for part in parts if part.claim == id_) / whole
+        assert re.search(rf"^{id_} .* {share:.1%}", output, re.MULTILINE)
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(98.9, "99 s"), (99.7, "1.7 min"), (5930, "99 min"), (5990, "1.7 h")])

@@ -55,7 +55,7 @@ def difference(axes: Axes, content: Content) -> list[Artist]:
     axes.set_xscale("log")
     _axis(axes, drawn, content)
     ends = [x for points in drawn for x in points.x]
-    axes.set_xlim(min(ends) / 1.4, max(ends) * 1.4)
+    axes.set_xlim(min(ends) / axis.MARGIN, max(ends) * axis.MARGIN)
     shifts = over_width.side_by_side(axes, [list(of_line.values()) for of_line in found], content.letters)
     for (_, _, look), of_line, shift in zip(chosen, found, shifts, strict=True):
         for backend, points in of_line.items():

@@ -10,22 +10,36 @@ from ntkbench.figures.series import Points
 
 LABEL_SHARE = 0.97
 """Of an axis that its label may be long: letters differ by a little between the resolutions that a figure is saved at."""
+MARGIN = 1.4
+"""Factor from the first and the last point to the ends of a logarithmic x axis."""
+BETWEEN_LABELS = 1.5
+"""Letters from one tick label to the next, at least."""
 
 
 def width_axis(axes: Axes, drawn: list[Points], letters: int) -> None:
     """Widths below the panel, `letters` wide."""
     widths = sorted({x for points in drawn for x in points.x})
     ticks_at(axes, widths, letters)
-    axes.set_xlim(min(widths) / 1.4, max(widths) * 1.4)
+    axes.set_xlim(min(widths) / MARGIN, max(widths) * MARGIN)
     axes.set_xlabel("width m")
 
 
 def ticks_at(axes: Axes, values: list[float], letters: int) -> None:
-    """Ticks where there are data, the last one always; as many as fit."""
-    step = math.ceil(len(values) * (max(len(f"{x:g}") for x in values) + 2) / letters)
-    axes.xaxis.set_major_locator(FixedLocator(values[::-1][::step]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    """Ticks on a logarithmic x axis where there are data, the last one always, and each before whose label has room."""
+    per_log = letters / (math.log(values[-1] / values[0]) + 2 * math.log(MARGIN))
+    shown = [values[-1]]
+    for value in values[-2::-1]:
+        apart = per_log * math.log(shown[-1] / value)
+        if apart >= (len(_text(value)) + len(_text(shown[-1]))) / 2 + BETWEEN_LABELS:
+            shown.append(value)
+    axes.xaxis.set_major_locator(FixedLocator(shown))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _text(x)))
     axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _text(value: float) -> str:
+    """Whole numbers in full, others with three digits."""
+    return f"{value:.3g}" if value < 1 else f"{value:g}"
 
 
 def log_limits(axes: Axes, drawn: list[Points]) -> None:

@@ -101,7 +101,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, panel: Panel, looks: Mapping[str, str
             _theory(axes, of_curve, along)
     sizes = sorted({float(size) for size in rows["size"]})
     if along in POWER_AXES:
-        axes.set_xlim(sizes[0] / 1.4, sizes[-1] * 1.4)
+        axes.set_xlim(sizes[0] / axis.MARGIN, sizes[-1] * axis.MARGIN)
     axis.ticks_at(axes, sizes[:: max(1, len(sizes) // 7)], 24)
     axes.set_ylim(top=2 * axes.get_ylim()[1])
     axes.set_xlabel(AXES[along][1])
