@@ -178,7 +178,7 @@ def claims_table() -> str:
 
 
 def _plan_table(study: config.Study, planned: Sequence[planning.Job]) -> Table:
-    """Claims with their share of all measuring, below them cases with the seconds of each backend and the most memory, sizes."""
+    """Claims with their share of all measuring, below them cases with each backend's seconds, the most memory, and sizes."""
     costs = {(part.claim, part.case, part.backend): part for job in planned for part in job.parts}
     whole = sum(part.seconds or 0.0 for part in costs.values())
     table = _outline("claim, case, its sizes", *study.backends, "share", "GiB")

@@ -1,5 +1,6 @@
 """What a study will take on this machine, job by job, and whether it fits into its memory."""
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from ntkbench import claims
 from ntkbench.claims import Case
 from ntkbench.config import Study
 from ntkbench.performance import costs
-from ntkbench.performance.calibration import Rates
+from ntkbench.performance.calibration import ONE_CORE, Rates
 from ntkbench.performance.costs import ENGINES
 from ntkbench.performance.timing import SHORT
 from ntkbench.verdicts.bootstrap import RESAMPLES
@@ -78,6 +79,20 @@ def measurements(study: Study, rates: Rates) -> Iterator[list[Job]]:
     for claim, of_claim in study.batches.items():
         for names in of_claim:
             yield from (_measure(study, rates, claim, names, backend) for backend in study.backends)
+
+
+def priorities(study: Study) -> dict[tuple[str, tuple[str, ...]], int]:
+    """Per batch of a claim's cases, the higher the earlier: those of unknown length, then the longest.
+
+    As the last one a long job would run alone, beside idle cores.
+    """
+    seconds: dict[tuple[str, tuple[str, ...]], float] = {}
+    for of_job in measurements(study, ONE_CORE):
+        batch = of_job[0].claim, tuple(job.case for job in of_job)
+        length = sum(math.inf if job.seconds is None else job.seconds for job in of_job)
+        seconds[batch] = max(seconds.get(batch, 0.0), length)
+    ranks = {length: rank for rank, length in enumerate(sorted(set(seconds.values())), start=1)}
+    return {batch: ranks[length] for batch, length in seconds.items()}
 
 
 def _measure(study: Study, rates: Rates, claim: str, names: Sequence[str], backend: str) -> list[Job]:

@@ -28,12 +28,19 @@ def test_timings_come_after_all_measurements_with_all_cores(fresh: Checkout) -> 
     assert [len(set(re.findall(r"measurements/\S+?\.npz", block))) for block in blocks] == [4, 4]
 
 
-def test_jobs_of_unknown_length_start_first(fresh: Checkout) -> None:
-    """The stub says nothing of its cost."""
+def test_inputs_come_first_and_then_the_longest_measurements(fresh: Checkout) -> None:
+    """The stub says nothing of its cost: both of its jobs may be long."""
     output = fresh.run("--dry-run", "--quiet", "host")
     blocks = re.split(r"\n(?=(?:local)?rule )", output)
-    first = {match[1] for block in blocks if "priority: 1\n" in block and (match := re.match(r"rule (\w+):", block))}
-    assert first == {"measure_convergence_stub_1", "measure_convergence_stub_2"}
+    found = {
+        match[1]: int(match[2])
+        for block in blocks
+        if (match := re.match(r"rule (\w+):.*priority: (-?\d+)\n", block, re.DOTALL))
+    }
+    stages = {"inputs": 2, "measure": 1}
+    assert {name: priority for name, priority in found.items() if priority > 0} == {
+        f"{stage}_convergence_stub_{batch}": priority for stage, priority in stages.items() for batch in (1, 2)
+    }
 
 
 def test_timings_are_taken_last(finished: Checkout) -> None:

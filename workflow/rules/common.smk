@@ -1,6 +1,6 @@
 """What the rules share: the cells of the study, and the code that each stage runs."""
 
-from ntkbench import claims
+from ntkbench.performance import planning
 from ntkbench.stages import session
 
 
@@ -27,6 +27,7 @@ MARKS = [
     for claim, _, cases in BATCHES
     for pattern in (PREPARED, *(DONE.replace("{backend}", backend) for backend in STUDY.backends))
 ]
+PRIORITIES = planning.priorities(STUDY)
 # Heads the results of each category of the report.
 STUDY_TITLE = f"Study {STUDY.name}"
 CURVES = STUDY.performance.curves if STUDY.performance else ()
@@ -51,12 +52,6 @@ def start_alone():
 def of_batch(stage, claim, number):
     """The name of the rule that runs a stage for one batch of cases."""
     return f"{stage}_{claim.replace('/', '_')}_{number}"
-
-
-def foretold(claim, cases):
-    """Whether a plan can say how long all of a claim's cases take."""
-    named = [STUDY.cases[claim][case] for case in cases]
-    return all(claims.get(claim).calls(case, width) is not None for case in named for width in case.widths)
 
 
 def cells(wildcards):

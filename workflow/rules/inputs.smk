@@ -10,6 +10,8 @@ for claim, number, cases in BATCHES:
         output:
             records=update(expand(INPUTS, claim=claim, case=cases)),
             done=touch(PREPARED.format(claim=claim, case=cases[0])),
+        # All measurements are to be ready when the longest of them is chosen.
+        priority: 1 + max(PRIORITIES.values())
         params:
             cells=[STUDY.cell(claim, case) for case in cases],
         script:

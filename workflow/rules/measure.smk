@@ -12,8 +12,7 @@ for claim, number, cases in BATCHES:
         output:
             records=update([MEASURED.format(claim=claim, case=case, backend="{backend}") for case in cases]),
             done=touch(DONE.format(claim=claim, case=cases[0], backend="{backend}")),
-        # What may take long, nobody knows how long, starts first: as the last it would run alone.
-        priority: int(not foretold(claim, cases))
+        priority: PRIORITIES[claim, cases]
         threads: STUDY.threads
         resources:
             gpu=int(ON_GPU),
