@@ -129,7 +129,7 @@ def _short(value: Any) -> str:
 
 
 def expectation_entry(expectation: Expectation, verdicts: pd.DataFrame) -> dict[str, Any]:
-    """An expectation with its verdicts, one row per case with both backends in it."""
+    """An expectation with its verdicts, one row per case with both backends in it; no row where it speaks of no case."""
     chosen = verdicts[verdicts["expectation"] == expectation.name]
     rows = [_verdict_row(str(case), group) for case, group in chosen.groupby("case", sort=False)]
     estimates = chosen["estimate"].to_numpy(dtype=float)
@@ -231,17 +231,18 @@ def _by_width(rows: pd.DataFrame, aggregate: str) -> list[dict[str, Any]]:
 def study_entry(entries: Sequence[Mapping[str, Any]], crosscheck: pd.DataFrame, facts: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of the study as a whole: counts, what was contradicted, cross-check, cost, environment.
 
-    `counts` are of all verdicts; `notable` names what the expectations came to but for rival readings, `rivals` what these did.
+    `expectations` are those judged on a case at least, `unasked` those that speak of no case of the study. `counts` are of all
+    verdicts; `notable` names what the expectations came to but for rival readings, `rivals` what these did.
 
     Args:
         entries: as `claim_entry` gives them.
         crosscheck: the study's table.
         facts: `environment.json`.
     """
-    asked = [(entry, e) for entry in entries for e in entry["expectations"]]
-    rivals = [(entry, e) for entry, e in asked if e["rival_to"] is not None]
-    statements = [(entry, e) for entry, e in asked if e["rival_to"] is None]
-    rows = [row for _, e in asked for row in e["rows"]]
+    stated = [(entry, e) for entry in entries for e in entry["expectations"]]
+    rivals = [(entry, e) for entry, e in stated if e["rival_to"] is not None]
+    statements = [(entry, e) for entry, e in stated if e["rival_to"] is None]
+    rows = [row for _, e in stated for row in e["rows"]]
     cases = [case for entry in entries for case in entry["cases"]]
     widths = [width for case in cases for width in case["widths"]]
     return {
@@ -249,7 +250,8 @@ def study_entry(entries: Sequence[Mapping[str, Any]], crosscheck: pd.DataFrame, 
         "commit": facts["commit"],
         "dirty": facts["dirty"],
         "claims": len(entries),
-        "expectations": len(asked),
+        "expectations": sum(bool(e["rows"]) for _, e in stated),
+        "unasked": sum(not e["rows"] for _, e in stated),
         "cases": len(cases),
         "controls": sum(case["control"] is not None for case in cases),
         "judged": len(rows),

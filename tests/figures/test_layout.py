@@ -1,12 +1,14 @@
 """Nothing is cut off, overlaps or is longer than its place."""
 
 import itertools
+from functools import cache
 from typing import Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from ntkbench.claims import Claim, all_claims, get
@@ -17,6 +19,19 @@ from tests.figures import synthetic
 from tests.figures.drawn import composed, with_panels
 
 CLAIMS = tuple(all_claims().values())
+
+
+@cache
+def composed_once(claim: Claim) -> Figure:
+    """Of the default study's cases; composing takes longer than any look at it, which changes nothing but the resolution."""
+    return composed(claim)
+
+
+def laid_out(figure: Figure, dpi: float | None = None) -> Figure:
+    """With every text at the place it has at this resolution, that of the style if none is given."""
+    figure.set_dpi(matplotlib.rcParams["figure.dpi"] if dpi is None else dpi)
+    figure.draw_without_rendering()
+    return figure
 
 
 def crowded() -> tuple[Claim, dict[str, Case]]:
@@ -37,8 +52,7 @@ def overlaps(boxes: list[Bbox]) -> list[tuple[Bbox, Bbox]]:
 
 @pytest.mark.parametrize("claim", [*CLAIMS, None], ids=[*(c.id for c in CLAIMS), "crowded"])
 def test_nothing_is_cut_off_or_overlaps(claim: Claim | None) -> None:
-    figure = composed(*([claim] if claim else [(many := crowded())[0], None, many[1]]))
-    figure.canvas.draw()
+    figure = laid_out(composed_once(claim) if claim else composed((many := crowded())[0], None, many[1]))
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     whole = Bbox([[-1, -1], [figure.bbox.width + 1, figure.bbox.height + 1]])
     legends = [axes.get_legend().get_window_extent(renderer) for axes in figure.axes] + [figure.legends[0].get_window_extent()]
@@ -59,9 +73,7 @@ def test_nothing_is_cut_off_or_overlaps(claim: Claim | None) -> None:
 @pytest.mark.parametrize("dpi", [72, 100, 220])
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
 def test_y_labels_fit_their_axes_and_stay_legible(claim: Claim, dpi: int) -> None:
-    figure = composed(claim)
-    figure.set_dpi(dpi)
-    figure.canvas.draw()
+    figure = laid_out(composed_once(claim), dpi)
     for axes in figure.axes:
         label, axis = axes.yaxis.label.get_window_extent(), axes.get_window_extent()
         assert axis.y0 <= label.y0
@@ -84,8 +96,7 @@ def test_only_a_y_label_that_is_too_long_is_made_smaller() -> None:
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
 def test_the_label_of_a_slope_hides_nothing(claim: Claim) -> None:
-    figure = composed(claim)
-    figure.canvas.draw()
+    figure = laid_out(composed_once(claim))
     for axes in figure.axes:
         lines = [line for line in axes.lines if str(line.get_label()).startswith("_theory")]
         labels = [text for text in axes.texts if text.get_text().startswith("slope")]
@@ -102,7 +113,7 @@ def test_the_label_of_a_slope_hides_nothing(claim: Claim) -> None:
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
 def test_the_paper_says_that_slopes_are_drawn_where_they_are(claim: Claim) -> None:
     cases = synthetic.cases()[claim.id]
-    drawn = any(str(line.get_label()).startswith("_theory") for axes in composed(claim).axes for line in axes.lines)
+    drawn = any(str(line.get_label()).startswith("_theory") for axes in composed_once(claim).axes for line in axes.lines)
     tables = (pd.DataFrame(columns=list(COLUMNS[name])) for name in ("verdicts", "crosscheck"))
     assert numbers.claim_entry(claim, cases, *tables)["slopes"] == drawn
 

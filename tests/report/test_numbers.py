@@ -116,8 +116,24 @@ def test_every_estimate_is_that_of_the_table(study: Path, cases: Cases) -> None:
                     assert (of["estimate"], of["low"], of["high"]) == (line["estimate"], line["ci_low"], line["ci_high"])
                     seen += 1
             estimates = [of["estimate"] for row in expectation["rows"] for of in row["estimates"]]
-            assert (expectation["lowest"], expectation["highest"]) == (min(estimates), max(estimates))
+            extent = (min(estimates), max(estimates)) if estimates else (None, None)
+            assert (expectation["lowest"], expectation["highest"]) == extent
     assert seen == len(verdicts)
+
+
+def test_expectations_that_speak_of_no_case_have_no_rows_and_are_counted_apart(tmp_path: Path, cases: Cases) -> None:
+    id_, dense = "gap/kernel_regression", "relu-1-digits"
+    chosen = {id_: {name: case for name, case in cases[id_].items() if name == dense or case.control}}
+    speaking = {e.name for e in get(id_).expectations if e.applies(chosen[id_][dense])}
+    found = paper.collect(studies.write(tmp_path, chosen), chosen)
+    (entry,) = found["claims"]
+    assert 0 < len(speaking) < len(entry["expectations"])
+    for expectation in entry["expectations"]:
+        asked = expectation["name"] in speaking
+        assert len(expectation["rows"]) == asked
+        assert (expectation["lowest"] is not None, sum(expectation["counts"].values())) == (asked, asked)
+    assert found["study"]["expectations"] == len(speaking)
+    assert found["study"]["unasked"] == len(entry["expectations"]) - len(speaking)
 
 
 def test_claims_are_printed_from_their_fields(study: Path, cases: Cases) -> None:

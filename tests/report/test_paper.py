@@ -19,11 +19,14 @@ from tests.figures import synthetic
 from tests.report import studies
 
 
-def headings(folder: Path) -> list[str]:
-    """Texts of the paper's headings of levels 1 and 2."""
-    source, selector = str(folder / "main.typ"), "heading.where(level: 1).or(heading.where(level: 2))"
-    found = json.loads(typst.query(source, selector, root=str(folder), ignore_system_fonts=True))
-    return ["".join(_texts(heading["body"])).strip() for heading in found]
+def elements(folder: Path, selector: str) -> list[Any]:
+    """What the paper has of a kind, as typst's JSON."""
+    return list(json.loads(typst.query(str(folder / "main.typ"), selector, root=str(folder), ignore_system_fonts=True)))
+
+
+def text_of(node: Any) -> str:
+    """Without what layout alone can fill in (the figures' numbers)."""
+    return " ".join("".join(_texts(node)).split())
 
 
 def _texts(node: Any) -> Iterator[str]:
@@ -34,10 +37,14 @@ def _texts(node: Any) -> Iterator[str]:
         yield from _texts(child)
 
 
+def headings(folder: Path) -> list[str]:
+    """Texts of the paper's headings of levels 1 and 2."""
+    return [text_of(heading) for heading in elements(folder, "heading.where(level: 1).or(heading.where(level: 2))")]
+
+
 def abstract(folder: Path) -> str:
-    """The text of the abstract, without what layout alone can fill in (the figures' numbers)."""
-    (found,) = json.loads(typst.query(str(folder / "main.typ"), "<abstract>", root=str(folder), ignore_system_fonts=True))
-    return " ".join("".join(_texts(found)).split())
+    (found,) = elements(folder, "<abstract>")
+    return text_of(found)
 
 
 def computed(folder: Path, expression: str) -> Any:
@@ -70,18 +77,31 @@ def test_claims_come_by_family_and_within_one_as_the_study_has_them(tmp_path: Pa
     assert [title for title in headings(tmp_path / "paper") if title in titles] == titles
 
 
+def test_expectations_that_speak_of_no_case_say_so_wherever_their_numbers_would_be(tmp_path: Path) -> None:
+    given = synthetic.cases()
+    dense = {name: case for name, case in given["gap/kernel_regression"].items() if not getattr(case, "image", None)}
+    for id_, cases in (("gap/kernel_regression", dense), ("gap/measures", given["gap/measures"])):
+        regular = [case for case in cases.values() if case.control is None]
+        unasked = [not any(map(expectation.applies, regular)) for expectation in get(id_).expectations].count(True)
+        assert (unasked > 0) == (cases is dense)
+        paper.build(studies.write(tmp_path, {id_: cases}), tmp_path / "paper" / "main.pdf", cases={id_: cases})
+        tables = elements(tmp_path / "paper", "figure.where(kind: table)")
+        overview, verdicts = (table for table in tables if text_of(table).lower().startswith("expectation"))
+        assert [text_of(table).count("no case of this study") for table in (overview, verdicts)] == [unasked] * 2
+        assert ("no case of this study and" in text_of(overview["caption"])) == (unasked > 0)
+        findings = " ".join(map(text_of, elements(tmp_path / "paper", "list")))
+        assert findings.count("No case of this study is judged by it.") == unasked
+
+
 def test_captions_speak_of_slopes_where_they_are_drawn_and_findings_follow_their_line(tmp_path: Path) -> None:
     chosen = {id_: found for id_, found in synthetic.cases().items() if id_ in ("hierarchy/recipe", "constancy/gradient_flow")}
     paper.build(studies.write(tmp_path, chosen), tmp_path / "paper" / "main.pdf", cases=chosen)
-    source, root = str(tmp_path / "paper" / "main.typ"), str(tmp_path / "paper")
-    figures = json.loads(typst.query(source, "figure.where(kind: image)", root=root, ignore_system_fonts=True))
-    captions = [" ".join("".join(_texts(figure["caption"])).split()) for figure in figures]
+    captions = [text_of(figure["caption"]) for figure in elements(tmp_path / "paper", "figure.where(kind: image)")]
     shown = {id_: next(text for text in captions if text.startswith(get(id_).title)) for id_ in chosen}
     assert {id_: "Thin lines: the expected slope." in text for id_, text in shown.items()} == {
         "hierarchy/recipe": False, "constancy/gradient_flow": True,
     }  # fmt: skip
-    lines = json.loads(typst.query(source, "<findings>", root=root, ignore_system_fonts=True))
-    assert [line["sticky"] for line in lines] == [True] * len(chosen)
+    assert [line["sticky"] for line in elements(tmp_path / "paper", "<findings>")] == [True] * len(chosen)
 
 
 def test_scaling_curves_have_a_section_where_a_study_has_them(tmp_path: Path) -> None:

@@ -197,7 +197,7 @@ def test_another_study_makes_the_paper_its_own_until_a_run_gives_it_back(finishe
     def of() -> str:
         return json.loads((finished.root / "paper/generated/study.json").read_text())["study"]
 
-    finished.write_study({**STUDY, "study": "other"})
+    finished.write_study({**STUDY, "study": "other", "cases_per_job": 2})  # for fewer processes
     finished.run(options="study=other")
     assert of() == "other"
     assert {"figure", "scaling", "paper"} <= finished.planned()

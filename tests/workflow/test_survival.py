@@ -16,6 +16,7 @@ from tests.workflow.conftest import STUDY, Checkout
 
 VERDICTS = "results/tiny/verdicts.csv"
 CASE = Path("results/tiny/measurements/convergence/stub/plain")
+TORCH = str(CASE / "torch.npz")
 
 
 def slow() -> dict[str, object]:
@@ -58,7 +59,7 @@ def test_a_killed_run_is_resumed_at_the_next_width(fresh: Checkout) -> None:
 
 def test_a_run_that_the_user_ends_says_so_and_not_that_something_failed(fresh: Checkout) -> None:
     fresh.write_study(slow())
-    process = fresh.start(VERDICTS, stderr=subprocess.PIPE)
+    process = fresh.start(TORCH, stderr=subprocess.PIPE)
     wait_until(lambda: (fresh.root / CASE / "torch.parts" / "4.npz").exists(), "the first width")
     process.terminate()
     _, told = process.communicate()
@@ -86,20 +87,20 @@ def test_a_folder_that_cannot_be_written_is_one_line_before_any_job(fresh: Check
 
 def test_parts_of_other_code_are_not_used(fresh: Checkout) -> None:
     fresh.write_study(slow())
-    process = fresh.start(VERDICTS)
+    process = fresh.start(TORCH)
     wait_until(lambda: (fresh.root / CASE / "torch.parts" / "4.npz").exists(), "the first width")
     kill(process)
     fresh.append("ntkbench/seeding.py", "\n# changed\n")
-    fresh.run(VERDICTS)
+    fresh.run(TORCH, options="study=tiny summary=False")
     assert fresh.calls().count("None torch 4") == 2
 
 
 def test_a_second_run_is_refused_while_the_first_works(fresh: Checkout) -> None:
     fresh.write_study(slow())
-    process = fresh.start(VERDICTS)
+    process = fresh.start(TORCH)
     try:
         wait_until(lambda: (fresh.root / CASE / "torch.parts" / "4.npz").exists(), "the first width")
-        output = fresh.run(VERDICTS, fails=True)
+        output = fresh.run(TORCH, fails=True)
         assert f"another run (process {process.pid}) works in this checkout" in output
     finally:
         kill(process)
