@@ -16,7 +16,7 @@ from ntkbench.claims.calls import Call
 from ntkbench.integrators import steps_between
 from ntkbench.networks import FullyConnected
 from ntkbench.performance import costs, planning, scaling, workloads
-from ntkbench.performance.calibration import Rates, calibrate
+from ntkbench.performance.calibration import ONE_CORE, Rates, calibrate
 from ntkbench.performance.timing import Workload, measure
 from tests.claims.tiny import CONVERGENCE, GAP, HIERARCHY, case_of
 
@@ -106,6 +106,36 @@ def test_the_naive_way_takes_a_pass_of_all_points_along_every_tangent() -> None:
     assert (found.held, found.returned) == (49 * 4 * (45 + 7 * 2 * 5), 3 * 7**3)
 
 
+def test_a_contraction_takes_passes_along_pairs_of_directions_and_their_products() -> None:
+    """Depth 2, m = 5, two points that span 2 of 3 dimensions, six rows, k = 3: three directions and nine pairs of them."""
+    net = FullyConnected(3, 5, 2, "tanh")
+    found = {order: costs.contraction(net, 6, 2, 3, order)[0] for order in (3, 4)}
+    change = 2 * 5 * 2 + 2 * 5 * 5
+    responses = (6 + 2) * 2 * 5 + 2 * (6 + 2 * 2) * 5 * 5
+    grams, summed, dots = 3 * 6 * 5 * 2, 6 * 2 * 3, 2 * 6 * 5 * 3
+    of_one = 2 * (change + responses + grams + summed + dots)
+    assert {order: work.flops for order, work in found.items()} == {3: 3 * of_one, 4: (3 + 9) * of_one}
+
+
+def test_of_several_outputs_every_pair_has_its_products() -> None:
+    one, ten = (FullyConnected(3, 5, 1, "tanh", output_dim=outputs) for outputs in (1, 10))
+    grams = [costs.contraction(net, 6, 2, 3, 4)[0].flops for net in (one, ten)]
+    summed = 2 * 12 * 6 * 2 * (5 + 3)
+    dots = 2 * 12 * 6 * 5 * 3
+    assert grams[1] - grams[0] == (100 - 1) * summed + (10 - 1) * dots
+
+
+@pytest.mark.parametrize(
+    ("order", "antisymmetric", "orders"), [(3, False, {3}), (4, False, {3, 4}), (4, True, {4}), (3, True, set())]
+)
+def test_a_prediction_contracts_kernels_as_often_as_recorded_ones(order: int, antisymmetric: bool, orders: set[int]) -> None:
+    net = FullyConnected(3, 5, 1, "tanh", antisymmetric=antisymmetric)
+    found = costs.load(calls.Predict(net=net, seeds=7, points=8, rows=12, order=order)).work
+    often = {p: costs.CONTRACTIONS[p] * costs.contraction(net, 12, 8, costs.BASIS, p)[0].flops for p in orders}
+    assert found.flops == pytest.approx(7 * sum(often.values()))
+    assert (found.turns > 0) == bool(orders)
+
+
 PROGRAMS = [
     calls.Train(net=FullyConnected(3, 5, 2, "tanh"), seeds=3, points=7, integrator="euler", steps=9, records=1),
     calls.IntegrateHierarchy(seeds=3, points=4, order=4, integrator="euler", steps=9, records=1),
@@ -177,11 +207,24 @@ def test_counts_grow_as_theory_says(quantity: workloads.Quantity, order: int, ax
 
 
 class Recorder:
-    """Hands every call to a backend, and keeps it as the data that a claim's `calls` should give."""
+    """Hands every call to a backend, and keeps it as the data that a claim's `calls` should give.
+
+    How often kernels are contracted the residual's path decides: what is kept is each network's first contraction.
+    """
 
     def __init__(self, backend: Backend):
         self.backend = backend
         self.asked: list[Call] = []
+        self.contracted: set[tuple[Any, ...]] = set()
+
+    def contracted_hierarchy(
+        self, net: FullyConnected, theta: Any, rows: np.ndarray, x: np.ndarray, basis: np.ndarray, order: int
+    ) -> Any:
+        network = len(x), theta["W1"].tobytes()
+        if network not in self.contracted:
+            self.contracted.add(network)
+            self.asked.append(calls.Predict(net=net, seeds=len(theta["W1"]), points=len(x), rows=len(rows), order=order))
+        return self.backend.contracted_hierarchy(net, theta, rows, x, basis, order)
 
     def __getattr__(self, name: str) -> Any:
         known: Mapping[str, Callable[..., Call]] = {
@@ -247,16 +290,24 @@ def _train(
 
 
 def flat(asked: tuple[Call, ...] | None) -> Iterator[Call]:
-    """Equal calls one by one, without the draws, which no backend sees."""
+    """Equal calls one by one, and predictions network by network, without the draws, which no backend sees."""
     for call in asked or ():
-        if not isinstance(call, calls.Draw):
+        if isinstance(call, calls.Predict):
+            yield from [replace(call, count=1, seeds=1)] * (call.count * call.seeds)
+        elif not isinstance(call, calls.Draw):
             yield from [replace(call, count=1)] * call.count
 
 
 @pytest.mark.parametrize(
     ("claim_id", "fields"),
     [(claim_id, {}) for claim_id, claim in claims.all_claims().items() if claim.calls(case_of(claim_id), 8) is not None]
-    + [(CONVERGENCE, {"statistic": "bias", "depth": 2, "seeds_per_width": 4}), (GAP, {"antisymmetric": True, "image": None})],
+    + [
+        (CONVERGENCE, {"statistic": "bias", "depth": 2, "seeds_per_width": 4}),
+        (GAP, {"antisymmetric": True, "image": None}),
+        ("gap/hierarchy", {"control": "other_network"}),
+        ("hierarchy/horizon", {"tensor_free": True, "top": 4}),
+        ("hierarchy/real_data", {"top": 2}),
+    ],
 )
 def test_a_claim_says_just_what_it_asks(claim_id: str, fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ntkbench.claims.convergence.initialization.PILOT_SEEDS", 64)
@@ -294,8 +345,7 @@ def test_every_job_of_the_dag_is_planned() -> None:
         "performance": 2, "scaling": 1, "paper": 1,
     }  # fmt: skip
     silent = {job.claim for job in planned if job.seconds is None}
-    # Neither contracted kernels nor convolutional networks are counted.
-    assert silent == {"hierarchy/real_data", "hierarchy/horizon", "gap/hierarchy", "gap/condition_number"}
+    assert silent == {"gap/condition_number"}  # whose networks are convolutional, which are not counted
     assert all(job.seconds > 0 for job in planned if job.seconds is not None)
 
 
@@ -316,6 +366,20 @@ def test_cases_that_share_a_job_start_and_compile_once() -> None:
         ]
         assert whole.seconds == pytest.approx(sum(job.seconds for job in of_job))
         assert whole.memory == max(job.memory for job in of_job)
+
+
+def test_the_longest_batches_come_first_after_those_of_unknown_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(claims.get("hierarchy/limits")), "calls", lambda self, case, width: None)
+    found = planning.priorities(study())
+    lengths = {(claim, cases): 0.0 for claim, batches in study().batches.items() for cases in batches}
+    assert found.keys() == lengths.keys()
+    for job in planning.jobs(study(), ONE_CORE, 2):
+        if job.stage == "measure":
+            batch = job.claim, tuple(part.case for part in job.parts)
+            lengths[batch] = max(lengths[batch], float("inf") if job.seconds is None else job.seconds)
+    ordered = sorted(lengths, key=found.__getitem__, reverse=True)
+    assert [lengths[batch] for batch in ordered] == pytest.approx(sorted(lengths.values(), reverse=True))
+    assert ordered[0][0] == "hierarchy/limits" or lengths[ordered[0]] == float("inf")
 
 
 def test_a_slower_machine_takes_longer() -> None:

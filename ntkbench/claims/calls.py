@@ -1,7 +1,8 @@
 """What a measurement asks of a backend, as data: from it the cost of a study is foretold before anything runs.
 
-One class per method of `ntkbench.backends.base.Backend`, named alike, with the sizes that its cost depends on; `Draw` is
-the initialization of networks, which numpy does.
+One class per method of `ntkbench.backends.base.Backend`, named alike, with the sizes that its cost depends on. `Draw` is
+the initialization of networks, which numpy does, and `Predict` a prediction without tensors, which calls
+`contracted_hierarchy` as often as the residual's path asks for.
 """
 
 from dataclasses import dataclass
@@ -79,6 +80,17 @@ class IntegrateHierarchy(Call):
     integrator: str
     steps: int
     records: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predict(Call):
+    """Outputs of `seeds` networks at `rows`, of which the first `points` train, for orders 3 to `order` without tensors."""
+
+    net: FullyConnected
+    seeds: int
+    points: int
+    rows: int
+    order: int
 
 
 @dataclass(frozen=True, kw_only=True)

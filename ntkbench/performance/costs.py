@@ -25,6 +25,16 @@ EVALUATIONS = {True: 4, False: 100}
 """Of transcendental functions per entry and layer of a limiting kernel: in closed form, and by quadrature or series."""
 UNFUSED = 250
 """Operations that limiting kernels are compiled as, one by one and for each shape, besides those of each layer."""
+CONTRACTIONS = {3: 1.75, 4: 3.25}
+"""Bases that a prediction without tensors contracts kernels with, by its order; recorded runs had 1 to 4."""
+BASIS = 8
+"""Vectors of such a basis; recorded runs had 6 to 15."""
+RIGHT_HAND_SIDES = 300
+"""Of one integration of a prediction; recorded ones had 250 to 490."""
+CONTRACTED_PROGRAM = 150
+"""Operations that one order of contracted kernels is compiled as, per layer."""
+TURNS_PER_SIDE, ENTRIES_PER_TURN = 300, 200
+"""Of plain Python, that a right-hand side in numpy takes, and numbers read by numpy in the time of one turn."""
 EIGENVECTORS, CHOLESKY = 25.0, 1.0
 """Operations of a symmetric eigendecomposition and of a factorization with its checks, over the cube of the size."""
 
@@ -232,6 +242,50 @@ def _(call: calls.IntegrateHierarchy) -> Load:
     kernels = seeds * sum(n**r for r in range(2, p + 1))
     held = (stages + 4) * state + n**p
     return Load(work, seeds, held, kernels, seeds * call.records * (n + n * n))
+
+
+@load.register
+def _(call: calls.Predict) -> Load:
+    """From an antisymmetric start K3 vanishes, and order 3 is done with the first basis."""
+    net, k = call.net, BASIS
+    n, rows = call.points * net.output_dim, call.rows * net.output_dim
+    orders = [p for p in range(3, call.order + 1) if p > 3 or not net.antisymmetric]
+    work, held, returned = Work(), 0.0, 0.0
+    for p in orders:
+        contracted, needed = contraction(net, call.rows, call.points, k, p)
+        read = rows * (n + k ** (p - 1))
+        sides = 2 * CONTRACTIONS[p] * RIGHT_HAND_SIDES
+        integrated = Work(turns=sides * (TURNS_PER_SIDE + read / ENTRIES_PER_TURN))
+        work += contracted.times(CONTRACTIONS[p]) + integrated
+        held, returned = max(held, needed), rows * k ** (p - 1)
+    given = call.seeds * net.parameter_count
+    return Load(work.times(call.seeds), 1, held, given, returned)
+
+
+def contraction(net: FullyConnected, rows: int, points: int, k: int, order: int) -> tuple[Work, float]:
+    """Of kernels of one network with k basis vectors, and the numbers held: `k^(order-2)` directions through all points.
+
+    Per direction: its change of the weights, which is within the span of the points in the first layer, and the responses of
+    points and rows to it; their Gram products, which are summed over the points; and products with the rows' k responses.
+    """
+    m, outputs, inner, span = net.width, net.output_dim, net.depth - 1, min(net.input_dim, points)
+    along = net.copies * sum(k**r for r in range(1, order - 1))
+    n, signals = points * outputs, rows * outputs
+    made = products(
+        [
+            (along, m, points, span),
+            (along, rows + points, span, m),
+            *([(along * inner, m, n, m), (2 * along * inner, signals + 2 * n, m, m)] if inner else []),
+            (along * (net.depth + inner), signals, m, n),
+            (along, signals, n, k),
+            (along * net.depth, signals, m, k),
+        ]
+    )
+    responses = elementwise(along * (signals + n) * m * net.depth, 4)
+    grams = elementwise(along * signals * n, 12 * (net.depth + inner))
+    small = Work(products=net.copies * net.depth * signals * k ** (order - 2), operations=k * (30 * net.depth + 10))
+    held = k ** (order - 2) * net.parameter_count + k * (signals + n) * m * net.depth * 4
+    return made + responses + grams + small + Work(program=CONTRACTED_PROGRAM * (net.depth + 1) * (order - 2)), held
 
 
 @load.register

@@ -62,6 +62,18 @@ def test_every_output_of_a_point_is_a_point(backend: Backend, case: Case) -> Non
             close(found[r][seed], kernel, 1e-12)
 
 
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_few_points_do_not_span_the_inputs(backend: Backend, outputs: int) -> None:
+    """Directions change the first layer within the span of the points; rows lie outside of it, and one point is there twice."""
+    net, draw = FullyConnected(7, 3, 2, "tanh", outputs, bias_variance=0.2), rng(ROOT, "span", outputs)
+    theta, rows, x = net.initialize(ROOT, [0]), draw.standard_normal((2, 7)), draw.standard_normal((4, 7))
+    x[3] = x[2]
+    basis = draw.standard_normal((4 * outputs, 2))
+    found = backend.contracted_hierarchy(net, theta, rows, x, basis, 4)
+    for r, kernel in oracles.contracted_hierarchy(net, oracles.flatten(theta, 0), rows, x, basis, 4).items():
+        close(found[r][0], kernel, 1e-12)
+
+
 def test_one_of_several_outputs_is_a_network_of_its_own(backend: Backend) -> None:
     net, alone = (FullyConnected(3, 6, 2, "erf", outputs, bias_variance=0.2, antisymmetric=True) for outputs in (3, 1))
     theta, draw = net.initialize(ROOT, range(2)), rng(ROOT, "alone")
@@ -163,7 +175,7 @@ def test_bases_of_several_sizes_share_one_compilation_where_the_budget_allows() 
     for k in (5, 6, 8):
         load("jax", device="cpu").contracted_hierarchy(net, theta, x, x, np.eye(9)[:, :k], 4)
     assert contraction.gradient_terms._cache_size() == before + 1
-    assert contraction.block_sizes(net, 9, 9, 5, 4, 8, 2**30).vectors == 8
+    assert contraction.block_sizes(net, 9, 9, 5, 4, 8, 2**30).vectors == contraction.VECTORS
     assert contraction.block_sizes(net, 9, 9, 5, 4, 8, 2**17).vectors == 5
     assert contraction.block_sizes(net, 9, contraction.LARGE // 31 + 1, 5, 4, 8, 2**40).vectors == 5
 

@@ -77,3 +77,8 @@ def test_predictions_of_what_does_not_move_and_of_times_out_of_reach(backend: Ba
         assert_allclose(found[p], np.broadcast_to(f0, (1, len(case.times), len(f0))), rtol=0, atol=1e-15)
     with pytest.raises(ValueError, match="take times up to"):
         predictions(backend, net, theta, data.x, data.y[:, 0], rows(data), (1e9,), 4, TOLERANCE)
+
+
+def test_the_tolerance_falls_to_the_largest_width_as_the_error_of_order_four() -> None:
+    case = case_of(REAL_DATA, **DIGITS | {"widths": (8, 32)})
+    assert [case.tolerance_at(width) for width in case.widths] == [16 * TOLERANCE, TOLERANCE]

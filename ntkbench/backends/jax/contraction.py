@@ -13,7 +13,7 @@ of products of (rows, points) matrices, weighted and summed over the points afte
 Outputs have an axis of their own, in front of that of the inputs; whatever is made of activations alone is there once.
 
 Everything is of one network, and called for equal blocks of rows and of points. Zero vectors fill a small basis up to one of
-few sizes, since every size compiles anew; what they contract to is zero, and cut off.
+few sizes, since every size compiles anew; loops over directions leave them out, and what they contract to is cut off.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,6 +29,7 @@ from ntkbench.backends import checks
 from ntkbench.backends.jax.blocks import Block, blocks
 from ntkbench.backends.jax.dense_responses import (
     Points,
+    each,
     first_order,
     forward_cross,
     linearized,
@@ -42,17 +43,29 @@ from ntkbench.networks import FullyConnected
 BLOCK = 256
 """Points of a block, at most: enough for matrix products at full speed."""
 
-VECTORS = 4
+VECTORS = 12
 """Sizes of the basis that are compiled are multiples of it, where the budget allows and products are small."""
 
 LARGE = 2**17
 """Units of all layers for all points, from which on products with zero vectors would take longer than compiling a size more."""
 
 
+class Space(NamedTuple):
+    """Of the directions.
+
+    Attributes:
+        span: as `linearized` takes it, of all points.
+        vectors: of the basis; further ones are zero, and so is what is not computed for them.
+    """
+
+    span: Array | None
+    vectors: Array
+
+
 @partial(jax.jit, static_argnums=0)
-def directions(net: FullyConnected, theta: Theta, x: Array, basis: Array) -> Theta:
+def directions(net: FullyConnected, theta: Theta, x: Array, basis: Array, span: Array | None) -> Theta:
     """What a block of points adds to the `v_i`; basis (outputs, points, k)."""
-    points = linearized(net, theta, x)
+    points = linearized(net, theta, x, span)
     found = {}
     for l, (layer, delta, h) in enumerate(zip(net.layers, points.delta, points.activations.h, strict=True), start=1):
         found[f"W{l}"] = layer.weight_multiplier * jnp.einsum("uob,obi,vb->iuv", delta, basis, h)
@@ -62,24 +75,30 @@ def directions(net: FullyConnected, theta: Theta, x: Array, basis: Array) -> The
 
 
 @partial(jax.jit, static_argnums=0)
-def second_directions(net: FullyConnected, theta: Theta, x: Array, basis: Array, v: Theta) -> Theta:
+def second_directions(net: FullyConnected, theta: Theta, x: Array, basis: Array, v: Theta, at: Space) -> Theta:
     """What a block of points adds to the `z_jk`, axes (k, j, ..): the derivative of `v_j` along `v_k`."""
-    found: Theta = jax.lax.map(lambda along: jax.jvp(lambda at: directions(net, at, x, basis), (theta,), (along,))[1], v)
+
+    def moved(along: Theta) -> Theta:
+        whole = along if at.span is None else along | {"W1": along["W1"] @ at.span.T}
+        response: Theta = jax.jvp(lambda parameters: directions(net, parameters, x, basis, at.span), (theta,), (whole,))[1]
+        return response
+
+    found: Theta = each(moved, v, at.vectors)
     return found
 
 
 @partial(jax.jit, static_argnums=0)
-def row_terms(net: FullyConnected, theta: Theta, rows: Array, v: Theta, z: Theta | None) -> list[Array]:
+def row_terms(net: FullyConnected, theta: Theta, rows: Array, v: Theta, z: Theta | None, space: Space) -> list[Array]:
     """The terms in derivatives of `f_a` for a block of rows: (rows, outputs, k, k) and, if z is given, with one k more."""
-    at = linearized(net, theta, rows)
-    first = first_order(net, theta, at, v)
+    at = linearized(net, theta, rows, space.span)
+    first = first_order(net, theta, at, v, space.vectors)
     dz, dh = ([of_each_output(moved) for moved in responses] for responses in (first.z, first.h))
 
     def slot(along: Theta) -> Array:
         into_z, into_u = sources(net, at, along)
         return add([*map(_dots, first.delta, map(of_each_output, into_z)), *map(_dots, dh, into_u)])
 
-    third = jnp.einsum("jioa->aoij", jax.lax.map(slot, v))
+    third = jnp.einsum("jioa->aoij", each(slot, v, space.vectors))
     if z is None:
         return [third]
     bent = [
@@ -91,28 +110,28 @@ def row_terms(net: FullyConnected, theta: Theta, rows: Array, v: Theta, z: Theta
         crossed = map(_dots, first.delta[1:], map(of_each_output, forward_cross(net, v, first, j, k)))
         return add([slot(along), *crossed, *(_dots(b, moved[j] * moved[k]) for b, moved in zip(bent, dz, strict=True))])
 
-    found = _over_pairs(slot_of_pair, z)
+    found = _over_pairs(slot_of_pair, z, space.vectors)
     return [third, add(jnp.einsum(f"{slots}oa->aoijk", found) for slots in ("kji", "kij", "jik"))]
 
 
 @partial(jax.jit, static_argnums=0)
 def gradient_terms(
-    net: FullyConnected, theta: Theta, rows: Array, x: Array, basis: Array, v: Theta, z: Theta | None
+    net: FullyConnected, theta: Theta, rows: Array, x: Array, basis: Array, v: Theta, z: Theta | None, space: Space
 ) -> list[Array]:
     """What a block of points adds to the terms in `g_a`: (rows, outputs, k, k) and, if z is given, with one k more."""
-    one, two = linearized(net, theta, rows), linearized(net, theta, x)
-    first = first_order(net, theta, two, v)
+    one, two = (linearized(net, theta, points, space.span) for points in (rows, x))
+    first = first_order(net, theta, two, v, space.vectors)
 
     still = [_still(net, one, two, l) for l in range(1, net.depth + 1)]
 
     def weighted(delta: list[Array], h: list[Array], others: list[Array]) -> Array:
         return _weighted(net, one, still, basis, delta, h, others)
 
-    third = jnp.einsum("joai->aoij", jax.lax.map(lambda of: weighted(of.delta, of.h, []), first))
+    third = jnp.einsum("joai->aoij", each(lambda of: weighted(of.delta, of.h, []), first, space.vectors))
     if z is None:
         return [third]
-    ddelta_delta = [_gram(found, of) for found, of in zip(first.delta[1:], one.delta[1:-1], strict=True)]
-    dh_h = [of_each_output(_gram(found, of)) for found, of in zip(first.h[:-1], one.activations.h[1:-1], strict=True)]
+    ddelta_delta = [_gram(found, of, space) for found, of in zip(first.delta[1:], one.delta[1:-1], strict=True)]
+    dh_h = [of_each_output(_gram(found, of, space)) for found, of in zip(first.h[:-1], one.activations.h[1:-1], strict=True)]
 
     def bracket(j: Array, k: Array, along: Theta) -> Array:
         second = second_order(net, theta, two, v, first, j, k, along)
@@ -122,16 +141,20 @@ def gradient_terms(
         ]
         return weighted(second.delta, second.h, crossed)
 
-    return [third, jnp.einsum("kjoai->aoijk", _over_pairs(bracket, z))]
+    return [third, jnp.einsum("kjoai->aoijk", _over_pairs(bracket, z, space.vectors))]
 
 
-def _over_pairs(function: Callable[[Array, Array, Theta], Array], z: Theta) -> Array:
-    """`function(j, k, z_jk)` of all pairs, on axes (k, j, ..)."""
+def _over_pairs(function: Callable[[Array, Array, Theta], Array], z: Theta, count: Array) -> Array:
+    """`function(j, k, z_jk)` of all pairs of the first `count` vectors, on axes (k, j, ..); zeros for the others."""
     size = z["W1"].shape[0]
-    k, j = jnp.divmod(jnp.arange(size**2), size)
-    flat = {name: values.reshape(size**2, *values.shape[2:]) for name, values in z.items()}
-    found: Array = jax.lax.map(lambda of: function(*of), (j, k, flat))
-    return found.reshape(size, size, *found.shape[1:])
+
+    def filled(i: Array, found: Array) -> Array:
+        k, j = jnp.divmod(i, count)
+        return found.at[k, j].set(function(j, k, {name: values[k, j] for name, values in z.items()}))
+
+    like = jax.eval_shape(lambda: function(jnp.int32(0), jnp.int32(0), {name: values[0, 0] for name, values in z.items()}))
+    found: Array = jax.lax.fori_loop(jnp.int32(0), count**2, filled, jnp.zeros((size, size, *like.shape), like.dtype))
+    return found
 
 
 def _dots(first: Array, other: Array) -> Array:
@@ -139,9 +162,9 @@ def _dots(first: Array, other: Array) -> Array:
     return jnp.sum(first * other, axis=1)
 
 
-def _gram(responses: Array, rows: Array) -> Array:
+def _gram(responses: Array, rows: Array, space: Space) -> Array:
     """`_products` with every response."""
-    found: Array = jax.lax.map(lambda response: _products(rows, response), responses)
+    found: Array = each(lambda response: _products(rows, response), responses, space.vectors)
     return found
 
 
@@ -207,17 +230,19 @@ def contracted(
     k = basis.shape[1]
     basis = basis.reshape(len(x), net.output_dim, k)
     cuts = [(put(block.cut_points(x)), put(_padded(basis, block, sizes.vectors))) for block in blocks(len(x), sizes.points)]
-    v = _sum(directions(net, theta, *cut) for cut in cuts)
-    z = _sum(second_directions(net, theta, *cut, v) for cut in cuts) if order == 4 else None
+    span = put(np.linalg.qr(x.T)[0]) if len(x) < net.input_dim else None
+    space = Space(span, jnp.int32(k))
+    v = _sum(directions(net, theta, *cut, span) for cut in cuts)
+    z = _sum(second_directions(net, theta, *cut, v, space) for cut in cuts) if order == 4 else None
     made: list[list[np.ndarray]] = []
     for block in blocks(len(rows), sizes.rows):
-        terms = row_terms(net, theta, put(block.cut_points(rows)), v, z)
+        terms = row_terms(net, theta, put(block.cut_points(rows)), v, z, space)
         made.append([np.asarray(term)[: len(block)] for term in terms])
     found = [np.concatenate(terms) for terms in zip(*made, strict=True)]
     for block in blocks(len(rows), sizes.partners):
         partners = put(block.cut_points(rows))
         for cut in cuts:
-            for kernel, term in zip(found, gradient_terms(net, theta, partners, *cut, v, z), strict=True):
+            for kernel, term in zip(found, gradient_terms(net, theta, partners, *cut, v, z, space), strict=True):
                 kernel[block.kept] += np.asarray(term)[: len(block)]
     flat = [kernel.reshape(-1, *kernel.shape[2:]) for kernel in found]
     return [kernel[(slice(None), *[slice(k)] * (kernel.ndim - 1))] for kernel in flat]

@@ -6,7 +6,8 @@ sources of their own. All outputs have signals of their own, on an axis between 
 """
 
 import operator
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,8 @@ from jax import Array
 
 from ntkbench.backends.jax.network import Activations, Theta, forward
 from ntkbench.networks import FullyConnected
+
+T = TypeVar("T")
 
 
 class Responses(NamedTuple):
@@ -48,9 +51,36 @@ class Points(NamedTuple):
         return [found[order] for found in self.activations.derivatives]
 
 
-def linearized(net: FullyConnected, theta: Theta, x: Array) -> Points:
-    """One network at `x`, (n, d): activations, and the signals of each output alone."""
+def each(function: Callable[[T], Any], stacked: T, count: Array) -> Any:
+    """`function` of the first `count` entries of arrays stacked on axis 0, stacked alike; zeros for the others.
+
+    One program serves all counts, which `jax.lax.map` does not.
+    """
+
+    def at(i: Array | int) -> T:
+        found: T = jax.tree.map(lambda values: values[i], stacked)
+        return found
+
+    def filled(i: Array, found: Any) -> Any:
+        return jax.tree.map(lambda whole, one: whole.at[i].set(one), found, function(at(i)))
+
+    size = jax.tree.leaves(stacked)[0].shape[0]
+    one = jax.eval_shape(function, at(0))
+    return jax.lax.fori_loop(
+        jnp.int32(0), count, filled, jax.tree.map(lambda like: jnp.zeros((size, *like.shape), like.dtype), one)
+    )
+
+
+def linearized(net: FullyConnected, theta: Theta, x: Array, span: Array | None) -> Points:
+    """One network at `x`, (n, d): activations, and the signals of each output alone.
+
+    Args:
+        span: orthonormal columns, (d, q), within whose span all directions move `W1`: inputs are their coordinates, and `W1` of
+            directions has q columns. None for all of the space.
+    """
     activations, o = forward(net, theta, x), net.output_dim
+    if span is not None:
+        activations = activations._replace(h=(span.T @ activations.h[0], *activations.h[1:]))
     u: list[Array] = []
     delta = [jnp.broadcast_to(jnp.eye(o, dtype=x.dtype)[:, :, None], (o, o, len(x)))]
     for l in range(net.depth, 0, -1):
@@ -99,10 +129,14 @@ def _backward_cross(net: FullyConnected, v: Theta, first: Responses, j: Array, k
     ]
 
 
-def first_order(net: FullyConnected, theta: Theta, at: Points, v: Theta) -> Responses:
-    """Along every `v_i`, on an axis in front."""
+def first_order(net: FullyConnected, theta: Theta, at: Points, v: Theta, count: Array) -> Responses:
+    """Along the first `count` of the `v_i`, on an axis in front."""
     still_h, still_delta = [jnp.zeros_like(h) for h in at.activations.h[1:]], [jnp.zeros_like(u) for u in at.u]
-    found: Responses = jax.lax.map(lambda along: _propagate(net, theta, at, *sources(net, at, along), still_h, still_delta), v)
+
+    def along_one(along: Theta) -> Responses:
+        return _propagate(net, theta, at, *sources(net, at, along), still_h, still_delta)
+
+    found: Responses = each(along_one, v, count)
     return found
 
 

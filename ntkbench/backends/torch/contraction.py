@@ -44,14 +44,24 @@ def kernels(
     while block > 1 and seeds * bytes_per_seed(net, block, n, k, order, x.element_size()) > budget:
         block = (block + 1) // 2
     basis = basis.view(len(x), n, -1, k).transpose(1, 2).contiguous()
-    points = signals(net, theta, x)
+    span = torch.linalg.qr(x.mT).Q if n < net.input_dim else None
+    points = _linearized(net, theta, x, span)
     steps = steps_along(net, points, basis)
     respond(net, theta, points, steps)
-    blocks = [_kernels(net, theta, rows[:, i : i + block], points, steps, basis, order) for i in range(0, count, block)]
+    found = (_linearized(net, theta, rows[:, i : i + block], span) for i in range(0, count, block))
+    blocks = [_kernels(net, theta, one, points, steps, basis, order) for one in found]
     return {
         r: combine_copies(net, _by_row([found[r] for found in blocks]), power=r).mul_(net.mobility ** (r - 1))
         for r in range(3, order + 1)
     }
+
+
+def _linearized(net: FullyConnected, theta: Tensors, x: Tensor, span: Tensor | None) -> Points:
+    """Signals at x, with coordinates in place of inputs: all directions move `W_1` within the span (B, d, n) of the points."""
+    found = signals(net, theta, x)
+    if span is not None:
+        found.hidden[0] = [x @ span]
+    return found
 
 
 def _by_row(blocks: list[Tensor]) -> Tensor:
@@ -73,10 +83,9 @@ def bytes_per_seed(net: FullyConnected, rows: int, points: int, directions: int,
 
 
 def _kernels(
-    net: FullyConnected, theta: Tensors, rows: Tensor, points: Points, steps: Steps, basis: Tensor, order: int
+    net: FullyConnected, theta: Tensors, found: Points, points: Points, steps: Steps, basis: Tensor, order: int
 ) -> dict[int, Tensor]:
     """The contracted kernels of the copies for a block of rows, before weights and mobility."""
-    found = signals(net, theta, rows)
     respond(net, theta, found, steps)
     responses = [jet[1] for jet in points.hidden[1:]], [jet[1] for jet in points.back[:-1]]
     kernels = {3: _hessian_products(net, found, steps) + _gradient_products(net, found, points, *responses, basis)}

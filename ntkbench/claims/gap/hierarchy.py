@@ -1,16 +1,17 @@
 """What the change of the kernel makes of a network, as the truncated hierarchy predicts it on real data (Huang & Yau 2020)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import ArchitectureCase, Arrays, Claim, Panel
+from ntkbench.claims.calls import Call, Draw, Forward, LimitingKernels, Train, steps
 from ntkbench.claims.generalization import accuracy, check_real, classes, mse, splits
-from ntkbench.claims.tensor_free import predictions
+from ntkbench.claims.tensor_free import foretold, predictions
 from ntkbench.claims.truncated import LEFT_BY_STEP, SHARE_OF_SEEDS, TwiceTheStepCase, rms, unresolved
 from ntkbench.hierarchy.expansion import Expansion
 from ntkbench.seeding import rng
@@ -308,6 +309,22 @@ class HierarchyGap(Claim):
             "limit_test": np.stack(limits),
             "y_test": data.y_test,
         } | {f"error_p{p}": f_test - np.stack(outputs) for p, outputs in predicted.items()}
+
+    def calls(self, case: HierarchyGapCase, width: int) -> tuple[Call, ...] | None:
+        if case.image is not None:
+            return None
+        net, n = case.network(width, output_dim=data.SOURCES[case.dataset].output_dim), case.train_size
+        rows = n + case.test_size
+        networks: dict[str, Any] = {"net": net, "seeds": case.seeds}
+        flow: dict[str, Any] = {"points": n, "integrator": case.integrator, "records": len(case.times)}
+        flow |= {"observe": ("f_test",), "test_points": case.test_size}
+        return (
+            Draw(net=net, seeds=case.seeds, count=2 if case.control == "other_network" else 1),
+            *(Train(**networks, **flow, steps=steps(case.times, step)) for step in (case.step, 2 * case.step)),
+            Forward(**networks, points=rows),
+            *(replace(call, count=case.seeds) for call in foretold(net, 1, n, rows, ORDERS[-1])),
+            LimitingKernels(net=net, rows=rows, columns=n, count=case.seeds),
+        )
 
     def summarize(self, case: HierarchyGapCase, arrays: Arrays, width: int) -> dict[str, np.ndarray]:
         at = case.place

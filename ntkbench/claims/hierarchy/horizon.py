@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel
-from ntkbench.claims.calls import Call
-from ntkbench.claims.tensor_free import predictions
+from ntkbench.claims.calls import Call, Draw, Forward, Train, steps
+from ntkbench.claims.tensor_free import foretold, predictions
 from ntkbench.claims.truncated import LEFT_BY_STEP, SHARE_OF_SEEDS, SmoothCase, calls, errors, log_slope, rms, shuffled
 from ntkbench.networks import Network, Parameters
 from ntkbench.verdicts.expectations import Equivalence, Rate
@@ -188,9 +188,17 @@ class Horizon(Claim):
         limit = BEYOND * float(np.abs(targets).max())
         return arrays | {f"error_p{p}": _bounded(error, limit) for p, error in remaining.items()}
 
-    def calls(self, case: HorizonCase, width: int) -> tuple[Call, ...] | None:
+    def calls(self, case: HorizonCase, width: int) -> tuple[Call, ...]:
         if case.tensor_free:
-            return None
+            net, n = case.network(width), case.train_size
+            networks: dict[str, Any] = {"net": net, "seeds": case.seeds, "points": n}
+            record: dict[str, Any] = {"integrator": case.integrator, "records": len(case.times)}
+            return (
+                Draw(net=net, seeds=case.seeds),
+                *(Train(**networks, **record, steps=steps(case.times, case.step / refine)) for refine in (1, 2)),
+                Forward(**networks),
+                *foretold(net, case.seeds, n, n, case.top),
+            )
         return calls(case.network(width), case.seeds, case.train_size, [(case.flow(), case.orders)])
 
     def summarize(self, case: HorizonCase, arrays: Arrays, width: int) -> dict[str, np.ndarray]:
