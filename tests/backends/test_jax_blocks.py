@@ -50,6 +50,18 @@ def test_every_way_gives_the_same_kernel(monkeypatch: pytest.MonkeyPatch, way: s
         assert_allclose(found, expected[:, columns], rtol=0, atol=1e-13 * np.abs(expected).max())
 
 
+def test_one_program_serves_all_feature_strengths() -> None:
+    backend = load("jax", device="cpu", threads=1)
+    before = training.advance._cache_size()
+    compiled = []
+    for strength in (0.125, 0.5, 3.0):
+        net = replace(NET, width=7, parametrization="mean_field", feature_strength=strength)
+        theta = net.initialize(ROOT, [0, 1])
+        backend.train(net, theta, X, Y, times=[0.5], step=0.25, integrator="euler")
+        compiled.append(training.advance._cache_size() - before)
+    assert compiled == [1, 1, 1]
+
+
 def test_the_cheapest_way_is_taken() -> None:
     """Few pixels and many channels: positions; large maps: gradients; gradients larger than what makes them: channels."""
     small, large = Convolutional((2, 2, 64), 64, 2, "relu"), Convolutional((16, 16, 8), 8, 2, "relu")

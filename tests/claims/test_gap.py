@@ -1,6 +1,9 @@
 """Networks against their limiting kernels: planted outputs give the quantities, and the measurement does what it says."""
 
+import hashlib
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,9 +12,13 @@ import pytest
 from ntkbench import data
 from ntkbench.backends import Backend
 from ntkbench.claims import get
-from ntkbench.claims.gap.kernel_regression import KernelRegression
-from ntkbench.claims.generalization import STOPS
-from ntkbench.verdicts.expectations import Paired
+from ntkbench.claims.gap.kernel_regression import KernelRegression, KernelRegressionCase
+from ntkbench.claims.generalization import STOPS, limiting_kernels
+from ntkbench.data import files
+from ntkbench.data import images as images_module
+from ntkbench.networks import Network
+from ntkbench.verdicts.bootstrap import LEVEL
+from ntkbench.verdicts.expectations import Equivalence, Paired
 from ntkbench.verdicts.judge import judge
 from tests.claims.tiny import GAP, case_of
 
@@ -55,6 +62,28 @@ def test_both_readouts_of_one_convolutional_network_are_measured_and_of_a_dense_
         assert np.abs(arrays[name] - arrays[f"{name}_pooled"]).max() > 1e-3
 
 
+def test_kernels_that_do_not_depend_on_the_width_are_computed_once(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    case, asked = case_of(GAP), list[str]()
+    compute = backend.limiting_kernels
+
+    def counted(net: Network, *points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        asked.append(net.parametrization)
+        return compute(net, *points)
+
+    monkeypatch.setattr(backend, "limiting_kernels", counted)
+    for root in (21, 22):
+        drawn = CLAIM.prepare(case, root)
+        first, second = (CLAIM.measure(backend, case, drawn, width, root) for width in (8, 16))
+        assert len(asked) == 2 * 2 * case.seeds
+        np.testing.assert_array_equal(first["ntk_pooled"], second["ntk_pooled"])
+        asked.clear()
+    by_width = [replace(case.network(width), parametrization="standard") for width in (8, 16)]
+    one, other = (limiting_kernels(backend, net, drawn.x, drawn.x_test)[0] for net in by_width)
+    np.testing.assert_array_equal(other, np.stack([compute(by_width[1], x) for x in drawn.x], axis=1))
+    assert asked == ["standard"] * 4 * case.seeds
+    assert one.shape == other.shape == (2, case.seeds, case.train_size, case.train_size)
+
+
 def test_permuted_labels_are_the_control_s_training_labels_and_no_others() -> None:
     regular, control = (CLAIM.prepare(case_of(GAP, train_size=16, control=c), 5) for c in (None, "permuted_labels"))
     case = case_of(GAP)
@@ -88,6 +117,7 @@ def planted() -> dict[str, np.ndarray]:
     draw = np.random.default_rng(4)
     counts = {"network": 3, "ntk": 5, "nngp": 5}
     arrays = {name + end: draw.standard_normal((2, 2, k, 12, 3)) for name, k in counts.items() for end in ("", "_pooled")}
+    arrays |= {f"ridgeless{end}": draw.standard_normal((2, 1, 12, 3)) for end in ("", "_pooled")}
     return arrays | {"y_test": np.eye(3)[draw.integers(3, size=(2, 12))] - 0.1}
 
 
@@ -104,7 +134,7 @@ def test_quantities_are_differences_of_what_validation_chose() -> None:
     summary = CLAIM.summarize(case_of(GAP), arrays, 8)
     for seed in range(2):
         for size in range(2):
-            of = {name: scores(arrays, name, seed, size) for name in arrays if name != "y_test"}
+            of = {name: scores(arrays, name, seed, size) for name in arrays if name.startswith(("n", "network"))}
             expected = {
                 "network_pooling_difference": of["network_pooled"][0] - of["network"][0],
                 "kernel_pooling_difference": of["ntk_pooled"][0] - of["ntk"][0],
@@ -121,17 +151,20 @@ def test_quantities_are_differences_of_what_validation_chose() -> None:
                     assert summary[name][seed] == pytest.approx(value, rel=1e-12, abs=1e-12), name
             assert summary["accuracy_network_path"][seed, size] == of["network"][0]
             assert summary["accuracy_nngp_pooled_path"][seed, size] == of["nngp_pooled"][0]
+            for end in ("", "_pooled"):
+                f, y = arrays[f"ridgeless{end}"][seed, 0, 4:], arrays["y_test"][seed, 4:]
+                assert summary[f"accuracy_ridgeless{end}"][seed] == np.mean(f.argmax(axis=1) == y.argmax(axis=1))
     assert set(summary) == set(CLAIM.quantities)
 
 
 def test_of_dense_networks_there_is_nothing_pooled() -> None:
-    arrays = {name: values for name, values in planted().items() if not name.endswith("_pooled")}
+    arrays = {name: values for name, values in planted().items() if "pooled" not in name and name != "ridgeless"}
     summary = CLAIM.summarize(case_of(GAP, **DENSE), arrays, 8)
-    assert set(summary) == {name for name in CLAIM.quantities if "pool" not in name}
+    assert set(summary) == {name for name in CLAIM.quantities if "pool" not in name and "ridgeless" not in name}
 
 
-@pytest.mark.parametrize("name", [e.name for e in CLAIM.expectations])
-def test_every_expectation_may_come_out_either_way(name: str) -> None:
+@pytest.mark.parametrize("name", [e.name for e in CLAIM.expectations if isinstance(e, Paired)])
+def test_every_paired_expectation_may_come_out_either_way(name: str) -> None:
     (expectation,) = [e for e in CLAIM.expectations if e.name == name]
     assert isinstance(expectation, Paired)
     noise = 0.002 * np.random.default_rng(1).standard_normal(16)
@@ -153,6 +186,74 @@ def test_expectations_of_pooling_are_about_convolutional_networks_and_that_of_de
         None: {"dense", "kernels"},
         (8, 8, 1): {"convolutional", "kernels", "kernel_pooling", "network_pooling"},
     }
+
+
+CITED: dict[str, Any] = {
+    "dataset": "cifar10",
+    "input_dim": 3072,
+    "image": (32, 32, 3),
+    "padding": "zero",
+    "activation": "relu",
+    "weight_variance": 2.0,
+    "train_size": 2000,
+    "depth": 2,
+}
+
+
+def published(**fields: Any) -> list[Equivalence]:
+    return [e for e in CLAIM.expectations if isinstance(e, Equivalence) and e.applies(case_of(GAP, **CITED | fields))]
+
+
+def test_published_accuracies_are_expected_in_their_setting_and_nowhere_else() -> None:
+    assert [(e.name, e.value) for e in published()] == [("published_2", 0.4094), ("published_2_pooled", 0.4971)]
+    assert [e.value for e in published(depth=10)] == [0.4342, 0.5192]
+    others = {"train_size": 1000, "padding": "circular", "activation": "erf", "bias_variance": 0.1, "depth": 4}
+    assert not any(published(**{name: value}) for name, value in others.items())
+    assert not published(dataset="digits", image=(8, 8, 1), input_dim=64)
+
+
+@pytest.fixture
+def cifar_stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Files in CIFAR-10's format in a local folder: 480 images of noise, three of four with a stripe where its class has it."""
+    draw = np.random.default_rng(2)
+    labels = np.tile(np.arange(10, dtype=np.uint8), 48)
+    images = draw.integers(0, 40, (480, 3, 32, 32), dtype=np.uint8)
+    for image, label in zip(images[:360], labels, strict=False):
+        image[:, 3 * label : 3 * label + 3] += 200
+    rows = np.concatenate([labels[:, None], images.reshape(480, -1)], axis=1)
+    folder = tmp_path / files.CIFAR10.folder
+    folder.mkdir()
+    checksums = {}
+    for name, part in zip(files.CIFAR10.files, np.split(rows, 6), strict=True):
+        (folder / name).write_bytes(part.tobytes())
+        checksums[name] = hashlib.sha256(part.tobytes()).hexdigest()
+    monkeypatch.setattr(files, "CIFAR10", replace(files.CIFAR10, files=checksums))
+    monkeypatch.setenv(files.FOLDER_VARIABLE, str(tmp_path))
+    images_module._cifar10.cache_clear()
+    yield
+    images_module._cifar10.cache_clear()
+
+
+@pytest.mark.usefixtures("cifar_stand_in")
+def test_the_published_accuracy_is_compared_with_that_of_ridgeless_regression(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # All that pooling takes at this size is time.
+    monkeypatch.setattr(
+        KernelRegressionCase, "networks", lambda case, width, outputs: {"": case.architecture(width, output_dim=outputs)}
+    )
+    summaries = {}
+    for control in (None, "permuted_labels"):
+        fields = {**CITED, "train_size": 60, "test_size": 154, "depth": 1, "seeds": 6, "control": control}
+        case = case_of(GAP, **fields)
+        arrays = CLAIM.measure(backend, case, CLAIM.prepare(case, 5), 2, 5)
+        summaries[control] = {2: CLAIM.summarize(case, arrays, 2)}
+    expectation = published()[0]
+    # Images without a stripe are guessed, one in ten rightly.
+    told = replace(expectation, value=0.75 + 0.25 / 10, margin=0.1)
+    assert judge(told, summaries[None], np.random.default_rng(0)).p_support < LEVEL
+    for expected, control in ((told, "permuted_labels"), (expectation, None)):
+        assert judge(expected, summaries[control], np.random.default_rng(0)).p_contradict < LEVEL
 
 
 def test_training_that_would_still_have_gained_is_a_violation() -> None:

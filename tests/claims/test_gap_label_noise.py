@@ -139,7 +139,7 @@ def test_a_step_too_large_and_a_network_that_has_not_fitted_are_violations() -> 
     good = {"critical_step": np.array([2.0, 3.0]), "misfit": np.array([0.0, 0.08])}
     assert CLAIM.violations(case_of(LABEL_NOISE, step=1.5, times=(1.5,)), {8: good}) == []
     (step,) = CLAIM.violations(case_of(LABEL_NOISE, step=2.0, times=(2.0,)), {8: good})
-    assert "2.0 is not below the critical learning rate 2 " in step
+    assert "2.0 is not below the critical learning rate 2 at width" in step
     (misfit,) = CLAIM.violations(case_of(LABEL_NOISE, step=1.0, times=(1.0,)), {8: good | {"misfit": np.array([0.0, 0.2])}})
     assert "width 8 networks get 10% of their training labels wrong" in misfit
 

@@ -73,7 +73,7 @@ def test_a_step_that_is_not_below_the_critical_one_is_a_violation() -> None:
     summaries = {8: {"critical_step": np.array([2.0, 1.5])}}
     assert CLAIM.violations(case_of(TRANSFER, step=1.0, times=(1.0,)), summaries) == []
     (problem,) = CLAIM.violations(case_of(TRANSFER, step=1.5, times=(1.5,)), summaries)
-    assert "1.5 is not below the critical learning rate 1.5 " in problem
+    assert "1.5 is not below the critical learning rate 1.5 at width" in problem
 
 
 def test_after_no_training_to_speak_of_the_source_kernel_is_the_initial_one(backend: Backend) -> None:

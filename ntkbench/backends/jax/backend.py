@@ -24,6 +24,7 @@ from ntkbench.backends.jax import (
 )
 from ntkbench.backends.jax.blocks import CACHE_BYTES, Block, Stretches, blocks
 from ntkbench.backends.jax.limits import runner
+from ntkbench.backends.jax.network import undivided
 from ntkbench.backends.jax.transfers import Transfers
 from ntkbench.backends.jax.within_budget import WithinBudget, pair_of_outputs
 from ntkbench.integrators import steps_between, tableau
@@ -85,10 +86,12 @@ class JaxBackend(Backend):
         seeds = checks.parameters(net, theta)
         x = checks.inputs(net, seeds, x)
         found = np.empty((seeds, x.shape[-2], net.output_dim), self.dtype)
+        net, scale = undivided(net)
         per_seed = ntk.bytes_per_seed(net, x.shape[-2], 0, self.dtype.itemsize, "one")
         for block in self._blocks(seeds, per_seed, self._within.left(net)):
             parameters = self._transfers.parameters(theta, block)
             self._transfers.keep(found, block, self._within.outputs(net, parameters, block.cut_seeds(x)))
+        found /= scale
         return found
 
     def ntk(
@@ -100,6 +103,7 @@ class JaxBackend(Backend):
         x1, x2 = checks.inputs(net, seeds, x1, "x1"), None if x2 is None else checks.inputs(net, seeds, x2, "x2")
         columns = x1.shape[-2] if x2 is None else x2.shape[-2]
         found = np.empty((seeds, x1.shape[-2], columns, *pair_of_outputs(net, outputs)), self.dtype)
+        net, _ = undivided(net)
         per_seed = ntk.bytes_per_seed(net, x1.shape[-2], columns, self.dtype.itemsize, outputs)
         for block in self._blocks(seeds, per_seed, self._within.left(net)):
             points1, points2 = block.cut_seeds(x1), None if x2 is None else block.cut_seeds(x2)
@@ -183,6 +187,7 @@ class JaxBackend(Backend):
         x = checks.inputs(net, seeds, x)
         y, x_test = checks.training(net, seeds, x, y, observe, x_test)
         method, counts = tableau(integrator), steps_between(times, step)
+        net, scale = undivided(net)
         n = x.shape[-2]
         shapes = {"f": (n, net.output_dim), "K2": (n, n), "movement": (net.depth + 1,)}
         if x_test is not None:
@@ -197,7 +202,7 @@ class JaxBackend(Backend):
         stretches = Stretches(progress, len(seed_blocks) * sum(counts))
         for block in seed_blocks:
             points, test_points = block.cut_seeds(x), None if x_test is None else block.cut_seeds(x_test)
-            on_device = self._transfers.put(points), self._transfers.put(block.cut_seeds(y))
+            on_device = self._transfers.put(points), self._transfers.put(scale * block.cut_seeds(y))
             start, now = self._transfers.parameters(theta, block), self._transfers.own_parameters(theta, block)
             observer = training.Observer(arrays, net, start, points, test_points, self._within)
             states = training.states(net, method, now, on_device, self._transfers.put(step), counts, images, stretches)
@@ -206,6 +211,8 @@ class JaxBackend(Backend):
                     self._transfers.keep(found[name][:, i], block, values)
                 for name, parameters in path[i].items() if path else ():
                     self._transfers.keep(parameters, block, state[name])
+        for name in {"f", "f_test"}.intersection(found):
+            found[name] /= scale
         return Trajectory(np.asarray(times, dtype=np.float64), **found, theta=tuple(path) or None)
 
     def integrate_hierarchy(

@@ -4,8 +4,10 @@ Inside fully connected networks points are columns: activations are (fan, n), so
 small right factor is what the compiler packs. Everything here is traced: parameters are arguments, never constants.
 """
 
+import math
 import operator
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial, reduce
 from typing import Any, NamedTuple, cast
 
@@ -19,6 +21,18 @@ from ntkbench.networks import Convolutional, FullyConnected, Layer, Network
 
 Theta = dict[str, Array]
 """Parameters by the names of `ntkbench.networks.Parameters`; without the leading axes (seeds, copies) for one network."""
+
+
+def undivided(net: Network) -> tuple[Network, float]:
+    """The NTK parametrization's network of the same parameters, and c with `f = f_ntk / c`: one program serves every c.
+
+    A mean-field network divides its output by `c = feature_strength * sqrt(width)` and moves c^2 times as fast. Its kernels are
+    `K_r = c^(r-2) K_r^ntk`, and its parameters move as those of the other network with targets `c y`.
+    """
+    if net.parametrization != "mean_field":
+        return net, 1.0
+    mean_field = cast(FullyConnected | Convolutional, net)
+    return replace(mean_field, parametrization="ntk", feature_strength=1.0), net.feature_strength * math.sqrt(net.width)
 
 
 class Activations(NamedTuple):

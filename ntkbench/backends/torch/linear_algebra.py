@@ -39,10 +39,15 @@ def kernel_descent(
     rates = eigenvalues * (step / n)
     sums = torch.stack([geometric_sum(rates, count) for count in counts], dim=1)
     modes = sums.unsqueeze(-1) * (vectors.mT @ residual0).unsqueeze(1)
-    summed_residuals = vectors.unsqueeze(1) @ modes
-    train = vectors.unsqueeze(1) @ (-rates[:, None, :, None] * modes)
-    test = kernel_test.unsqueeze(1) @ summed_residuals * (-step / n)
+    train = _columns(vectors, -rates[:, None, :, None] * modes)
+    test = _columns(kernel_test, _columns(vectors, modes)) * (-step / n)
     return train, test
+
+
+def _columns(matrix: Tensor, records: Tensor) -> Tensor:
+    """(B, m, n) times (B, T, n, O), as one product for all T: a broadcast one would copy the matrix T times."""
+    found = matrix @ records.transpose(1, 2).flatten(2)
+    return found.reshape(*found.shape[:2], records.shape[1], records.shape[3]).transpose(1, 2)
 
 
 def geometric_sum(rates: Tensor, count: int) -> Tensor:

@@ -10,16 +10,13 @@ from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel, TrainingCase
 from ntkbench.claims.calls import Call, Draw, Forward, KernelDescent, LimitingKernels, Ntk, Train, steps
-from ntkbench.claims.generalization import check_real, critical_step, limiting_ntks, splits
+from ntkbench.claims.generalization import FOREVER, beyond_critical, check_real, critical_step, limiting_ntks, splits
 from ntkbench.claims.truncated import rms
 from ntkbench.networks import SMOOTH_ACTIVATIONS
 from ntkbench.verdicts.expectations import Bound, Paired, Rate
 
 TRAINED = 0.1
 """Largest final over initial training residual (geometric mean over seeds): the loss is down to a hundredth."""
-
-FOREVER = 2**40
-"""Steps after which descent in a kernel has ended: it is ridgeless regression."""
 
 TWICE = float(np.log(2))
 
@@ -259,10 +256,7 @@ class Equivalence(Claim):
                 problems.append(
                     f"at width {width} {left:.2g} of the training residual is left, more than {TRAINED}: take a later last time"
                 )
-            critical = float(summary["critical_step"].min())
-            if not case.step < critical:
-                problems.append(f"step {case.step} is not below the critical learning rate {critical:.3g} at width {width}")
-        return problems
+        return problems + beyond_critical(case, summaries)
 
 
 def _distances(moved: np.ndarray, predicted: np.ndarray) -> np.ndarray:

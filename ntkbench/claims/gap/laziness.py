@@ -21,7 +21,7 @@ from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel, TrainingCase
 from ntkbench.claims.calls import Call, Draw, KernelDescent, Ntk, Train, steps
-from ntkbench.claims.generalization import accuracy, check_real, mse, splits
+from ntkbench.claims.generalization import accuracy, beyond_critical, check_real, mse, splits
 from ntkbench.claims.truncated import log_slope, rms
 from ntkbench.networks import FullyConnected
 from ntkbench.scalars import is_whole
@@ -307,9 +307,7 @@ class Laziness(Claim):
             if lost := int((~np.isfinite(summary["distance_path"])).any(axis=1).sum()):
                 problems.append(f"at width {width} training diverged for {lost} of {case.seeds} seeds: take a smaller step")
                 continue
-            critical = float(summary["critical_step"].min())
-            if not case.step < critical:
-                problems.append(f"step {case.step} is not below the critical learning rate {critical:.3g} at width {width}")
+            problems += beyond_critical(case, {width: summary})
             change = float(summary["change_path"][:, case.lazy - 1].mean())
             if case.control is None and not change < LAZY_CHANGE:
                 problems.append(
