@@ -1,5 +1,6 @@
 """The condition number as a search's measure: its definition, its ranks, and where it is rounding."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from scipy import stats
 
 from ntkbench.backends import Backend
 from ntkbench.claims import get
-from ntkbench.claims.gap.condition_number import DEALS, INITIALIZATIONS
+from ntkbench.claims.gap.condition_number import DEALS, INITIALIZATIONS, UNITS
 from ntkbench.data import Dataset
 from ntkbench.verdicts.judge import judge
 from tests.claims.tiny import CONDITION_NUMBER, case_of
@@ -24,8 +25,8 @@ def test_it_is_that_of_the_sum_of_logits_over_three_initializations(backend: Bac
     case = case_of(CONDITION_NUMBER, train_size=4)
     drawn = CLAIM.prepare(case, 3)
     found = measured(backend, case, drawn)["log_kappa"]
-    for k, member in enumerate(case.members):
-        net = case.member(*member, 4, 10)
+    for k, member in enumerate(case.drawn(3)):
+        net = case.architecture_of(member, 4, 10)
         for s in range(case.seeds):
             conditions = []
             for i in range(INITIALIZATIONS):
@@ -37,20 +38,34 @@ def test_it_is_that_of_the_sum_of_logits_over_three_initializations(backend: Bac
 
 
 def test_networks_are_he_s_and_of_both_families() -> None:
-    case = case_of(CONDITION_NUMBER, depth=2, weight_variance=2.0)
-    nets = [case.member(*member, 4, 10) for member in case.members]
-    assert [type(net).__name__ for net in nets] == ["FullyConnected"] * 4 + ["Convolutional"] * 4
-    assert [net.depth for net in nets] == [1, 2] * 4
-    assert [net.width for net in nets] == [16, 16, 64, 64, 4, 4, 4, 4]
-    for net in nets:
+    case = case_of(CONDITION_NUMBER, depth=2, population=12, weight_variance=2.0)
+    members = case.drawn(3)
+    nets = [case.architecture_of(member, 4, 10) for member in members]
+    assert [type(net).__name__ for net in nets] == ["FullyConnected"] * 6 + ["Convolutional"] * 6
+    for net, member in zip(nets, members, strict=True):
+        assert (net.depth, net.width) == (member.depth, 4 * member.units)
+        assert getattr(net, "readout", "dense") == member.family
         first = net.layers[0]
         assert first.weight_std == pytest.approx(np.sqrt(2 / first.fan_in))
         assert (first.weight_multiplier, net.bias_variance, net.output_dim) == (1.0, 0.0, 10)
 
 
+def test_populations_are_drawn_at_random_from_the_whole_space_without_repetition() -> None:
+    case = case_of(CONDITION_NUMBER, depth=3, population=8)
+    drawn = [case.drawn(root) for root in range(200)]
+    assert drawn[0] == case.drawn(0)
+    assert {len(set(members)) for members in drawn} == {8}
+    space = {(f, depth, units) for f, of in UNITS.items() for units in of for depth in (1, 2, 3)}
+    counts = Counter(member for members in drawn for member in members)
+    assert set(counts) == space
+    for member, count in counts.items():
+        share = 4 / (9 if member.family == "dense" else 12)
+        assert abs(count / 200 - share) < 5 * np.sqrt(share * (1 - share) / 200), member
+
+
 def planted(case: Any, sign: float) -> dict[str, np.ndarray]:
     """The k-th architecture is right at test points 0 to k; kappa goes up (or down) with k, parameters down."""
-    members, held_out = len(case.members), case.test_size
+    members, held_out = case.population, case.test_size
     y = np.tile(np.eye(10)[0] - 0.1, (case.seeds, held_out, 1))
     outputs = np.zeros((case.seeds, members, 2, held_out, 10))
     outputs[:, :, 0, :, 1] = 5.0
@@ -63,12 +78,13 @@ def planted(case: Any, sign: float) -> dict[str, np.ndarray]:
         "outputs": outputs,
         "y_test": y,
         "parameters": np.tile(-order, (case.seeds, 1)),
+        "dense": np.tile(order < members // 2, (case.seeds, 1)),
         "rounding": np.full(case.seeds, 1e-14),
     }
 
 
 def test_ranks_are_of_the_accuracy_that_validation_chose() -> None:
-    case = case_of(CONDITION_NUMBER, depth=2)
+    case = case_of(CONDITION_NUMBER, depth=2, population=8)
     for sign in (1.0, -1.0):
         arrays = planted(case, sign)
         arrays["log_kappa"][1, [0, 1]] = arrays["log_kappa"][1, [1, 0]]
@@ -83,8 +99,8 @@ def test_ranks_are_of_the_accuracy_that_validation_chose() -> None:
 
 
 def test_dealt_condition_numbers_say_nothing(backend: Backend) -> None:
-    regular, control = (case_of(CONDITION_NUMBER, depth=2, seeds=4, control=c) for c in (None, "dealt"))
-    deals = measured(backend, case_of(CONDITION_NUMBER, depth=2, seeds=4, control="dealt"))["deals"]
+    regular, control = (case_of(CONDITION_NUMBER, depth=2, population=8, seeds=4, control=c) for c in (None, "dealt"))
+    deals = measured(backend, case_of(CONDITION_NUMBER, depth=2, population=8, seeds=4, control="dealt"))["deals"]
     assert deals.shape == (4, DEALS, 8)
     assert "deals" not in measured(backend, regular)
     found = CLAIM.summarize(control, planted(control, -1.0) | {"deals": deals}, 4)
@@ -121,6 +137,8 @@ def test_duplicate_images_are_a_violation(backend: Backend) -> None:
         ({"image": None}, "image is missing: half of the population is convolutional"),
         ({"readout": "global_average"}, "readout 'global_average': the population has both"),
         ({"dataset": "sphere"}, "'sphere' is synthetic"),
+        ({"population": 2, "depth": 2}, "population must lie between 4 and 12 for architectures to depth 2, got 2"),
+        ({"population": 14, "depth": 2}, "population must lie between 4 and 12 for architectures to depth 2, got 14"),
     ],
 )
 def test_a_case_that_makes_no_sense_is_refused(fields: dict[str, Any], message: str) -> None:

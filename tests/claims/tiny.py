@@ -111,7 +111,7 @@ _OWN: dict[str, dict[str, Any]] = {
         "tasks": 3,
         "noise": (0.0, 0.5, 1.0),
     },
-    CONDITION_NUMBER: {**_LABELLED, "activation": "relu", "image": (8, 8, 1)},
+    CONDITION_NUMBER: {**_LABELLED, "activation": "relu", "image": (8, 8, 1), "population": 4},
     "gap/equivalence": {
         "dataset": "digits_parity",
         "input_dim": 64,

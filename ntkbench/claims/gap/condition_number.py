@@ -3,12 +3,12 @@
 As TE-NAS has it: the kernel is that of the sum of the logits, `sum_oo' <grad f_o, grad f_o'>`, on one batch (here the training
 points), weights only, from He's initialization in the standard parametrization; kappa = largest over smallest eigenvalue, mean
 over three initializations. A replicate is a split of the data, with initializations of its own, of one population of
-architectures; its one number is the rank correlation, over the population, of kappa and test accuracy after training.
+architectures, drawn at random; its one number is the rank correlation, over the population, of kappa and test accuracy.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -24,8 +24,8 @@ from ntkbench.verdicts.expectations import Paired
 SOURCE = "chen2021neural, section 3.1.1"
 INITIALIZATIONS = 3
 """Over which kappa is averaged."""
-UNITS = (4, 16)
-"""Units of fully connected layers, in multiples of the channels of convolutional ones."""
+UNITS = {"dense": (4, 8, 16), "flatten": (1, 2), "global_average": (1, 2)}
+"""Units of fully connected layers and channels of convolutional ones, by readout, in multiples of the width."""
 DEALS = 200
 """How often the control deals condition numbers to architectures, whose correlations are averaged."""
 RESOLVED = 0.1
@@ -34,14 +34,26 @@ ANY, USEFUL = 0.1, 0.3
 """Cohen's small and medium correlations: of the expected sign at all, and of use to a search."""
 
 
+class Member(NamedTuple):
+    """An architecture: its family and units are a key and an entry of `UNITS`."""
+
+    family: str
+    depth: int
+    units: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class ConditionNumberCase(SplitCase):
-    """A population of architectures, the same for all seeds; `widths` are the channels of its convolutional members.
+    """A population of architectures, the same for all seeds and widths; half of it is fully connected.
 
-    Each depth from 1 to `depth` comes fully connected, narrow and wide, and convolutional, with flattened and averaged readout.
     `step` and `times` are in units of n over the largest eigenvalue of an architecture's mean kernel of one logit.
+
+    Attributes:
+        population: how many architectures are drawn at random, without repetition, from all families, units and depths from 1
+            to `depth`.
     """
 
+    population: int
     control: Literal["dealt"] | None = None
 
     def __post_init__(self) -> None:
@@ -54,25 +66,37 @@ class ConditionNumberCase(SplitCase):
             raise ValueError("image is missing: half of the population is convolutional, say the (height, width, channels)")
         if self.readout != "flatten":
             raise ValueError(f"readout {self.readout!r}: the population has both, leave it out")
+        most = 2 * min(map(len, self._space()))
+        if not 4 <= self.population <= most:
+            raise ValueError(
+                f"population must lie between 4 and {most} for architectures to depth {self.depth}, got {self.population}"
+            )
 
-    @property
-    def members(self) -> tuple[tuple[str, int], ...]:
-        """Family and depth of each architecture."""
-        families = (*(f"dense_{units}" for units in UNITS), "flatten", "global_average")
-        return tuple((family, depth) for family in families for depth in range(1, self.depth + 1))
+    def _space(self) -> tuple[list[Member], list[Member]]:
+        """All architectures, fully connected and convolutional."""
+        every = [Member(f, depth, units) for f, of in UNITS.items() for units in of for depth in range(1, self.depth + 1)]
+        return [one for one in every if one.family == "dense"], [one for one in every if one.family != "dense"]
 
-    def member(self, family: str, depth: int, width: int, outputs: int) -> Network:
-        """One of the `members` at one width."""
-        if self.image is None or family.startswith("dense"):
-            units = width * int(family.removeprefix("dense_"))
-            return self.network(units, depth=depth, output_dim=outputs, parametrization="standard")
+    def drawn(self, root: int) -> tuple[Member, ...]:
+        """The population of a study with this root."""
+        half = self.population // 2
+        found: list[Member] = []
+        for name, members, size in zip(("dense", "convolutional"), self._space(), (half, self.population - half), strict=True):
+            chosen = rng(root, "condition_number", name).permutation(len(members))[:size]
+            found += [members[k] for k in sorted(chosen)]
+        return tuple(found)
+
+    def architecture_of(self, member: Member, width: int, outputs: int) -> Network:
+        """A member's network at one width."""
+        if self.image is None or member.family == "dense":
+            return self.network(member.units * width, depth=member.depth, output_dim=outputs, parametrization="standard")
         return Convolutional(
             self.image,
-            width,
-            depth,
+            member.units * width,
+            member.depth,
             self.activation,
             padding=self.padding,
-            readout=family,
+            readout=member.family,
             output_dim=outputs,
             parametrization="standard",
             weight_variance=self.weight_variance,
@@ -148,11 +172,12 @@ class ConditionNumber(Claim):
         ),
     )
     limitations: ClassVar = (
-        "A grid of few, small architectures without normalization or skip connections, not the cells of the source's search "
-        "spaces; the same for all seeds, so that intervals speak of splits and initializations and not of other populations. "
+        "Few, small architectures without normalization or skip connections, drawn at random but not from the cells of the "
+        "source's search spaces; the same for all seeds, so that intervals speak of splits and initializations and not of "
+        "other populations. "
         "Small training sets and full-batch training without tuning. Number of linear regions, the source's second measure, "
         "and kernels later in training, which the counter-claim recommends, are left out. Size is given the sign that suits "
-        "it in each replicate. Sizes were settled on trials with other draws."
+        "it in each replicate. Sizes were settled on trials with other draws and a grid of twelve architectures."
     )
     figure: ClassVar = (
         Panel(
@@ -172,9 +197,9 @@ class ConditionNumber(Claim):
     )
     caption: ClassVar = (
         "Rank correlation, over a population of architectures, of test accuracy after training with the condition number of "
-        "the NTK at initialization and with the number of parameters, mean over replicates with intervals, by the number of "
-        "channels. If small condition numbers made accurate networks, points would lie below the bands. Grey: condition "
-        "numbers dealt to the architectures at random."
+        "the NTK at initialization and with the number of parameters, mean over replicates with intervals, by width "
+        "(of which channels and units are multiples). If small condition numbers made accurate networks, points would lie "
+        "below the bands. Grey: condition numbers dealt to the architectures at random."
     )
     case_type: ClassVar = ConditionNumberCase
     growth: ClassVar = {"log_kappa": 1e4, "outputs": 1e4}
@@ -186,7 +211,8 @@ class ConditionNumber(Claim):
         # The smallest eigenvalue of a matrix of n rows is known to about n roundings of the largest.
         rounding = case.train_size * float(np.finfo(backend.precision).eps)
         kappas, outputs = [], []
-        population = [case.member(*member, width, data.y.shape[-1]) for member in case.members]
+        members = case.drawn(root)
+        population = [case.architecture_of(member, width, data.y.shape[-1]) for member in members]
         for net in population:
             log_kappa, largest = _at_initialization(backend, net, data.x, root, rounding)
             flow = case.flow(stretch=case.train_size / largest)
@@ -199,6 +225,7 @@ class ConditionNumber(Claim):
             "outputs": np.stack(outputs, axis=1),
             "y_test": data.y_test,
             "parameters": np.tile([float(net.parameter_count) for net in population], (case.seeds, 1)),
+            "dense": np.tile([member.family == "dense" for member in members], (case.seeds, 1)),
             "rounding": np.full(case.seeds, rounding),
         }
         if case.control == "dealt":
@@ -215,7 +242,7 @@ class ConditionNumber(Claim):
             kappa = np.take_along_axis(kappa[:, None], arrays["deals"], axis=2)
         else:
             kappa = kappa[:, None]
-        dense = np.array([family.startswith("dense") for family, _ in case.members])
+        dense = arrays["dense"][0]
 
         def correlation(among: np.ndarray) -> np.ndarray:
             mean: np.ndarray = spearman(kappa[..., among], reached[:, None, among]).mean(axis=1)
