@@ -1,9 +1,11 @@
 """Classifiers of other families, and support vector machines on any kernel, under one protocol.
 
 A set is cut into `PARTS` parts, each held out once, with a model that is trained on all the others. The held-out points of
-part 0 choose the hyperparameters, those of the other parts give the result: no point of the result had a say in the choice,
-and every model has as many training points as the one that was chosen by. (In the protocol of Fernandez-Delgado et al. 2014,
-which Arora et al. 2020 follow, half of the points choose, and are test points afterwards.)
+part 0 choose among candidates, those of the other parts give the result: no candidate is chosen by how well it predicts a
+point of the result. Such points have a say as training points alone, of the models that are compared on part 0, and every
+model has as many training points as the one that was chosen by. (In the protocol of Fernandez-Delgado et al. 2014, which Arora
+et al. 2020 follow, half of the points choose, and are test points afterwards.) The Gaussian process chooses on its training
+points, anew for every part.
 
 These are scikit-learn's estimators, which know neither torch nor jax; they run once, before anything is measured.
 """
@@ -102,20 +104,20 @@ def forests(x: Sequence[np.ndarray], labels: np.ndarray, trees: int, seed: int) 
 
 
 def gaussian_process(x: Sequence[np.ndarray], labels: np.ndarray) -> Fit:
-    """Regression on the coded classes; amplitude, length and noise of greatest marginal likelihood without part 0 serve all."""
+    """Regression on the coded classes; for each part amplitude, length and noise of greatest marginal likelihood without it."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
     parts, y = part_of(len(labels)), coded(labels)
     begin = ConstantKernel(1.0, (1e-2, 1e3)) * RBF(x[0].shape[1] ** 0.5, (1e-1, 1e3)) + WhiteKernel(0.1, (1e-4, 1e1))
-    with warnings.catch_warnings():
-        # A length at the edge of its range is a linear model, and no failure.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        kernel = GaussianProcessRegressor(begin).fit(x[0][parts != 0], y[parts != 0]).kernel_
 
     def fit(part: int) -> np.ndarray:
-        process = GaussianProcessRegressor(kernel, optimizer=None).fit(x[part][parts != part], y[parts != part])
+        process = GaussianProcessRegressor(begin)
+        with warnings.catch_warnings():
+            # A length at the edge of its range is a linear model, and no failure.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            process.fit(x[part][parts != part], y[parts != part])
         return decoded(process.predict(x[part][parts == part]).reshape(int((parts == part).sum()), -1))
 
     return fit

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -21,6 +22,8 @@ from rich.table import Table
 from ntkbench import __version__, claims, comparison, config, records
 from ntkbench.performance import planning
 from ntkbench.performance.calibration import calibrate
+from ntkbench.seeding import rng
+from ntkbench.verdicts.estimate import over_seeds
 
 app = typer.Typer(
     name="ntkbench",
@@ -101,6 +104,49 @@ def verdicts(results: Results) -> None:
     if results.resolve().name == "smoke":
         _print("The smoke study's sizes are for checking the machinery, not for verdicts.")
     _print(_paper_line(results))
+
+
+@app.command()
+def quantities(
+    results: Results,
+    claim_id: Annotated[str, typer.Argument(metavar="CLAIM", help="For instance gap/hierarchy.")],
+    names: Annotated[list[str], typer.Argument(metavar="QUANTITY...", help="As `ntkbench show CLAIM` lists them.")],
+    geometric: Annotated[bool, typer.Option(help="Means of logarithms, for ratios.")] = False,
+) -> None:
+    """Print quantities of a run by case and width: mean over seeds and 95% interval, in each backend."""
+    claim = _or_exit(lambda: claims.get(claim_id))
+    if strange := [name for name in names if name not in claim.quantities]:
+        _or_exit(lambda: _refuse(f"{claim_id} has no quantity {', '.join(strange)}; `ntkbench show {claim_id}` lists them"))
+    path = results / "quantities" / f"{claim_id}.csv"
+    rows = _or_exit(lambda: [row for row in records.read_rows(path, "quantities") if row["quantity"] in names])
+    _print(_quantity_table(claim_id, rows, names, geometric))
+    judged = [row for row in _or_exit(lambda: _read_verdicts(results)) if row["claim"] == claim_id]
+    if reasons := _reasons(_cause(row) for row in judged if row["verdict"] == "invalid"):
+        _print("\n".join(["\ninvalid verdicts of the claim, because", *(f"  {n} x {escape(text)}" for text, n in reasons)]))
+
+
+def _refuse(message: str) -> NoReturn:
+    raise ValueError(message)
+
+
+def _quantity_table(claim_id: str, rows: Rows, names: Sequence[str], geometric: bool) -> Table:
+    """A line for each case, width, place on the axis and quantity, in the order of `names`."""
+    backends = list(dict.fromkeys(row["backend"] for row in rows))
+    table = _outline("case, quantity", "width", "at", *backends)
+    values: dict[tuple[str, str, int, float | None], dict[str, list[float]]] = {}
+    for row in sorted(rows, key=lambda row: (names.index(row["quantity"]), row["width"])):
+        along = None if math.isnan(row["along"]) else row["along"]
+        place = row["case"], row["quantity"], row["width"], along
+        values.setdefault(place, {}).setdefault(row["backend"], []).append(row["value"])
+    for case in dict.fromkeys(row["case"] for row in rows):
+        table.add_row(f"[bold]{case}[/]")
+        for (of, quantity, width, along), by_backend in values.items():
+            if of == case:
+                draw = partial(rng, 0, "quantities", claim_id, case, quantity, width)
+                found = [over_seeds(np.array(by_backend[name]), draw(), geometric) for name in backends]
+                shown = (f"{one.centre:.3g} [{one.low:.3g}, {one.high:.3g}]" for one in found)
+                table.add_row(f"  {quantity}", str(width), "" if along is None else f"{along:g}", *map(escape, shown))
+    return table
 
 
 @app.command()

@@ -69,6 +69,19 @@ def test_codes_are_decoded(classes: int) -> None:
     np.testing.assert_allclose(targets.sum(), 0, atol=1e-14)
 
 
+def test_the_gaussian_process_knows_no_label_of_the_part_that_it_predicts() -> None:
+    draw = np.random.default_rng(2)
+    x, noise = draw.standard_normal((100, 2)), 0.3 * draw.standard_normal(100)
+    labels = (np.sin(2 * x[:, 0]) + noise > 0).astype(int)
+    parts = baselines.features(x)
+    for part in range(PARTS):
+        other = labels.copy()
+        other[part::PARTS] = 1 - other[part::PARTS]
+        found = [baselines.gaussian_process(parts, given)(part) for given in (labels, other)]
+        np.testing.assert_array_equal(*found)
+        assert np.ptp(found[0]) == 1
+
+
 METHODS: dict[str, Callable[[list[np.ndarray], np.ndarray], list[baselines.Fit]]] = {
     "svm": lambda x, labels: baselines.support_vector_machines(baselines.gaussian_kernels(x), labels),
     "forest": lambda x, labels: baselines.forests(x, labels, 20, 1),

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from scipy import stats
 from typer.testing import CliRunner
 
 import ntkbench
@@ -206,6 +208,33 @@ def test_a_file_in_the_place_of_a_folder_is_not_to_be_deleted(verdicts_of: Calla
     assert "delete" not in message
 
 
+def test_quantities_are_means_over_seeds_with_intervals(verdicts_of: Callable[..., Path]) -> None:
+    folder = verdicts_of({"claim": "gap/hierarchy", "verdict": "invalid", "reason": "too coarse"})
+    draw = np.random.default_rng(0)
+    values = {"torch": np.exp(draw.normal(-2.0, 0.1, 8)), "jax": np.full(8, 0.25)}
+    shared = {"claim": "gap/hierarchy", "case": "coats", "control": None, "width": 64, "along": None}
+    rows = [
+        {**shared, "backend": backend, "quantity": quantity, "seed": seed, "value": factor * value}
+        for quantity, factor in (("left_p3", 10.0), ("left_p4", 1.0))
+        for backend, of in values.items()
+        for seed, value in enumerate(of)
+    ]
+    records.write_table(folder / "quantities" / "gap" / "hierarchy.csv", "quantities", rows)
+    output = run("quantities", str(folder), "gap/hierarchy", "left_p4", "--geometric").output
+    (line,) = [line for line in output.splitlines() if "left_p4" in line]
+    logs = np.log(values["torch"])
+    centre, low, high = map(float, re.findall(r"[\d.]+", line.split("64")[1])[:3])
+    half = stats.t.ppf(0.975, 7) * logs.std(ddof=1) / np.sqrt(8)
+    assert centre == pytest.approx(np.exp(logs.mean()), rel=5e-3)
+    # The larger of Student's and the bootstrap's interval.
+    assert np.exp(logs.mean() - 1.6 * half) < low <= np.exp(logs.mean() - half) * 1.005
+    assert np.exp(logs.mean() + half) * 0.995 <= high < np.exp(logs.mean() + 1.6 * half)
+    assert "0.25 [0.25, 0.25]" in line
+    assert "left_p3" not in output
+    assert "1 x too coarse" in output
+    assert "has no quantity left_p5" in run("quantities", str(folder), "gap/hierarchy", "left_p5", code=2).stderr
+
+
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """A machine of known speed; called with the memory that it has."""
@@ -396,7 +425,7 @@ def test_errors_are_one_line_and_exit_code_2(arguments: tuple[str, ...], words: 
     assert len(result.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("command", ["claims", "show", "verdicts", "validate", "plan", "schema", "compare"])
+@pytest.mark.parametrize("command", ["claims", "show", "verdicts", "quantities", "validate", "plan", "schema", "compare"])
 def test_every_command_has_help(command: str) -> None:
     assert len(run(command, "--help").output.splitlines()) > 3
     assert command in run("--help").output

@@ -300,6 +300,10 @@ class Claim(abc.ABC):
         """What `measure` asks of the backend at one width, to foretell a study's cost; None, by default, says nothing."""
         return None
 
+    def preparation(self, case: Any) -> tuple[Call, ...]:
+        """What `prepare` asks for besides the data themselves, likewise; nothing by default."""
+        return ()
+
     def shown(self, cases: Iterable[Case]) -> dict[str, Panel]:
         """The panels that show a regular case of these, by their letters: a small study need not have cases for all."""
         regular = [case for case in cases if case.control is None]

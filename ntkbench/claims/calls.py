@@ -1,14 +1,15 @@
 """What a measurement asks of a backend, as data: from it the cost of a study is foretold before anything runs.
 
 One class per method of `ntkbench.backends.base.Backend`, named alike, with the sizes that its cost depends on. `Draw` is
-the initialization of networks, which numpy does, and `Predict` a prediction without tensors, which calls
-`contracted_hierarchy` as often as the residual's path asks for.
+the initialization of networks, which numpy does, `Predict` a prediction without tensors, which calls
+`contracted_hierarchy` as often as the residual's path asks for, and `Fit` what is fitted while data are prepared.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from ntkbench.integrators import steps_between
-from ntkbench.networks import FullyConnected
+from ntkbench.networks import Network
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Call:
 class Draw(Call):
     """`net.initialize` of `seeds` networks, all at once or in blocks under the backend's budget."""
 
-    net: FullyConnected
+    net: Network
     seeds: int
     in_blocks: bool = False
 
@@ -31,26 +32,31 @@ class Draw(Call):
 class Forward(Call):
     """Outputs of `seeds` networks at `points`."""
 
-    net: FullyConnected
+    net: Network
     seeds: int
     points: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ntk(Call):
-    """Kernels of `rows` points with `columns` others, or among themselves where that is None."""
+    """Kernels of `rows` points with `columns` others, or among themselves where that is None; `outputs` as in `Backend.ntk`."""
 
-    net: FullyConnected
+    net: Network
     seeds: int
     rows: int
     columns: int | None = None
+    outputs: str = "one"
+
+    def __post_init__(self) -> None:
+        if self.net.output_dim == 1:
+            object.__setattr__(self, "outputs", "one")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hierarchy(Call):
     """K2 to K_order at `points`."""
 
-    net: FullyConnected
+    net: Network
     seeds: int
     points: int
     order: int
@@ -60,7 +66,7 @@ class Hierarchy(Call):
 class Train(Call):
     """`steps` steps on `points`, with `observe` recorded `records` times."""
 
-    net: FullyConnected
+    net: Network
     seeds: int
     points: int
     integrator: str
@@ -86,7 +92,7 @@ class IntegrateHierarchy(Call):
 class Predict(Call):
     """Outputs of `seeds` networks at `rows`, of which the first `points` train, for orders 3 to `order` without tensors."""
 
-    net: FullyConnected
+    net: Network
     seeds: int
     points: int
     rows: int
@@ -97,7 +103,7 @@ class Predict(Call):
 class LimitingKernels(Call):
     """NNGP and NTK at infinite width of `rows` points with `columns` others, or among themselves where that is None."""
 
-    net: FullyConnected
+    net: Network
     rows: int
     columns: int | None = None
 
@@ -120,6 +126,21 @@ class KernelDescent(Call):
     test_points: int
     outputs: int
     records: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit(Call):
+    """Classifiers of `ntkbench.baselines` on one set: so many support vector machines and trees, and a Gaussian process."""
+
+    points: int
+    machines: int
+    trees: int
+
+
+def kept_kernels(case: Any, net: Network, width: int, held_out: int) -> tuple[LimitingKernels, ...]:
+    """What `generalization.limiting_kernels` asks for: all seeds' at the first width, whose results serve the others."""
+    among = LimitingKernels(case.seeds, net=net, rows=case.train_size)
+    return (among, replace(among, rows=held_out, columns=case.train_size)) if width == case.widths[0] else ()
 
 
 def steps(times: tuple[float, ...], step: float) -> int:

@@ -2,12 +2,15 @@
 
 Networks and kernels are chosen by one rule: of all candidates (times at which a network was recorded, numbers of steps of a
 kernel's gradient descent) the one of least mean squared error on the validation points, for every seed. Stopping early takes
-the place of a ridge (Lee et al. 2020), and since a kernel's scale only changes the unit of its time, that is chosen along.
+the place of a ridge (Lee et al. 2020). A kernel that is compared with a network stops at the times at which the network was
+recorded (`stops`), else it would learn slow modes for which the network had no time. Kernels that are compared with each other
+alone have `STOPS` at a learning rate of their own: a kernel's scale only changes the unit of its time, so that is chosen along.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -15,12 +18,15 @@ import numpy as np
 from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import ArchitectureCase, Case, TrainingCase
+from ntkbench.integrators import steps_between
 from ntkbench.networks import Convolutional, FullyConnected, Network, Parameters
 
 SMALLEST_EFFECT = 0.01
 """One point of test accuracy."""
 STOPS = tuple(2**k for k in range(17))
-"""Numbers of steps of a kernel's descent among which validation chooses."""
+"""Numbers of steps of a kernel's descent among which validation chooses, where no network sets them."""
+KEPT_BYTES = 2**28
+"""Of limiting kernels that are kept for the next width."""
 FOREVER = 2**40
 """Steps after which descent in a kernel has ended: it is ridgeless regression."""
 
@@ -89,8 +95,8 @@ def splits(case: Case, root: int, permute_labels: bool = False) -> data.Dataset:
 def limiting_kernels(backend: Backend, net: Network, x: np.ndarray, x_test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """NNGP and limiting NTK of each seed's training points, (2, S, n, n), and of its held-out points with them, (2, S, h, n).
 
-    The last two results are kept, those of two readouts: they depend on the width for the standard parametrization alone,
-    and with pooling they cost more than the networks do.
+    The last results are kept, two at least, those of two readouts: they depend on the width for the standard parametrization
+    alone, and with pooling they cost more than the networks do.
     """
     given = cast(FullyConnected | Convolutional, net)
     regardless = given if net.parametrization == "standard" else replace(given, width=1)
@@ -101,7 +107,7 @@ def limiting_kernels(backend: Backend, net: Network, x: np.ndarray, x_test: np.n
         found = np.stack(among, axis=1), np.stack(held_out, axis=1)
         for kernels in found:
             kernels.flags.writeable = False
-        while len(_limiting_kernels) > 1:
+        while len(_limiting_kernels) > 1 and sum(of.nbytes for pair in _limiting_kernels.values() for of in pair) > KEPT_BYTES:
             del _limiting_kernels[next(iter(_limiting_kernels))]
         _limiting_kernels[key] = found
     return _limiting_kernels[key]
@@ -139,16 +145,30 @@ def beyond_critical(case: TrainingCase, summaries: Mapping[int, Mapping[str, np.
     ]
 
 
-def descent(backend: Backend, kernel: np.ndarray, kernel_held_out: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Kernel regression by gradient descent from zero, stopped after each of `STOPS` steps, on held-out points.
+def stops(case: TrainingCase) -> tuple[int, ...]:
+    """Steps until each recorded time of a case: where a kernel stops that is to train as long as the case's network."""
+    return tuple(accumulate(steps_between(case.times, case.step)))
+
+
+def descent(
+    backend: Backend,
+    kernel: np.ndarray,
+    kernel_held_out: np.ndarray,
+    y: np.ndarray,
+    step: float | None = None,
+    counts: Sequence[int] = STOPS,
+) -> np.ndarray:
+    """Kernel regression by gradient descent from zero, stopped after each number of steps in `counts`, on held-out points.
 
     Args:
         kernel: (S, n, n); kernel_held_out: (S, h, n); y: (S, n, O).
+        step: the learning rate, units of gradient-flow time; None for `learning_rate(kernel)`.
 
     Returns:
-        (S, len(STOPS), h, O).
+        (S, len(counts), h, O).
     """
-    return backend.kernel_descent(kernel, -y, step=learning_rate(kernel), counts=STOPS, kernel_test=kernel_held_out)[1]
+    rate = learning_rate(kernel) if step is None else step
+    return backend.kernel_descent(kernel, -y, step=rate, counts=counts, kernel_test=kernel_held_out)[1]
 
 
 def learning_rate(kernel: np.ndarray) -> float:

@@ -8,7 +8,7 @@ from ntkbench.backends.base import Backend
 from ntkbench.claims.calls import Call, Forward, Ntk, Predict
 from ntkbench.hierarchy.expansion import Expansion
 from ntkbench.hierarchy.one_network import OneNetwork, ntk_of_points
-from ntkbench.networks import FullyConnected, Network, Parameters
+from ntkbench.networks import Network, Parameters
 
 
 def predictions(
@@ -50,10 +50,10 @@ def predictions(
     return {p: outputs.reshape(*outputs.shape[:2], -1, net.output_dim) for p, outputs in by_order.items()}
 
 
-def foretold(net: FullyConnected, seeds: int, points: int, rows: int, top: int) -> tuple[Call, ...]:
+def foretold(net: Network, seeds: int, points: int, rows: int, top: int) -> tuple[Call, ...]:
     """What `predictions` asks for; order 2 alone has a closed form, which costs next to nothing."""
     asked: tuple[Call, ...] = (
         Forward(net=net, seeds=seeds, points=rows),
-        Ntk(net=net, seeds=seeds, rows=rows, columns=points),
+        Ntk(net=net, seeds=seeds, rows=rows, columns=points, outputs="full"),
     )
     return asked if top == 2 else (*asked, Predict(net=net, seeds=seeds, points=points, rows=rows, order=top))

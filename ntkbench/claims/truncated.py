@@ -9,7 +9,7 @@ import numpy as np
 from ntkbench.backends.base import Backend, Flow
 from ntkbench.claims.base import Arrays, Case, TrainingCase
 from ntkbench.claims.calls import Call, Draw, Forward, Hierarchy, IntegrateHierarchy, Train, steps
-from ntkbench.networks import SMOOTH_ACTIVATIONS, FullyConnected, Network, Parameters
+from ntkbench.networks import SMOOTH_ACTIVATIONS, Network, Parameters
 from ntkbench.seeding import rng
 
 ORDERS = (2, 3, 4)
@@ -58,13 +58,13 @@ def left(change: np.ndarray, error: np.ndarray) -> float:
         return float(np.quantile(change / error, SHARE_OF_SEEDS))
 
 
-def unresolved(width: int, order: int, error: np.ndarray, step_change: np.ndarray, tolerance: float | None) -> list[str]:
+def unresolved(width: int, order: int, error: np.ndarray, step_change: np.ndarray, tolerance: np.ndarray | None) -> list[str]:
     """What keeps predictions without tensors from telling the error of an order, as `Claim.violations` says it.
 
     Args:
         error: (S,), what truncation at the order leaves; not finite where a prediction has blown up.
         step_change: (S,), change of the network's outputs under a doubled step.
-        tolerance: of the predictions; None for order 2, which has a closed form.
+        tolerance: (S,), of the predictions, in units of the outputs; None for order 2, which has a closed form.
     """
     if lost := int((~np.isfinite(error)).sum()):
         return [
@@ -72,7 +72,7 @@ def unresolved(width: int, order: int, error: np.ndarray, step_change: np.ndarra
             "take earlier times or larger widths"
         ]
     step = left(step_change, error)
-    basis = 0.0 if tolerance is None else left(np.full(len(error), tolerance), error)
+    basis = 0.0 if tolerance is None else left(tolerance, error)
     problems = []
     if not step <= LEFT_BY_STEP:
         problems.append(f"at width {width} doubling the time step changes f by {step:.2g} of the truncation error")
@@ -159,7 +159,7 @@ def powers(arrays: Arrays, places: Sequence[float]) -> dict[str, np.ndarray]:
     return summary | {f"{name}_path": path for name, path in paths.items()}
 
 
-def calls(net: FullyConnected, seeds: int, points: int, runs: Sequence[Run]) -> tuple[Call, ...]:
+def calls(net: Network, seeds: int, points: int, runs: Sequence[Run]) -> tuple[Call, ...]:
     """What `errors` asks of the backend, and the drawing of its networks."""
     networks: dict[str, Any] = {"net": net, "seeds": seeds}
     asked: list[Call] = [

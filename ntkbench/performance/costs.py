@@ -9,11 +9,11 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import singledispatch
-from typing import Any
+from typing import Any, cast
 
 from ntkbench.claims import calls
 from ntkbench.integrators import Tableau, tableau
-from ntkbench.networks import FullyConnected
+from ntkbench.networks import KERNEL, Convolutional, FullyConnected, Network
 from ntkbench.performance import workloads
 from ntkbench.performance.calibration import CACHE_BYTES, Rates
 from ntkbench.performance.workloads import Workload
@@ -35,6 +35,18 @@ CONTRACTED_PROGRAM = 150
 """Operations that one order of contracted kernels is compiled as, per layer."""
 TURNS_PER_SIDE, ENTRIES_PER_TURN = 300, 200
 """Of plain Python, that a right-hand side in numpy takes, and numbers read by numpy in the time of one turn."""
+WINDOW_OPERATIONS, WINDOW_PROGRAM = 20, 30
+"""Operations that lay out and multiply the windows of one convolution, and that they are compiled as."""
+DUAL = 8
+"""How many times an operation takes longer in forward mode over reverse mode."""
+PIECE = 2**21
+"""Numbers that fit a processor's cache: of the maps of a convolutional network, and of a tile of its limiting kernels."""
+PRODUCTS_PER_WRITE = 32
+"""Multiply-adds in the time of writing a product of two positions and summing it, which decides how an NTK is made."""
+TILE_ARRAYS, BETWEEN_IMAGES = 12, 40
+"""Arrays of such a tile that are alive at once, and passes over one of them per layer, windows included."""
+MACHINE, TREE, PROCESS = 0.6, 16_000, 1.0
+"""Turns of plain Python: of a support vector machine per square of its points, of a tree, of a Gaussian process per cube."""
 EIGENVECTORS, CHOLESKY = 25.0, 1.0
 """Operations of a symmetric eigendecomposition and of a factorization with its checks, over the cube of the size."""
 
@@ -45,7 +57,7 @@ class Work:
 
     Attributes:
         flops: of matrix products. products: matrix products, each of a batch counted.
-        entries: numbers read or written. evaluations: of transcendental functions.
+        entries: numbers read or written. windows: laid out around positions. evaluations: of transcendental functions.
         operations: calls of an array operation. program: operations in programs that are compiled anew.
         draws: standard normals. turns: of plain Python.
     """
@@ -53,6 +65,7 @@ class Work:
     flops: float = 0.0
     products: float = 0.0
     entries: float = 0.0
+    windows: float = 0.0
     evaluations: float = 0.0
     operations: float = 0.0
     program: float = 0.0
@@ -102,18 +115,98 @@ def elementwise(entries: float, passes: float, evaluations: float = 0.0, operati
     return Work(entries=entries * passes, evaluations=entries * evaluations, operations=operations, program=operations)
 
 
-def units(net: FullyConnected, points: int, seeds: int) -> int:
+def positions(net: Network) -> int:
+    """Places at which every hidden layer is applied: the pixels of an image."""
+    return net.positions if isinstance(net, Convolutional) else 1
+
+
+def units(net: Network, points: int, seeds: int) -> int:
     """Entries of the hidden activations."""
-    return seeds * net.copies * points * net.depth * net.width
+    return seeds * net.copies * points * positions(net) * net.depth * net.width
 
 
-@singledispatch
+def held_units(net: Network, points: int) -> int:
+    """Of one network, at a time: convolutional ones take points in pieces that stay in a processor's cache."""
+    found = units(net, points, 1)
+    return min(found, PIECE) if isinstance(net, Convolutional) else found
+
+
+def convolutions(net: Convolutional, points: int, seeds: int, first: int = 0) -> Work:
+    """One pass through the convolutions from `first` on: at every position the product of its window, which is laid out before.
+
+    A pass back, with the windows turned round, and one that makes the gradients of the weights take as much.
+    """
+    hidden, batch = net.fans[first:-1], seeds * net.copies
+    spots = points * net.positions
+    around = Work(
+        windows=batch * spots * sum(fan_in for fan_in, _ in hidden),
+        operations=WINDOW_OPERATIONS * net.copies * len(hidden),
+        program=WINDOW_PROGRAM * len(hidden),
+    )
+    return around + products([(batch, spots, fan_in, fan_out) for fan_in, fan_out in hidden])
+
+
+def forward(net: Network, points: int, seeds: int) -> Work:
+    """The products of one pass."""
+    if isinstance(net, Convolutional):
+        return convolutions(net, points, seeds) + products([(seeds * net.copies, points, *net.fans[-1])])
+    return products(workloads.forward(cast(FullyConnected, net), points, seeds))
+
+
+def gradient(net: Network, points: int, seeds: int) -> Work:
+    """Both passes, and the gradients of the weights; those of convolutions are summed point by point."""
+    if isinstance(net, Convolutional):
+        summed = Work(operations=net.copies * points * net.depth)
+        return forward(net, points, seeds).times(2, 2) + convolutions(net, points, seeds, first=1) + summed
+    return products(workloads.gradient(cast(FullyConnected, net), points, seeds))
+
+
+def ntk(net: Network, rows: int, columns: int | None, seeds: int, outputs: str) -> Work:
+    """Both passes and the products of every layer."""
+    if isinstance(net, Convolutional):
+        points = rows + (columns or 0)
+        passes = forward(net, points, seeds) + convolutions(net, points * net.output_dim, seeds, first=1)
+        return passes + _pairs_of_points(net, rows, columns, seeds, outputs)
+    return products(workloads.ntk(cast(FullyConnected, net), rows, columns, seeds, outputs))
+
+
+def _pairs_of_points(net: Convolutional, rows: int, columns: int | None, seeds: int, outputs: str) -> Work:
+    """Of each convolution by the way that both backends choose: gradients of every point, or all positions of every pair."""
+    out, p, batch = net.output_dim, net.positions, seeds * net.copies
+    apart, together = (out, 1) if outputs == "trace" else (1, out)
+
+    def pairs(count: int, of_point: int, inner: int) -> workloads.Product:
+        return workloads.gram(count, rows * of_point, inner, None if columns is None else columns * of_point)
+
+    written = math.prod(pairs(batch, p * together, 1))
+    found = products([pairs(batch, 1, net.fans[-1][0])])
+    for fan_in, fan_out in net.fans[:-1]:
+        of_points = (batch * (rows + (columns or 0)) * out, fan_out, p, fan_in)
+        by_gradients = products([of_points, pairs(batch * apart, together, fan_in * fan_out)])
+        by_positions = products([pairs(batch, p, fan_in), pairs(batch * apart, p * together, fan_out)])
+        if by_gradients.flops <= by_positions.flops + 2 * PRODUCTS_PER_WRITE * written:
+            found += by_gradients
+        else:
+            found += by_positions + elementwise(written, 3, 0, 5)
+    return found
+
+
 def load(call: calls.Call) -> Load:
     """The load of one call, its `count` left aside.
+
+    Convolutional networks are taken one seed after another: their maps fill a processor's cache.
 
     Raises:
         TypeError: for a call of an unknown kind.
     """
+    if isinstance(call, calls.Forward | calls.Ntk | calls.Train) and isinstance(call.net, Convolutional) and call.seeds > 1:
+        one = load(replace(call, seeds=1))
+        return Load(one.work.times(call.seeds), 1, one.held, call.seeds * one.given, call.seeds * one.returned)
+    return _load(call)
+
+
+@singledispatch
+def _load(call: calls.Call) -> Load:
     raise TypeError(f"no cost is known of a call of kind {type(call).__name__}")
 
 
@@ -122,7 +215,7 @@ def call_of(workload: Workload) -> calls.Call:
     net, n = workload.net, workload.points
     match workload.quantity:
         case "ntk":
-            return calls.Ntk(net=net, seeds=1, rows=n)
+            return calls.Ntk(net=net, seeds=1, rows=n, outputs="full")
         case "hierarchy":
             return calls.Hierarchy(net=net, seeds=1, points=n, order=workload.order)
         case "naive_hierarchy":
@@ -131,7 +224,7 @@ def call_of(workload: Workload) -> calls.Call:
             return calls.LimitingKernels(net=net, rows=n)
 
 
-@load.register
+@_load.register
 def _(call: calls.Draw) -> Load:
     net, layers = call.net, len(call.net.fans)
     drawn = call.seeds * net.parameter_count
@@ -139,40 +232,62 @@ def _(call: calls.Draw) -> Load:
     return Load(work, 1, 0.0, returned=drawn)
 
 
-@load.register
+@_load.register
 def _(call: calls.Forward) -> Load:
     net = call.net
     passes = elementwise(units(net, call.points, call.seeds), 3, 1, 3 * net.depth + 2)
     given = call.seeds * net.parameter_count
-    held = net.parameter_count + 2 * units(net, call.points, 1) + net.copies * call.points * net.input_dim
-    work = products(workloads.forward(net, call.points, call.seeds)) + passes + _transfer(given)
+    held = net.parameter_count + 2 * held_units(net, call.points) + net.copies * call.points * net.input_dim
+    work = forward(net, call.points, call.seeds) + passes + _transfer(given)
     return Load(work, call.seeds, held, given, call.seeds * call.points * net.output_dim)
 
 
-@load.register
+@_load.register
 def _(call: calls.Ntk) -> Load:
-    net = call.net
+    net, out = call.net, call.net.output_dim
     columns = call.rows if call.columns is None else call.columns
     points = call.rows + (call.columns or 0)
     kernel = call.rows * columns
-    passes = elementwise(units(net, points, call.seeds), 6, 2, 8 * net.depth + 4)
-    sums = elementwise(call.seeds * net.copies * kernel, 3 * (net.depth + 1), 0, 2 * (net.depth + 1))
+    summed, kept = {"one": (1, 1), "trace": (out, 1), "full": (out**2, out**2)}[call.outputs]
+    up = elementwise(units(net, points, call.seeds), 3, 1, 4 * net.depth + 2)
+    down = elementwise(units(net, points * out, call.seeds), 3, 1, 4 * net.depth + 2)
+    sums = elementwise(call.seeds * net.copies * kernel * summed, 3 * (net.depth + 1), 0, 2 * (net.depth + 1))
     given = call.seeds * net.parameter_count
-    held = net.parameter_count + 4 * units(net, points, 1) + 4 * net.copies * kernel
-    work = products(workloads.ntk(net, call.rows, call.columns, call.seeds)) + passes + sums + _transfer(given)
-    return Load(work, call.seeds, held, given, call.seeds * kernel)
+    held = net.parameter_count + 2 * units(net, points * (1 + out), 1) + 4 * net.copies * kernel * kept
+    made = ntk(net, call.rows, call.columns, call.seeds, call.outputs)
+    return Load(made + up + down + sums + _transfer(given), call.seeds, held, given, call.seeds * kernel * kept)
 
 
-@load.register
+@_load.register
 def _(call: calls.Hierarchy) -> Load:
     net, n, order = call.net, call.points, call.order
-    batch, pairs = call.seeds * net.copies, call.points**2
+    given = call.seeds * net.parameter_count
+    returned = call.seeds * sum(n**r for r in range(2, order + 1))
+    if isinstance(net, Convolutional):
+        first = load(calls.Ntk(net=net, seeds=call.seeds, rows=n))
+        along, held = along_directions(net, n, n, n, order, call.seeds)
+        return Load(first.work + along, call.seeds, held, given, returned)
+    batch, pairs = call.seeds * net.copies, n**2
     responses = elementwise(batch * pairs * net.width * net.depth, 20, 0, 20 * net.depth + 20)
     tensors = elementwise(batch * n**order, 12 * net.depth, 0, (10 + 4 * n) * net.depth)
-    given = call.seeds * net.parameter_count
     held = net.parameter_count + net.copies * (pairs * net.width * (net.depth + 6) + 8 * n**order)
-    work = products(workloads.hierarchy(net, n, order, call.seeds)) + responses + tensors + _transfer(given)
-    return Load(work, call.seeds, held, given, call.seeds * sum(n**r for r in range(2, order + 1)))
+    work = products(workloads.hierarchy(cast(FullyConnected, net), n, order, call.seeds)) + responses + tensors
+    return Load(work + _transfer(given), call.seeds, held, given, returned)
+
+
+def along_directions(net: Convolutional, rows: int, points: int, k: int, order: int, seeds: int = 1) -> tuple[Work, float]:
+    """Kernels contracted with k vectors by forward mode, and the numbers that one network holds.
+
+    The innermost derivative takes gradients of every point, which it contracts with the vectors and multiplies; each order
+    above it takes that and its tangent, along each of the k directions. Both backends cut points and directions to the budget.
+    """
+    spots, batch, weights = points if rows == points else rows + points, seeds * net.copies, net.parameter_count // net.copies
+    once = gradient(net, spots, seeds) + products([(batch, k, points, weights), (batch, rows, weights, k)])
+    once += elementwise(units(net, spots, seeds), 6, 2, 8 * net.depth + 4)
+    tangents = sum((2 * k) ** r for r in range(1, order - 1))
+    nested = 2 ** (order - 2)
+    held = PIECE + nested * (k + 2) * net.parameter_count + 4 * net.copies * rows * k ** (order - 1)
+    return replace(once.times(tangents, nested), operations=DUAL * nested * once.operations), held
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +300,7 @@ class NaiveHierarchy(calls.Call):
     order: int
 
 
-@load.register
+@_load.register
 def _(call: NaiveHierarchy) -> Load:
     """The last of the nested derivatives, which outweighs the others: `2^(r-1)` terms along each of `n^(r-1)` tangents."""
     net, tangents = call.net, call.seeds * call.points ** (call.order - 1)
@@ -197,18 +312,18 @@ def _(call: NaiveHierarchy) -> Load:
     return Load(passes + weights + _transfer(given), call.seeds, held, given, call.seeds * call.points**call.order)
 
 
-@load.register
+@_load.register
 def _(call: calls.Train) -> Load:
     net, method = call.net, tableau(call.integrator)
     stages, passes = len(method.weights), _state_passes(method)
     layers = len(net.fans)
-    stage = products(workloads.gradient(net, call.points, call.seeds))
+    stage = gradient(net, call.points, call.seeds)
     stage += elementwise(units(net, call.points, call.seeds), 6, 1, 4 * layers + 5)
     state = elementwise(call.seeds * net.parameter_count, passes, 0, stages)
     given = call.seeds * net.parameter_count
     programs = _programs(method, net.parameter_count)
     step = (stage.times(stages, programs) + state.times(1, programs / stages)).times(call.steps)
-    held = (stages + 4) * net.parameter_count + 5 * units(net, call.points, 1)
+    held = (stages + 4) * net.parameter_count + 5 * held_units(net, call.points)
     looks = _observations(call)
     work = sum((look.work for look in looks), step + _transfer(given)).times(1)
     returned = sum(look.returned for look in looks)
@@ -230,7 +345,7 @@ def _observations(call: calls.Train) -> list[Load]:
     return [Load(one.work.times(call.records), one.seeds, one.held, one.given, one.returned * call.records) for one in found]
 
 
-@load.register
+@_load.register
 def _(call: calls.IntegrateHierarchy) -> Load:
     n, p, seeds, method = call.points, call.order, call.seeds, tableau(call.integrator)
     state = sum(n**r for r in range(1, p))
@@ -244,7 +359,7 @@ def _(call: calls.IntegrateHierarchy) -> Load:
     return Load(work, seeds, held, kernels, seeds * call.records * (n + n * n))
 
 
-@load.register
+@_load.register
 def _(call: calls.Predict) -> Load:
     """From an antisymmetric start K3 vanishes, and order 3 is done with the first basis."""
     net, k = call.net, BASIS
@@ -252,7 +367,8 @@ def _(call: calls.Predict) -> Load:
     orders = [p for p in range(3, call.order + 1) if p > 3 or not net.antisymmetric]
     work, held, returned = Work(), 0.0, 0.0
     for p in orders:
-        contracted, needed = contraction(net, call.rows, call.points, k, p)
+        contract = along_directions if isinstance(net, Convolutional) else contraction
+        contracted, needed = contract(cast(Any, net), call.rows, call.points, k, p)
         read = rows * (n + k ** (p - 1))
         sides = 2 * CONTRACTIONS[p] * RIGHT_HAND_SIDES
         integrated = Work(turns=sides * (TURNS_PER_SIDE + read / ENTRIES_PER_TURN))
@@ -288,23 +404,42 @@ def contraction(net: FullyConnected, rows: int, points: int, k: int, order: int)
     return made + responses + grams + small + Work(program=CONTRACTED_PROGRAM * (net.depth + 1) * (order - 2)), held
 
 
-@load.register
+@_load.register
 def _(call: calls.LimitingKernels) -> Load:
     net, columns = call.net, call.rows if call.columns is None else call.columns
     kernel = call.rows * columns
     each = EVALUATIONS[net.activation in CLOSED_FORMS]
+    if isinstance(net, Convolutional):
+        return Load(_between_images(net, call.rows, call.columns, each), 1, 16 * kernel + PIECE, 0.0, 2 * kernel)
     layers = elementwise(kernel, 20 * net.depth, each * net.depth, 20 * net.depth + 10) + Work(program=UNFUSED)
-    return Load(products(workloads.limiting(net, call.rows, columns)) + layers, 1, 16 * kernel, 0.0, 2 * kernel)
+    made = products(workloads.limiting(cast(FullyConnected, net), call.rows, columns))
+    return Load(made + layers, 1, 16 * kernel, 0.0, 2 * kernel)
 
 
-@load.register
+def _between_images(net: Convolutional, rows: int, columns: int | None, each: float) -> Work:
+    """In tiles of images: an entry per position, of one displacement to flatten and of each to average over positions."""
+    height, width, channels = net.image
+    frame = int(net.padding == "zero")
+    places = (height + frame) * (width + frame)
+    displacements = places if net.readout == "global_average" else 1
+    side = max(1, math.isqrt(PIECE // (TILE_ARRAYS * places)))
+    parts = -(-rows // side), -(-(columns or rows) // side)
+    tiles = parts[0] * parts[1] if columns is not None else parts[0] * (parts[0] + 1) // 2
+    pairs = rows * (columns or rows) * tiles / (parts[0] * parts[1])
+    passes = BETWEEN_IMAGES * net.depth + (6 * KERNEL**2 * channels if net.activation == "relu" else 0)
+    operations = 60 * net.depth * tiles * displacements
+    entries = elementwise(pairs * places * displacements, passes, each * net.depth)
+    return entries + Work(operations=operations, program=UNFUSED * net.depth)
+
+
+@_load.register
 def _(call: calls.Solve) -> Load:
     n, batch = call.points, call.batch
     work = Work(flops=batch * (CHOLESKY * n**3 + 2 * n**2 * call.sides), operations=10 + 4 * batch, program=UNFUSED / 4)
     return Load(work, batch, 3 * n * n + 2 * n * call.sides, batch * n * n, batch * n * call.sides)
 
 
-@load.register
+@_load.register
 def _(call: calls.KernelDescent) -> Load:
     n, batch, moved = call.points, call.batch, call.outputs * call.records
     work = Work(flops=batch * EIGENVECTORS * n**3, operations=20 + 4 * batch, program=UNFUSED / 2)
@@ -312,6 +447,12 @@ def _(call: calls.KernelDescent) -> Load:
     held = 4 * n * n + call.test_points * n + 2 * moved * (n + call.test_points)
     returned = batch * moved * (n + call.test_points)
     return Load(work, batch, held, batch * n * (n + call.test_points), returned)
+
+
+@_load.register
+def _(call: calls.Fit) -> Load:
+    n = call.points
+    return Load(Work(turns=call.machines * MACHINE * n**2 + call.trees * TREE + PROCESS * n**3), 1, 0.0)
 
 
 def _transfer(given: float) -> Work:
@@ -349,12 +490,14 @@ class Engine:
     Attributes:
         factors: kind of work (a field of `Work`) -> its cost in units of this machine's yardstick for it; that of operations
             and programs is a turn of plain Python.
+        activations: name -> evaluations that an activation and its derivative count as, 1 for those that are not named.
         block_bytes: of temporaries that one block of seeds may hold, None for the study's budget.
         startup: of a process that imports the framework and starts it, in turns of plain Python.
         resident: bytes of such a process, before it measures anything.
     """
 
     factors: Mapping[str, float]
+    activations: Mapping[str, float]
     block_bytes: int | None
     startup: float
     resident: int
@@ -371,12 +514,14 @@ ENGINES: dict[str, Engine] = {
             "flops": 1.7,
             "products": 3.6,
             "entries": 2.1,
+            "windows": 4.0,
             "evaluations": 0.75,
             "operations": 78.0,
             "program": 0.0,
             "draws": 1.0,
             "turns": 1.0,
         },
+        activations={"erf": 2.5, "softplus": 5.0, "gelu": 8.0},
         block_bytes=None,
         startup=6e7,
         resident=380 * 2**20,
@@ -386,12 +531,14 @@ ENGINES: dict[str, Engine] = {
             "flops": 2.2,
             "products": 42.0,
             "entries": 0.3,
+            "windows": 10.0,
             "evaluations": 0.5,
             "operations": 7.0,
             "program": 120_000.0,
             "draws": 1.0,
             "turns": 1.0,
         },
+        activations={"erf": 20.0, "softplus": 20.0, "gelu": 10.0},
         block_bytes=2**22,
         startup=3.5e7,
         resident=430 * 2**20,
@@ -409,6 +556,7 @@ def yardsticks(engine: Engine, load: Load, rates: Rates, itemsize: int, budget: 
         "flops": work.flops * rates.flop,
         "products": work.products * rates.product,
         "entries": work.entries * itemsize * byte,
+        "windows": work.windows * itemsize * rates.byte_cached,
         "evaluations": work.evaluations * rates.evaluation,
         "operations": work.operations * blocks * rates.interpreter,
         "program": work.program * rates.interpreter,
@@ -433,11 +581,19 @@ def amounts(
     """As `yardsticks`, of all equal calls; adds to what has been compiled."""
     parts = yardsticks(engine, load(call), rates, itemsize, budget)
     program = replace(call, count=1)
+    if not isinstance(call, calls.LimitingKernels):
+        parts["evaluations"] *= engine.activations.get(getattr(getattr(call, "net", None), "activation", ""), 1.0)
     if isinstance(program, calls.LimitingKernels):
-        program = replace(program, net=replace(program.net, width=1))  # at infinite width all are the same
+        net = cast(FullyConnected | Convolutional, program.net)
+        program = replace(program, net=replace(net, width=1))  # at infinite width all are the same
     again = program in compiled
     compiled.add(program)
     return {kind: part * call.count if kind != "program" else 0.0 if again else part for kind, part in parts.items()}
+
+
+def in_python(asked: Iterable[calls.Call], rates: Rates) -> float:
+    """Seconds of calls that no backend sees."""
+    return rates.interpreter * math.fsum(load(call).work.turns * call.count for call in asked)
 
 
 def memory(engine: Engine, by_width: Iterable[Sequence[calls.Call]], itemsize: int, budget: int) -> int:

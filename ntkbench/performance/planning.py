@@ -59,7 +59,7 @@ class Job:
 def jobs(study: Study, rates: Rates, cores: int) -> list[Job]:
     """Every job of a study that starts from nothing, in the order of the stages."""
     batches = [(claim, names) for claim, of_claim in study.batches.items() for names in of_claim]
-    planned = [_plain("inputs", rates, claim, names[0]) for claim, names in batches]
+    planned = [_inputs(study, rates, claim, names) for claim, names in batches]
     planned += [_together(of_job) for of_job in measurements(study, rates)]
     planned += [_plain("crosscheck", rates, claim, names[0]) for claim, names in batches]
     planned += [_analyse(study, rates, claim, cases) for claim, cases in study.cases.items()]
@@ -72,6 +72,13 @@ def jobs(study: Study, rates: Rates, cores: int) -> list[Job]:
 
 def _plain(stage: str, rates: Rates, claim: str = "", case: str = "") -> Job:
     return Job(stage, claim, case, "", TURNS[stage] * rates.interpreter, PLAIN_RESIDENT)
+
+
+def _inputs(study: Study, rates: Rates, claim: str, names: Sequence[str]) -> Job:
+    """The data of the cases, and what is fitted to them beforehand."""
+    fitted = [call for name in names for call in claims.get(claim).preparation(study.cases[claim][name])]
+    job = _plain("inputs", rates, claim, names[0])
+    return replace(job, seconds=(job.seconds or 0.0) + costs.in_python(fitted, rates))
 
 
 def measurements(study: Study, rates: Rates) -> Iterator[list[Job]]:

@@ -35,10 +35,10 @@ def friedman(ranked: np.ndarray) -> float:
     return float(stats.friedmanchisquare(*ranked).pvalue)
 
 
-def detectable(differences: np.ndarray) -> float:
-    """The smallest mean that so many differences of this scatter find with `POWER` at level 5% (paired t-test, two sides)."""
+def detectable(differences: np.ndarray, level: float) -> float:
+    """The smallest mean that so many differences of this scatter find with `POWER` at a one-sided level (paired t-test)."""
     from scipy import stats
 
     free = len(differences) - 1
-    quantiles = stats.t.ppf(0.975, free) + stats.t.ppf(POWER, free)
+    quantiles = stats.t.ppf(1 - level, free) + stats.t.ppf(POWER, free)
     return float(quantiles * differences.std(ddof=1) / np.sqrt(len(differences)))

@@ -12,7 +12,18 @@ from ntkbench.backends import Backend
 from ntkbench.claims import FAMILIES, all_claims, get
 from ntkbench.claims.base import Claim
 from ntkbench.crosscheck import TOLERANCES
-from tests.claims.tiny import CONVERGENCE, case_of
+from tests.claims.tiny import (
+    AFTER_KERNEL,
+    CONDITION_NUMBER,
+    CONVERGENCE,
+    GAP,
+    GAP_HIERARCHY,
+    LABEL_NOISE,
+    MEASURES,
+    SHIFT,
+    TRANSFER,
+    case_of,
+)
 
 CLAIMS = list(all_claims().values())
 
@@ -100,3 +111,22 @@ def test_a_claim_measures_and_summarizes_what_it_declares(claim: Claim, backend:
 def test_a_claim_that_leaves_something_out_is_refused_by_name():
     with pytest.raises(TypeError, match="claim Empty lacks id, title, statement.*growth"):
         type("Empty", (Claim,), {})
+
+
+@pytest.mark.parametrize(
+    "claim_id",
+    [
+        AFTER_KERNEL,
+        CONDITION_NUMBER,
+        GAP,
+        GAP_HIERARCHY,
+        LABEL_NOISE,
+        MEASURES,
+        SHIFT,
+        TRANSFER,
+        "gap/equivalence",
+        "gap/laziness",
+    ],
+)
+def test_intervals_over_splits_of_one_pool_say_that_they_speak_of_its_average(claim_id: str):
+    assert "average over splits of this pool" in get(claim_id).limitations

@@ -31,13 +31,19 @@ def measured(backend: Backend, width: int, **fields: Any) -> dict[str, np.ndarra
     return CLAIM.measure(backend, case, CLAIM.prepare(case, 5), width, 5)
 
 
-def test_a_very_wide_network_is_its_ntk_s_descent_after_as_many_steps(backend: Backend) -> None:
-    common = {**DENSE, "antisymmetric": True, "times": (1.0, 4.0, 8.0, 16.0)}
+@pytest.mark.parametrize("step", [1.0, 0.5, 0.25])
+def test_a_very_wide_network_is_its_ntk_s_descent_to_the_same_times(backend: Backend, step: float) -> None:
+    common = {**DENSE, "antisymmetric": True, "step": step, "times": (1.0, 4.0, 8.0, 16.0)}
     narrow, wide = (measured(backend, width, **common) for width in (32, 4096))
-    counts = [STOPS.index(k) for k in (1, 4, 8, 16)]
-    apart = [np.abs(one["network"] - one["ntk"][:, :, counts]).max() / np.abs(one["ntk"]).max() for one in (narrow, wide)]
+    apart = [np.abs(one["network"] - one["ntk"][:, :, :4]).max() / np.abs(one["ntk"][:, :, :4]).max() for one in (narrow, wide)]
     assert apart[1] < 0.05
     assert apart[1] < 0.3 * apart[0]
+
+
+def test_kernels_stop_where_the_network_does_and_go_on_from_there() -> None:
+    assert case_of(GAP).counts == STOPS
+    assert case_of(GAP, step=0.5, times=(1.0, 3.0, 6.0)).counts == (2, 6, 12, *(2**k for k in range(4, 17)))
+    assert case_of(GAP, times=(2.0**16, 2.0**17)).counts == (2**16, 2**17)
 
 
 def test_smaller_sizes_see_the_first_points_only(backend: Backend) -> None:
@@ -121,10 +127,10 @@ def planted() -> dict[str, np.ndarray]:
     return arrays | {"y_test": np.eye(3)[draw.integers(3, size=(2, 12))] - 0.1}
 
 
-def scores(arrays: dict[str, np.ndarray], name: str, seed: int, size: int) -> tuple[float, float]:
-    """Accuracy and mean squared error on the last eight points of the candidate that is best on the first four; slow."""
+def scores(arrays: dict[str, np.ndarray], name: str, seed: int, size: int, count: int = 3) -> tuple[float, float]:
+    """Accuracy and mean squared error on the last eight points of the best of `count` candidates on the first four; slow."""
     y = arrays["y_test"][seed]
-    best = min(arrays[name][seed, size], key=lambda f: sum(((f[a] - y[a]) ** 2).sum() for a in range(4)))
+    best = min(arrays[name][seed, size, :count], key=lambda f: sum(((f[a] - y[a]) ** 2).sum() for a in range(4)))
     hits = sum(int(np.argmax(best[a]) == np.argmax(y[a])) for a in range(4, 12))
     return hits / 8, sum(((best[a] - y[a]) ** 2).sum() for a in range(4, 12)) / 8
 
@@ -134,17 +140,20 @@ def test_quantities_are_differences_of_what_validation_chose() -> None:
     summary = CLAIM.summarize(case_of(GAP), arrays, 8)
     for seed in range(2):
         for size in range(2):
-            of = {name: scores(arrays, name, seed, size) for name in arrays if name.startswith(("n", "network"))}
+            of = {name: scores(arrays, name, seed, size) for name in arrays if name.startswith("n")}
+            # Kernels have two candidates later than the network's, which count where kernels meet kernels alone.
+            ended = {name: scores(arrays, name, seed, size, count=5) for name in of if not name.startswith("network")}
             expected = {
                 "network_pooling_difference": of["network_pooled"][0] - of["network"][0],
-                "kernel_pooling_difference": of["ntk_pooled"][0] - of["ntk"][0],
+                "kernel_pooling_difference": ended["ntk_pooled"][0] - ended["ntk"][0],
             }
             for end in ("", "_pooled"):
                 network, ntk, nngp = (np.array(of[name + end]) for name in ("network", "ntk", "nngp"))
+                between_kernels = np.array(ended[f"nngp{end}"]) - ended[f"ntk{end}"]
                 for k, prefix in enumerate(("accuracy_", "mse_")):
                     expected[f"{prefix}difference{end}"] = (network - ntk)[k]
                     expected[f"{prefix}difference_nngp{end}"] = (network - nngp)[k]
-                    expected[f"{'mse_' * k}kernels_difference{end}"] = (nngp - ntk)[k]
+                    expected[f"{'mse_' * k}kernels_difference{end}"] = between_kernels[k]
             for name, value in expected.items():
                 assert summary[f"{name}_path"][seed, size] == pytest.approx(value, rel=1e-12, abs=1e-12), name
                 if size == 1:
@@ -257,8 +266,11 @@ def test_the_published_accuracy_is_compared_with_that_of_ridgeless_regression(
 
 
 def test_training_that_would_still_have_gained_is_a_violation() -> None:
-    found = {8: {"last_fall": np.full(4, 0.5)}, 16: {"last_fall": np.array([0.1, 0.0, 0.1, -0.3])}}
+    found = {8: {"last_fall": np.full(4, 0.5)}, 16: {"last_fall": np.array([0.08, 0.0, 0.1, -0.3])}}
     assert CLAIM.violations(case_of(GAP), found) == []
+    # The seed that rises excuses nobody.
+    (problem,) = CLAIM.violations(case_of(GAP), found | {16: {"last_fall": np.array([0.1, 0.0, 0.1, -0.3])}})
+    assert "still takes 5.0% of the network's" in problem
     (problem,) = CLAIM.violations(case_of(GAP), found | {16: {"last_fall": np.array([0.1, 0.0, 0.1, 0.02])}})
     assert "at width 16 and n = 8 the last doubling of the steps, to 4, still takes 5.5% of the network's" in problem
 
@@ -277,6 +289,7 @@ def test_the_last_fall_is_that_of_the_validation_error_of_either_readout() -> No
     [
         ({"smaller": ()}, r"smaller must increase from at least 2 to below 8, got \[\]"),
         ({"smaller": (4, 8)}, r"smaller must increase from at least 2 to below 8, got \[4, 8\]"),
+        ({"step": 2.0, "times": (2.0, 4.0)}, "step 2.0 is in units of half the critical learning rate: it must stay below 2"),
         ({"times": (1.0, 3.0)}, r"times must end with a doubling.*got \[1.0, 3.0\]"),
         ({"control": "spoilt_pooling", "image": None}, "control 'spoilt_pooling' is of convolutional networks: say the image"),
         ({"readout": "global_average"}, "readout is 'global_average', but both readouts are trained: leave it out"),

@@ -1,5 +1,6 @@
 """The kernel along training: planted outputs give the quantities, and the measurement does what it says."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from ntkbench.backends import Backend
 from ntkbench.claims import get
+from ntkbench.claims.gap.after_kernel import _both
 from ntkbench.claims.generalization import STOPS
 from ntkbench.seeding import rng
 from ntkbench.verdicts.judge import judge
@@ -53,7 +55,7 @@ def test_the_early_record_is_the_one_nearest_to_thirty_percent_of_training() -> 
 HELD_OUT, VALIDATION = 60, 10
 
 
-def planted(network: int, kernels: tuple[int, int, int], permuted: int) -> dict[str, np.ndarray]:
+def planted(network: int, kernels: Sequence[int], permuted: int) -> dict[str, np.ndarray]:
     """Two seeds, two records; so many of the fifty test points are right, and the last candidate is the validation's choice."""
     y = np.where(np.random.default_rng(3).integers(2, size=(2, HELD_OUT, 1)) > 0, 1.0, -1.0)
 
@@ -111,6 +113,49 @@ def test_quantities_compare_what_validation_chose_on_the_test_points_alone() -> 
 
 def test_a_kernel_that_overtakes_the_network_explains_only_what_is_not_past_it() -> None:
     np.testing.assert_allclose(summary_of(planted(40, (36, 42, 43), 40))["explained_difference"], 0.08 - 0.06)
+
+
+def verdict_of(name: str, network: int, kernels: Sequence[int]) -> tuple[bool, bool]:
+    """Whether 24 splits that scatter by a point about what `planted` gives support an expectation, and contradict it."""
+    (expectation,) = (one for one in CLAIM.expectations if one.name == name)
+    scatter = np.random.default_rng(1).integers(-1, 2, size=(24, 4))
+    splits = [planted(network + n, [k + d for k, d in zip(kernels, ds, strict=True)], 30) for n, *ds in scatter]
+    arrays = {name: np.concatenate([split[name][:1] for split in splits]) for name in splits[0]}
+    values = summary_of(arrays)[expectation.quantity]
+    found = judge(expectation, {8: {expectation.quantity: values}}, rng(1, "test"))
+    return found.p_support < 0.01, found.p_contradict < 0.01
+
+
+SUPPORTED, CONTRADICTED = (True, False), (False, True)
+
+
+@pytest.mark.parametrize(
+    ("kernels", "verdict"),
+    [
+        ((30, 38, 42), SUPPORTED),
+        ((30, 32, 42), CONTRADICTED),
+        ((30, 30, 26), CONTRADICTED),
+        ((30, 34, 26), CONTRADICTED),
+        ((30, 36, 30), (False, False)),
+    ],
+)
+def test_half_of_a_gain_has_come_early_only_where_there_is_a_gain(kernels: Sequence[int], verdict: tuple[bool, bool]) -> None:
+    assert verdict_of("early", 45, kernels) == verdict
+
+
+@pytest.mark.parametrize(
+    ("initial", "early", "verdict"),
+    [(30, 47, SUPPORTED), (30, 40, CONTRADICTED), (46, 45, CONTRADICTED), (48, 46, CONTRADICTED)],
+)
+def test_only_a_kernel_that_lagged_can_catch_up(initial: int, early: int, verdict: tuple[bool, bool]) -> None:
+    assert verdict_of("matched", 45, (initial, early, 45)) == verdict
+
+
+def test_of_two_differences_the_less_sure_one_is_judged_and_one_that_is_not_finite_before_all() -> None:
+    sure, unsure, broken = np.array([1.0, 1.2]), np.array([1.0, 9.0]), np.array([1.0, np.nan])
+    assert _both(sure, unsure) is unsure
+    assert _both(-sure, unsure)[0] == -1.0
+    assert _both(unsure, broken) is broken
 
 
 @pytest.mark.parametrize("expectation", CLAIM.expectations, ids=lambda expectation: expectation.name)
@@ -188,4 +233,4 @@ def test_permuted_labels_train_the_rival_kernel_from_the_same_start(backend: Bac
 def test_convolutional_networks_are_measured_as_well(backend: Backend) -> None:
     arrays = measured(backend, 4, **IMAGE)
     assert arrays["kernel_test"].shape == (2, 3, len(STOPS), 24, 1)
-    assert CLAIM.calls(case_of(AFTER_KERNEL, **IMAGE), 4) is None
+    assert CLAIM.calls(case_of(AFTER_KERNEL, **IMAGE), 4)

@@ -1,6 +1,7 @@
 """The condition number as a search's measure: its definition, its ranks, and where it is rounding."""
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,13 @@ from scipy import stats
 from ntkbench.backends import Backend
 from ntkbench.claims import get
 from ntkbench.claims.gap.condition_number import DEALS, INITIALIZATIONS, UNITS
+from ntkbench.config import load
 from ntkbench.data import Dataset
 from ntkbench.verdicts.judge import judge
 from tests.claims.tiny import CONDITION_NUMBER, case_of
 
 CLAIM = get(CONDITION_NUMBER)
+STUDIES = Path(__file__).resolve().parents[2] / "workflow" / "config"
 
 
 def measured(backend: Backend, case: Any, data: Dataset | None = None) -> dict[str, np.ndarray]:
@@ -42,9 +45,10 @@ def test_networks_are_he_s_and_of_both_families() -> None:
     members = case.drawn(3)
     nets = [case.architecture_of(member, 4, 10) for member in members]
     assert [type(net).__name__ for net in nets] == ["FullyConnected"] * 6 + ["Convolutional"] * 6
+    assert {getattr(net, "padding", None) for net in nets} == {None, "circular", "zero"}
     for net, member in zip(nets, members, strict=True):
         assert (net.depth, net.width) == (member.depth, 4 * member.units)
-        assert getattr(net, "readout", "dense") == member.family
+        assert (getattr(net, "readout", "dense"), getattr(net, "padding", None)) == (member.family, member.padding)
         first = net.layers[0]
         assert first.weight_std == pytest.approx(np.sqrt(2 / first.fan_in))
         assert (first.weight_multiplier, net.bias_variance, net.output_dim) == (1.0, 0.0, 10)
@@ -55,12 +59,30 @@ def test_populations_are_drawn_at_random_from_the_whole_space_without_repetition
     drawn = [case.drawn(root) for root in range(200)]
     assert drawn[0] == case.drawn(0)
     assert {len(set(members)) for members in drawn} == {8}
-    space = {(f, depth, units) for f, of in UNITS.items() for units in of for depth in (1, 2, 3)}
+    paddings: dict[str, tuple[str | None, ...]] = {"dense": (None,)}
+    space = {
+        (f, depth, units, padding)
+        for f, of in UNITS.items()
+        for units in of
+        for depth in (1, 2, 3)
+        for padding in paddings.get(f, ("circular", "zero"))
+    }
     counts = Counter(member for members in drawn for member in members)
     assert set(counts) == space
     for member, count in counts.items():
-        share = 4 / (9 if member.family == "dense" else 12)
+        share = 4 / (21 if member.family == "dense" else 24)
         assert abs(count / 200 - share) < 5 * np.sqrt(share * (1 - share) / 200), member
+
+
+@pytest.mark.parametrize("study", ["default", "paper"])
+def test_verdicts_speak_of_one_population_which_is_less_than_half_of_the_space(study: str) -> None:
+    assert all("one population of architectures drawn at random" in one.statement for one in CLAIM.expectations)
+    for case in load(STUDIES / f"{study}.yaml").cases[CONDITION_NUMBER].values():
+        members = Counter(member.family == "dense" for root in range(200) for member in set(case.drawn(root)))
+        space = {
+            dense: {m for root in range(200) for m in case.drawn(root) if (m.family == "dense") == dense} for dense in members
+        }
+        assert all(members[dense] / 200 < 0.5 * len(space[dense]) for dense in members)
 
 
 def planted(case: Any, sign: float) -> dict[str, np.ndarray]:
@@ -136,9 +158,10 @@ def test_duplicate_images_are_a_violation(backend: Backend) -> None:
         ({"bias_variance": 0.1}, "bias_variance 0.1: the kernel is that of the weights only"),
         ({"image": None}, "image is missing: half of the population is convolutional"),
         ({"readout": "global_average"}, "readout 'global_average': the population has both"),
+        ({"padding": "zero"}, "padding 'zero': the population has both"),
         ({"dataset": "sphere"}, "'sphere' is synthetic"),
-        ({"population": 2, "depth": 2}, "population must lie between 4 and 12 for architectures to depth 2, got 2"),
-        ({"population": 14, "depth": 2}, "population must lie between 4 and 12 for architectures to depth 2, got 14"),
+        ({"population": 2, "depth": 2}, "population must lie between 4 and 28 for architectures to depth 2, got 2"),
+        ({"population": 30, "depth": 2}, "population must lie between 4 and 28 for architectures to depth 2, got 30"),
     ],
 )
 def test_a_case_that_makes_no_sense_is_refused(fields: dict[str, Any], message: str) -> None:

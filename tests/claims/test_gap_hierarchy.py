@@ -31,6 +31,7 @@ def planted() -> dict[str, np.ndarray]:
     errors = {f"error_p{p}": off * size * np.ones_like(f) for p, size in ((2, 0.4), (3, 0.2), (4, 0.1))}
     limit = f - errors["error_p2"] + np.array([0.0, 0.0, 0.8, 0.0])[None, None, :, None]
     start = {"f0_test": np.zeros((2, 4, 1)), "f_coarse": f[:, -1] + 1e-6, "limit_test": limit}
+    start["residual_start"] = np.array([1.5, -2.0, 0.5])[None, :, None] * np.ones((2, 1, 1))
     return {"f_test": f, "y_test": y} | errors | start
 
 
@@ -58,6 +59,7 @@ def test_quantities_of_planted_outputs() -> None:
     assert_allclose(found["change_dominates"], [np.log(0.5)] * 2)
     assert_allclose(found["step_change"], [1e-6] * 2)
     assert_allclose(found["distance_p4"], [0.05] * 2)
+    assert_allclose(found["tolerance"], [2 * case.tolerance] * 2)
 
 
 def test_an_earlier_time_is_judged_where_the_case_says_so() -> None:
@@ -141,14 +143,24 @@ def test_the_tolerance_falls_as_the_error_of_order_four() -> None:
     assert [case.tolerance_at(width) for width in case.widths] == [1e-4, 1e-4 / 16]
 
 
+def test_the_tolerance_is_in_units_of_the_outputs(backend: Backend) -> None:
+    case = case_of(GAP_HIERARCHY, widths=(8, 32))
+    drawn = CLAIM.prepare(case, 0)
+    net = case.architecture(32, output_dim=1)
+    f0 = backend.forward(net, net.initialize(0, range(case.seeds)), drawn.x)
+    found = CLAIM.summarize(case, CLAIM.measure(backend, case, drawn, 32, 0), 32)["tolerance"]
+    assert_allclose(found, [case.tolerance / 16 * max(abs(f - y)) for f, y in zip(f0[..., 0], drawn.y[..., 0], strict=True)])
+
+
 def test_what_is_not_resolved_is_named() -> None:
     case = case_of(GAP_HIERARCHY)
-    fine = {"distance_p4": np.full(2, 1e-3), "step_change": np.full(2, 1e-6)}
+    fine = {"distance_p4": np.full(2, 1e-3), "step_change": np.full(2, 1e-6), "tolerance": np.full(2, 2e-6)}
     assert CLAIM.violations(case, {8: fine}) == []
     assert CLAIM.violations(case, {8: fine | {"distance_p4": np.full(2, 1e-4), "step_change": np.zeros(2)}}) == []
     for broken, message in (
         ({"step_change": np.full(2, 1e-4)}, "at width 8 doubling the time step"),
         ({"distance_p4": np.full(2, 1e-6), "step_change": np.zeros(2)}, "at width 8 the predictions' tolerance"),
+        ({"tolerance": np.full(2, 1e-4)}, "at width 8 the predictions' tolerance is 0.1 of the truncation error"),
         ({"distance_p4": np.array([1e-3, np.nan])}, "order 4 has blown up for 1 of 2 seeds"),
     ):
         (problem,) = CLAIM.violations(case, {8: fine | broken})

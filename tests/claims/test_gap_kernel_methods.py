@@ -1,5 +1,6 @@
 """The NTK against other classifiers: batches that are filled up change nothing, planted predictions give the quantities."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,12 @@ from ntkbench.claims.gap.kernel_methods import FITTED, METHODS, RIVALS
 from ntkbench.claims.tabular_sets import ABSENT, chosen, filled_up
 from ntkbench.data import Dataset, tabular
 from ntkbench.data.tabular import PARTS
+from ntkbench.seeding import rng
+from ntkbench.verdicts.bootstrap import LEVEL
+from ntkbench.verdicts.decide import decide
 from ntkbench.verdicts.expectations import Equivalence, Paired
 from ntkbench.verdicts.judge import judge
+from ntkbench.verdicts.ranks import detectable
 from tests.claims.tiny import case_of
 
 ID = "gap/kernel_methods"
@@ -168,6 +173,17 @@ def test_planted_predictions_give_the_quantities() -> None:
     np.testing.assert_allclose(summary["accuracy_network_over_kernel"], [-2 / 16, 0])
     np.testing.assert_allclose(summary["critical_step"], 3.0)
     assert set(CLAIM.quantities) == set(summary)
+
+
+def test_what_is_detectable_is_so_in_the_family_of_all_questions() -> None:
+    right = dict.fromkeys(METHODS, np.array([10, 12, 13, 9, 11])) | {"ntk_svm": np.array([16, 12, 14, 11, 15])}
+    case = case_of(ID, sets=("iris", "wine", "glass", "sonar", "ecoli"), seeds=5)
+    summary = CLAIM.summarize(case, arrays_of(right), 8)
+    study = {"a": (case, {8: summary})}
+    family = decide(CLAIM, {"torch": study}, {"a": True}, partial(rng, 1))
+    expected = detectable(summary["accuracy_forest"], LEVEL / len(family))
+    np.testing.assert_allclose(summary["detectable_forest"], expected)
+    assert expected > 1.2 * detectable(summary["accuracy_forest"], LEVEL)
 
 
 @pytest.mark.parametrize("expectation", CLAIM.expectations, ids=lambda e: e.name)

@@ -137,7 +137,7 @@ def test_the_control_shuffles_the_measures_and_nothing_else(backend: Backend) ->
 
 
 def test_a_wide_network_stops_at_the_error_of_its_kernel(backend: Backend) -> None:
-    fields = {"train_size": 12, "test_size": 40, "validation_size": 20, "antisymmetric": True}
+    fields = {"train_size": 12, "test_size": 40, "validation_size": 20}
     case = case_of(MEASURES, times=tuple(float(2**k) for k in range(6)), **fields)
     summary = CLAIM.summarize(case, CLAIM.measure(backend, case, CLAIM.prepare(case, 4), 1024, 4), 1024)
     np.testing.assert_allclose(summary["mse_network"], summary["mse_kernel"], rtol=0.15)
@@ -147,6 +147,7 @@ def test_a_wide_network_stops_at_the_error_of_its_kernel(backend: Backend) -> No
     ("fields", "message"),
     [
         ({"integrator": "rk4"}, "integrator 'rk4': networks and kernels are trained by gradient descent"),
+        ({"antisymmetric": False}, "a plain f at t = 0, as large as the architecture says, stays in test errors"),
         ({"other_activations": ("relu", "erf")}, r"other_activations \['relu', 'erf'\] name one twice"),
         ({"other_activations": ()}, "three architectures at least: take a larger depth"),
         ({"other_activations": ("erf", "identity")}, "activation 'identity' has a singular kernel"),
@@ -165,9 +166,8 @@ def test_a_case_that_makes_no_sense_is_refused(fields: dict[str, Any], message: 
 
 
 def test_the_plan_counts_every_network_of_the_population() -> None:
-    case = case_of(MEASURES, seeds=5)
-    found = CLAIM.calls(case, 8)
-    assert found is not None
-    trained = [call.seeds for call in found if type(call).__name__ == "Train"]  # type: ignore[attr-defined]
-    assert trained == [5 * 9, 5 * 3, 5 * 3]
-    assert CLAIM.calls(case_of(MEASURES, image=(8, 8, 1)), 8) is None
+    for image in (None, (8, 8, 1)):
+        found = CLAIM.calls(case_of(MEASURES, seeds=5, image=image), 8)
+        assert found is not None
+        trained = [call.seeds for call in found if type(call).__name__ == "Train"]  # type: ignore[attr-defined]
+        assert trained == [5 * 9, 5 * 3, 5 * 3]

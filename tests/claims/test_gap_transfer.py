@@ -79,7 +79,7 @@ def test_a_step_that_is_not_below_the_critical_one_is_a_violation() -> None:
 def test_after_no_training_to_speak_of_the_source_kernel_is_the_initial_one(backend: Backend) -> None:
     case = case_of(TRANSFER, step=1e-6, times=(1e-6,))
     arrays = CLAIM.measure(backend, case, CLAIM.prepare(case, 5), 16, 5)
-    np.testing.assert_allclose(arrays["source"], arrays["initial"], atol=1e-3)
+    np.testing.assert_allclose(arrays["source"], arrays["initial"], atol=1e-4 * np.abs(arrays["initial"]).max())
     assert CLAIM.summarize(case, arrays, 16)["change"].max() < 1e-5
 
 
@@ -88,7 +88,7 @@ def test_only_the_source_s_labels_are_permuted_in_the_control(backend: Backend) 
         CLAIM.measure(backend, case, CLAIM.prepare(case, 5), 16, 5)
         for case in (case_of(TRANSFER), case_of(TRANSFER, control="permuted_source"))
     )
-    for name in ("initial", "kernel", "network", "y_test", "critical_step"):
+    for name in ("initial", "kernel", "network", "y_test"):
         np.testing.assert_array_equal(regular[name], control[name])
     assert (regular["source"] != control["source"]).any()
     plain = data.load("digits_4_9", train_size=12, input_dim=64, root=5, splits=2).y
@@ -102,3 +102,26 @@ def test_a_kernel_that_knows_the_target_task_is_the_better_one() -> None:
     hits = {"source": (10, 10), "initial": (5, 5), "kernel": (5, 5), "network": (5, 5)}
     summary = CLAIM.summarize(case_of(TRANSFER, test_size=14, validation_size=4), planted(hits), 8)
     assert all((summary[f"accuracy_difference_{name}"] == 0.5).all() for name in SCRATCH)
+
+
+def test_a_very_wide_network_is_each_kernel_s_descent_to_the_same_times(backend: Backend) -> None:
+    case = case_of(TRANSFER, antisymmetric=True, times=(1.0, 4.0, 16.0))
+    narrow, wide = (CLAIM.measure(backend, case, CLAIM.prepare(case, 5), width, 5) for width in (32, 4096))
+    for name in ("source", "initial", "kernel"):
+        apart = [np.abs(one["network"] - one[name]).max() / np.abs(one[name]).max() for one in (narrow, wide)]
+        assert apart[1] < 0.05
+        assert apart[1] < 0.5 * apart[0]
+
+
+def test_the_critical_step_is_the_least_of_all_kernels_and_sizes(backend: Backend) -> None:
+    case = case_of(TRANSFER)
+    drawn = CLAIM.prepare(case, 5)
+    found = CLAIM.measure(backend, case, drawn, 8, 5)
+    net = case.network(8)
+    limits = np.stack([backend.limiting_kernels(net, x)[1] for x in drawn.x])
+    task = data.load("digits_4_9", train_size=12, input_dim=64, root=5, splits=2)
+    kernels = [np.stack([backend.limiting_kernels(net, x)[1] for x in task.x])]
+    for kernel in (limits, found["initial_kernel"], found["source_kernel"]):
+        kernels += [kernel[:, :4, :4], kernel]
+    critical = [2 * kernel.shape[-1] / np.linalg.norm(kernel, ord=2, axis=(1, 2)) for kernel in kernels]
+    np.testing.assert_allclose(found["critical_step"], np.min(critical, axis=0), rtol=1e-9)

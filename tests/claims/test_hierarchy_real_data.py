@@ -23,6 +23,7 @@ def test_quantities_of_planted_errors() -> None:
     n = np.array(case.sizes)[None, :, None, None]
     late = np.array([0.0, 1.0])[None, None, :, None]  # only the last time counts
     arrays = {"f_test": f, "f_coarse": f[:, -1] + 1e-9, "f0_test": np.full((2, 3), -1.5), "y_test": np.ones(3)}
+    arrays["residual_start"] = np.linspace(-2.0, 1.0, 8) * np.ones((2, 1))
     for p in ORDERS:
         arrays[f"error_p{p}"] = 10.0**-p * late * n**0.5 * np.ones_like(f)
         arrays[f"train_error_p{p}"] = np.full((2, 2, 8), 10.0**-p)
@@ -37,6 +38,7 @@ def test_quantities_of_planted_errors() -> None:
         assert_allclose(found[f"network_gap_p{p}"], [0.25 - (0.5 + error[-1]) ** 2] * 2)
     assert_allclose(found["gain"], [np.log(100)] * 2)
     assert_allclose(found["step_change"], [1e-9] * 2, rtol=1e-6)
+    assert_allclose(found["tolerance"], [2 * case.tolerance_at(8)] * 2)
 
 
 def test_order_four_sees_unseen_images_better_unless_images_are_shuffled(backend: Backend) -> None:
@@ -65,7 +67,7 @@ def test_the_undivided_loss_drives_more_points_further(backend: Backend) -> None
 
 def test_what_is_not_resolved_is_named() -> None:
     claim, case = get(REAL_DATA), case_of(REAL_DATA)
-    fine = {"error_p4_path": np.full((2, 2), 1e-4), "step_change": np.full(2, 1e-6)}
+    fine = {"error_p4_path": np.full((2, 2), 1e-4), "step_change": np.full(2, 1e-6), "tolerance": np.full(2, 3e-7)}
     assert claim.violations(case, {8: fine}) == []
     for broken, message in (
         ({"step_change": np.full(2, 1e-5)}, "at width 8 doubling the time step"),

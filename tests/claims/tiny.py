@@ -108,6 +108,7 @@ _OWN: dict[str, dict[str, Any]] = {
         **_LABELLED,
         "activation": "relu",
         "other_activations": ("erf", "gelu"),
+        "antisymmetric": True,
         "tasks": 3,
         "noise": (0.0, 0.5, 1.0),
     },

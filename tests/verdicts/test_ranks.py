@@ -39,14 +39,15 @@ def test_friedman_sees_a_method_that_is_always_first_and_not_chance() -> None:
     assert friedman(always) < 1e-6
 
 
+@pytest.mark.parametrize("level", [0.025, 0.005])
 @pytest.mark.parametrize("sets", [8, 20])
-def test_what_is_detectable_is_found_with_the_promised_power(sets: int) -> None:
+def test_what_is_detectable_is_found_with_the_promised_power(sets: int, level: float) -> None:
     draw = np.random.default_rng(1)
     found = []
     for _ in range(4000):
         noise = draw.standard_normal(sets)
-        mean = detectable(np.array([-1.0, 1.0] * (sets // 2)) * np.sqrt((sets - 1) / sets))
+        mean = detectable(np.array([-1.0, 1.0] * (sets // 2)) * np.sqrt((sets - 1) / sets), level)
         sample = mean + noise
         found.append(abs(sample.mean()) / (sample.std(ddof=1) / np.sqrt(sets)))
-    power = (np.array(found) > stats.t.ppf(0.975, sets - 1)).mean()
+    power = (np.array(found) > stats.t.ppf(1 - level, sets - 1)).mean()
     assert power == pytest.approx(POWER, abs=0.04)

@@ -9,7 +9,7 @@ import numpy as np
 from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel, TrainingCase
-from ntkbench.claims.calls import Call, Draw, Forward, KernelDescent, LimitingKernels, Ntk, Train, steps
+from ntkbench.claims.calls import Call, Draw, Forward, KernelDescent, Ntk, Train, kept_kernels, steps
 from ntkbench.claims.generalization import FOREVER, beyond_critical, check_real, critical_step, limiting_ntks, splits
 from ntkbench.claims.truncated import rms
 from ntkbench.networks import SMOOTH_ACTIVATIONS
@@ -135,13 +135,14 @@ class Equivalence(Claim):
         ),
     )
     limitations: ClassVar = (
-        "Two classes, few training points, fully connected networks. Small, not zero, training residual: regression is stopped "
-        "where the network is, and the distances to its ridgeless end, recorded beside, keep what slow modes have left to "
-        "learn. ReLU's m^(-1/2) part overtakes a 1/m part at large widths only, as for the kernel's drift. The first two "
-        "expectations were those of gap/kernel_regression before they came here. Numbers of points, times and widths were "
-        "settled on trials with other draws: in the first, of twice the points and half the widths, distances to the limiting "
-        "kernel were too large for a rate. In both trials erf networks came to their own kernels faster than 1/m from an "
-        "antisymmetric initialization, about as m^(-1.3)."
+        "Two classes, few training points, fully connected networks. Intervals are over splits of one pool of images, which "
+        "overlap, so that they speak of the average over splits of this pool. Small, not zero, training residual: regression "
+        "is stopped where the network is, and the distances to its ridgeless end, recorded beside, keep what slow modes have "
+        "left to learn. ReLU's m^(-1/2) part overtakes a 1/m part at large widths only, as for the kernel's drift. The first "
+        "two expectations were those of gap/kernel_regression before they came here. Numbers of points, times and widths "
+        "were settled on trials with other draws: in the first, of twice the points and half the widths, distances to the "
+        "limiting kernel were too large for a rate. In both trials erf networks came to their own kernels faster than 1/m "
+        "from an antisymmetric initialization, about as m^(-1.3)."
     )
     figure: ClassVar = (
         Panel(
@@ -223,8 +224,7 @@ class Equivalence(Claim):
             Forward(**networks, points=n),
             Forward(**networks, points=n_test),
             trained,
-            LimitingKernels(case.seeds, net=net, rows=n),
-            LimitingKernels(case.seeds, net=net, rows=n_test, columns=n),
+            *kept_kernels(case, net, width, n_test),
             Ntk(**networks, rows=n),
             Ntk(**networks, rows=n_test, columns=n),
             KernelDescent(**descent, outputs=2),

@@ -106,7 +106,7 @@ class Laziness(Claim):
         "in test error closes."
     )
     source: ClassVar = "chizat2019lazy, Theorem 2.2 and Figure 3; bordelon2022self; huang2020dynamics, section 1"
-    reference_ids: ClassVar = ("BP-1", "CB-3", "CB-7", "HY-9")
+    reference_ids: ClassVar = ("CB-3", "CB-7", "HY-9")
     assumptions: ClassVar = (
         "Mean-field parametrization of feature strength g (output scale 1 / (g sqrt(m))) or NTK parametrization of width "
         "m / g^2, antisymmetric initialization, square loss, full-batch gradient descent to one rescaled time. Network and "
@@ -193,9 +193,10 @@ class Laziness(Claim):
     limitations: ClassVar = (
         "Two classes, fully connected networks, one time for all strengths and no choice on validation points: the sign of a "
         "gap is that of these data, sizes and times. By width, networks of different widths are different draws, and powers "
-        "hold their scatter too. In a trial with other draws strengths up to 1/4 stood for the lazy range: there the kernel "
-        "changed by a quarter and grew as g^1.7. The range was then lowered and its check added, with agreement judged at its "
-        "upper end; the largest strength, 4, was beyond the critical step and is 2 now."
+        "hold their scatter too. Intervals are over splits of one pool of images, which overlap, so that they speak of the "
+        "average over splits of this pool. In a trial with other draws strengths up to 1/4 stood for the lazy range: there "
+        "the kernel changed by a quarter and grew as g^1.7. The range was then lowered and its check added, with agreement "
+        "judged at its upper end; the largest strength, 4, was beyond the critical step and is 2 now."
     )
     figure: ClassVar = (
         Panel(

@@ -21,7 +21,7 @@ import numpy as np
 from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel
-from ntkbench.claims.calls import Call, Draw, KernelDescent, LimitingKernels, Solve, Train, steps
+from ntkbench.claims.calls import Call, Draw, KernelDescent, Solve, Train, kept_kernels, steps
 from ntkbench.claims.generalization import STOPS, SplitCase, descent, limiting_ntks, splits
 from ntkbench.claims.ranks import spearman
 from ntkbench.networks import Network
@@ -38,7 +38,11 @@ SOURCES = {
     "dimension": "caponnetto2007optimal",
 }
 SIGNS: Mapping[str, Literal[-1, 1]] = {"complexity": 1, "alignment": -1, "dimension": 1}
-AXES = {"noise": "shares of random labels", "tasks": "tasks", "architectures": "architectures"}
+AXES = {
+    "noise": "shares of random labels",
+    "tasks": "divisions of one data set's classes",
+    "architectures": "architectures",
+}
 QUESTIONS = tuple((m, a) for a in AXES for m in SIGNS if m != "dimension" or a == "architectures")
 """The effective dimension knows no labels, and has nothing to say along the other axes."""
 
@@ -65,6 +69,10 @@ class MeasuresCase(SplitCase):
         super().__post_init__()
         if self.integrator != "euler":
             raise ValueError(f"integrator {self.integrator!r}: networks and kernels are trained by gradient descent, 'euler'")
+        if not self.antisymmetric:
+            raise ValueError(
+                "a plain f at t = 0, as large as the architecture says, stays in test errors: make it antisymmetric"
+            )
         activations = (self.activation, *self.other_activations)
         if len(set(activations)) < len(activations):
             raise ValueError(f"other_activations {list(self.other_activations)} name one twice, or {self.activation!r} again")
@@ -151,16 +159,18 @@ class Measures(Claim):
     title: ClassVar = "Generalisation measures of the kernel rank tasks and architectures"
     statement: ClassVar = (
         "Computed from the limiting kernel and the training labels alone, the complexity sqrt(y^T K^-1 y / n), kernel-target "
-        "alignment and effective dimension rank data sets, shares of random labels, and architectures as the test errors of "
-        "NTK regression and of trained networks do."
+        "alignment and effective dimension rank tasks (divisions of one data set's classes into halves), shares of random "
+        "labels, and architectures as the test errors of NTK regression and of trained networks do."
     )
     source: ClassVar = "arora2019fine, Theorem 5.1; cristianini2001kernel; caponnetto2007optimal"
     reference_ids: ClassVar = ("AF-1", "CR-1", "CV-1")
     assumptions: ClassVar = (
-        "Square loss on labels of +-1, full-batch gradient descent; the step of each architecture is a fixed share of n over "
-        "the largest eigenvalue of its limiting kernel. Networks and kernels see the same points and stop where the same "
-        "validation points say. Arora et al. prove their bound for one wide ReLU layer whose hidden weights alone are trained; "
-        "that the measures rank anything is a reading of the bounds, which only bound."
+        "Square loss on labels of +-1, full-batch gradient descent from an antisymmetric initialization, since a plain one "
+        "has an output at t = 0 whose variance the architecture decides and which stays at test points; the step of each "
+        "architecture is a fixed share of n over the largest eigenvalue of its limiting kernel. Networks and kernels see the "
+        "same points and stop where the same validation points say. Arora et al. prove their bound for one wide ReLU layer "
+        "whose hidden weights alone are trained; that the measures rank anything is a reading of the bounds, which only "
+        "bound."
     )
     controls: ClassVar = {
         "shuffled": "the measures are computed with permuted labels, another permutation for each architecture and labelling, "
@@ -178,7 +188,9 @@ class Measures(Claim):
         "all of one family and data set; the same architectures for all seeds, so that intervals speak of splits, tasks and "
         "initializations and not of other architectures. Networks see noisy labels in the population's first architecture "
         "only. Errors are those of early stopping, measures those of the kernel; the effective dimension is taken at one "
-        "ridge. Sizes were settled on trials with other draws."
+        "ridge. Intervals are over splits of one pool of images, which overlap, so that they speak of the average over "
+        "splits of this pool. Sizes were settled on trials with other draws. Networks began from a plain initialization "
+        "until results were seen."
     )
     figure: ClassVar = (
         _panel("Shares of random labels", "noise"),
@@ -221,18 +233,15 @@ class Measures(Claim):
             arrays["measures"] = shuffle.permuted(arrays["measures"], axis=1)
         return arrays
 
-    def calls(self, case: MeasuresCase, width: int) -> tuple[Call, ...] | None:
-        if case.image is not None:
-            return None
+    def calls(self, case: MeasuresCase, width: int) -> tuple[Call, ...]:
         columns = case.tasks * len(case.noise)
         found: list[Call] = []
         n, h, seeds = case.train_size, case.test_size, case.seeds
         for k, (depth, activation) in enumerate(case.members):
-            net = case.network(width, depth=depth, activation=activation)
+            net = case.architecture(width, depth=depth, activation=activation)
             nets = seeds * (columns if k == 0 else case.tasks)
             found += [
-                LimitingKernels(seeds, net=net, rows=n),
-                LimitingKernels(seeds, net=net, rows=h, columns=n),
+                *kept_kernels(case, net, width, h),
                 Solve(batch=seeds, points=n, sides=columns),
                 KernelDescent(batch=seeds, points=n, test_points=h, outputs=columns, records=len(STOPS)),
                 Draw(net=net, seeds=nets),

@@ -90,6 +90,7 @@ class RealData(Claim):
         **{f"train_error_p{p}": f"rms of f - f_{p} over training images, last recorded time, largest n" for p in ORDERS},
         **{f"network_gap_p{p}": f"test mean squared error of the network minus that of order {p}, as before" for p in ORDERS},
         "gain": "log of error_p2 over error_p4",
+        "tolerance": "what predictions may err by, for their basis and integration: the tolerance times the largest |f_0 - y|",
         "step_change": "change of f on test images when the time step is doubled, rms, last recorded time, largest n",
     }
     expectations: ClassVar = (
@@ -200,6 +201,7 @@ class RealData(Claim):
             "f_coarse": again.observed("f_test")[..., 0],
             "f0_test": backend.forward(net, theta, data.x_test)[..., 0],
             "y_test": data.y_test[:, 0],
+            "residual_start": (backend.forward(net, theta, data.x) - data.y)[..., 0],
         }
         return arrays | train_errors | {f"error_p{p}": np.stack([e[p] for e in errors], axis=1) for p in case.orders}
 
@@ -212,6 +214,7 @@ class RealData(Claim):
             Draw(**networks),
             Train(**networks, **flow, points=case.train_size, steps=taken[0.5], observe=("f_test",)),
             Forward(**networks, points=case.test_size),
+            Forward(**networks, points=case.train_size),
         ]
         for n in case.sizes:
             rows = n + case.test_size
@@ -233,6 +236,8 @@ class RealData(Claim):
             summary[f"error_p{p}_power"] = log_slope(path, case.sizes)
             summary[f"train_error_p{p}"] = rms(arrays[f"train_error_p{p}"])[:, -1]
             summary[f"network_gap_p{p}"] = ((f - y) ** 2).mean(axis=1) - ((f - error[:, -1] - y) ** 2).mean(axis=1)
+        if case.top > 2:
+            summary["tolerance"] = case.tolerance_at(width) * np.abs(arrays["residual_start"]).max(axis=1)
         if case.top == 4:
             with np.errstate(divide="ignore", invalid="ignore"):
                 summary["gain"] = np.log(summary["error_p2"] / summary["error_p4"])
@@ -246,8 +251,7 @@ class RealData(Claim):
         for width, summary in summaries.items():
             paths = summary[f"error_p{case.top}_path"]
             error = np.where(np.isfinite(paths).all(axis=1), paths[:, -1], np.nan)
-            tolerance = case.tolerance_at(width) if case.top > 2 else None
-            problems += unresolved(width, case.top, error, summary["step_change"], tolerance)
+            problems += unresolved(width, case.top, error, summary["step_change"], summary.get("tolerance"))
         return problems
 
 

@@ -229,8 +229,8 @@ class Truncation(Claim):
         arrays |= {f"error_p{p}": scale * error for p, error in fine.outputs.items()}
         return arrays | {f"kernel_error_p{p}": error for p, error in fine.kernel.items()}
 
-    def calls(self, case: TruncationCase, width: int) -> tuple[Call, ...] | None:
-        return None if case.image is not None else calls(case.network(width), case.seeds, case.train_size, case.runs)
+    def calls(self, case: TruncationCase, width: int) -> tuple[Call, ...]:
+        return calls(case.architecture(width), case.seeds, case.train_size, case.runs)
 
     def summarize(self, case: TruncationCase, arrays: Arrays, width: int) -> dict[str, np.ndarray]:
         paths = {p: rms(arrays[f"error_p{p}"]) for p in case.orders}
