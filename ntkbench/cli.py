@@ -24,6 +24,7 @@ from ntkbench.performance import planning
 from ntkbench.performance.calibration import calibrate
 from ntkbench.seeding import rng
 from ntkbench.verdicts.estimate import over_seeds
+from ntkbench.verdicts.expectations import expected
 
 app = typer.Typer(
     name="ntkbench",
@@ -35,7 +36,7 @@ app = typer.Typer(
 T = TypeVar("T")
 STYLES = {"supported": "green", "contradicted": "red", "inconclusive": "yellow", "invalid": "magenta"}
 
-Results = Annotated[Path, typer.Argument(help="A run's folder, for instance results/default.")]
+Results = Annotated[Path, typer.Argument(help="A run's folder, for instance results/default, or its study's name.")]
 StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="A study's name, for instance smoke, or its file.")]
 STUDIES = Path("workflow/config")
 UNDECIDED = "the interval lies neither within what is expected nor outside"
@@ -80,7 +81,9 @@ def show(claim_id: Annotated[str, typer.Argument(metavar="CLAIM", help="For inst
     lines += ["", "Expectations:"]
     for e in claim.expectations:
         rival = f"; a rival reading, set against {e.rival_to}" if e.rival_to else ""
+        where = "".join(f", {name} {' or '.join(map(str, values))}" for name, values in e.where.items())
         lines.append(f"  {e.name}: {e.statement} ({e.source}; control: {e.control}{rival})")
+        lines.append(f"    judged: {e.quantity}, {expected(e)}{where}")
     lines += ["", "Negative controls:", *(f"  {name}: {text}" for name, text in claim.controls.items())]
     lines += ["", f"Limitations: {claim.limitations}"]
     typer.echo("\n".join(lines))
@@ -117,10 +120,14 @@ def quantities(
     claim = _or_exit(lambda: claims.get(claim_id))
     if strange := [name for name in names if name not in claim.quantities]:
         _or_exit(lambda: _refuse(f"{claim_id} has no quantity {', '.join(strange)}; `ntkbench show {claim_id}` lists them"))
-    path = results / "quantities" / f"{claim_id}.csv"
+    judged = [row for row in _or_exit(lambda: _read_verdicts(results)) if row["claim"] == claim_id]
+    path = _run_folder(results) / "quantities" / f"{claim_id}.csv"
+    if not path.exists():
+        _or_exit(
+            lambda: _refuse(f"{path} is missing: the folder of a run that was made here has it, a published one keeps none")
+        )
     rows = _or_exit(lambda: [row for row in records.read_rows(path, "quantities") if row["quantity"] in names])
     _print(_quantity_table(claim_id, rows, names, geometric))
-    judged = [row for row in _or_exit(lambda: _read_verdicts(results)) if row["claim"] == claim_id]
     if reasons := _reasons(_cause(row) for row in judged if row["verdict"] == "invalid"):
         _print("\n".join(["\ninvalid verdicts of the claim, because", *(f"  {n} x {escape(text)}" for text, n in reasons)]))
 
@@ -310,10 +317,17 @@ def _seeds(case: claims.Case) -> str:
     return str(counts[0]) if len(set(counts)) == 1 else " ".join(map(str, counts))
 
 
+def _run_folder(results: Path) -> Path:
+    """The folder of a run that is given by it or by its study's name."""
+    named = Path("results") / results
+    return named if len(results.parts) == 1 and not results.exists() and named.is_dir() else results
+
+
 def _read_verdicts(results: Path) -> Rows:
     """The verdicts in a run's folder; an error says how to make them."""
     if results.is_file():
         raise ValueError(f"{results} is a file; give the folder that it lies in: {results.parent}")
+    results = _run_folder(results)
     path, name = results / "verdicts.csv", results.resolve().name
     if path.exists():
         return records.read_rows(path, "verdicts")
@@ -330,7 +344,7 @@ def _verdict_table(rows: Rows) -> Table:
     table = _outline("claim, what is expected, case", "", "estimate [95% interval]", "verdict")
     tree: dict[str, dict[str, dict[str, list[dict[str, Any]]]]] = {}
     for row in rows:
-        question = f"{row['expectation']}: {row['expected']}" + (" (rival reading)" if _is_rival(row) else "")
+        question = f"{row['expectation']}: {_asked(row)}" + (" (rival reading)" if _is_rival(row) else "")
         tree.setdefault(row["claim"], {}).setdefault(question, {}).setdefault(row["case"], []).append(row)
     for claim, questions in tree.items():
         table.add_row(f"[bold]{claim}[/]")
@@ -340,6 +354,20 @@ def _verdict_table(rows: Rows) -> Table:
                 for backend, estimate, verdict in _lines(of_case):
                     table.add_row(f"    {case}", backend, escape(estimate), f"[{STYLES[verdict]}]{verdict}[/]")
     return table
+
+
+def _asked(row: dict[str, Any]) -> str:
+    """What is expected, with the margin or the smallest effect."""
+    value, margin = row["expected"], row["margin"]
+    match row["kind"]:
+        case "paired":
+            return {"> 0": f"> {margin:.3g}", "< 0": f"< {-margin or 0:.3g}", "!= 0": f"beyond +-{margin:.3g}"}[value]
+        case "identity":
+            return f"<= {margin:g}"
+        case "bound":
+            return f"{value} + {margin:g}"
+        case _:
+            return f"{value} +- {margin:g}"
 
 
 def _is_rival(row: dict[str, Any]) -> bool:

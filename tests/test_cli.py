@@ -64,13 +64,14 @@ def test_a_claim_is_shown() -> None:
 
 def test_rival_readings_are_told_from_contradicted_claims(verdicts_of: Callable[..., Path]) -> None:
     of = {"claim": "hierarchy/truncation", "verdict": "contradicted"}
-    rows = [{**of, "expectation": name, "expected": "-1"} for name in ("error_p3", "formula_read_at_p3", "formula_read_at_p5")]
+    of |= {"expected": "-1", "margin": 0.2}
+    rows = [{**of, "expectation": name} for name in ("error_p3", "formula_read_at_p3", "formula_read_at_p5")]
     rows[2]["verdict"] = "inconclusive"
     output = run("verdicts", str(verdicts_of(*rows))).output
     assert "3 verdicts: 0 supported, 2 contradicted, 1 inconclusive, 0 invalid" in output
     assert "1 of the contradicted are rival readings" in output
-    assert "formula_read_at_p3: -1 (rival reading)" in output
-    assert "error_p3: -1 (rival" not in output
+    assert "formula_read_at_p3: -1 +- 0.2 (rival reading)" in output
+    assert "error_p3: -1 +- 0.2 (rival" not in output
     assert "rival" not in run("verdicts", str(verdicts_of(rows[0]))).output
     assert "a rival reading, set against error_p3)" in run("show", "hierarchy/truncation").output
 
@@ -115,13 +116,53 @@ def test_backends_that_agree_share_a_row(verdicts_of: Callable[..., Path]) -> No
 
 def test_claims_and_expectations_are_named_once(verdicts_of: Callable[..., Path]) -> None:
     rows = [
-        {"claim": "a/first", "expectation": "one", "expected": "-1", "case": "x"},
-        {"claim": "a/first", "expectation": "one", "expected": "-1", "case": "y"},
-        {"claim": "b/second", "expectation": "one", "expected": "> 0", "case": "x"},
+        {"claim": "a/first", "expectation": "one", "expected": "-1", "margin": 0.2, "case": "x"},
+        {"claim": "a/first", "expectation": "one", "expected": "-1", "margin": 0.2, "case": "y"},
+        {"claim": "b/second", "expectation": "one", "kind": "paired", "expected": "> 0", "margin": 0.6931, "case": "x"},
     ]
     lines = [line.rstrip() for line in run("verdicts", str(verdicts_of(*rows))).output.splitlines()]
     heads = [line for line in lines[1:] if not line.startswith("    ")]
-    assert heads[:4] == ["a/first", "  one: -1", "b/second", "  one: > 0"]
+    assert heads[:4] == ["a/first", "  one: -1 +- 0.2", "b/second", "  one: > 0.693"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected", "margin", "shown"),
+    [
+        ("rate", "-0.5", 0.05, "-0.5 +- 0.05"),
+        ("equivalence", "2", 0.15, "2 +- 0.15"),
+        ("bound", "<= -1", 0.1, "<= -1 + 0.1"),
+        ("identity", "0", 1e-6, "<= 1e-06"),
+        ("paired", "> 0", 0.0, "> 0"),
+        ("paired", "> 0", -0.01, "> -0.01"),
+        ("paired", "< 0", 0.01, "< -0.01"),
+        ("paired", "< 0", 0.0, "< 0"),
+        ("paired", "!= 0", 0.01, "beyond +-0.01"),
+    ],
+)
+def test_what_is_expected_has_its_margin(kind: str, expected: str, margin: float, shown: str) -> None:
+    assert cli._asked({"kind": kind, "expected": expected, "margin": margin}) == shown
+
+
+def test_a_claim_is_shown_with_what_is_judged() -> None:
+    lines = run("show", "gap/hierarchy").output.splitlines()
+    at = max(index for index, line in enumerate(lines) if line.startswith("  classes_p4: "))
+    assert lines[at + 1] == "    judged: classes_difference_p4, difference > 0, smallest width"
+    at = max(index for index, line in enumerate(lines) if line.startswith("  gain_p3: "))
+    assert lines[at + 1] == "    judged: gain_p3, difference > 0, largest width, antisymmetric False"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"), [("gap/hierachy", "did you mean gap/hierarchy?"), ("constancy", "did you mean constancy/gradient_flow?")]
+)
+def test_an_unknown_claim_is_answered_with_the_nearest(given: str, told: str) -> None:
+    assert f"unknown claim {given!r}; {told}" in run("show", given, code=2).stderr
+
+
+def test_a_run_is_known_by_its_study(verdicts_of: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = verdicts_of({}, name="tiny")
+    monkeypatch.chdir(folder.parent.parent)
+    assert run("verdicts", "tiny").output == run("verdicts", "results/tiny").output
+    assert "a published one keeps none" in run("quantities", "tiny", "gap/hierarchy", "gain_p4", code=2).stderr
 
 
 @pytest.mark.parametrize(

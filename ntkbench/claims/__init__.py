@@ -1,5 +1,6 @@
 """The claims, found by their place: `ntkbench/claims/<family>/<name>.py` defines `CLAIM`."""
 
+import difflib
 import importlib
 from functools import cache
 from pathlib import Path
@@ -25,7 +26,10 @@ def all_claims() -> dict[str, Claim]:
 def get(claim_id: str) -> Claim:
     """The claim with this id; KeyError-free: ValueError names the known ones."""
     if claim_id not in all_claims():
-        raise ValueError(f"unknown claim {claim_id!r}; known: {', '.join(all_claims())}")
+        of_family = [known for known in all_claims() if known.startswith(f"{claim_id}/")]
+        near = of_family or difflib.get_close_matches(claim_id, all_claims(), n=1)
+        told = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(all_claims())}"
+        raise ValueError(f"unknown claim {claim_id!r}; {told}")
     return all_claims()[claim_id]
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ntkbench.claims.base import Case, Claim
 from ntkbench.data.sources import SOURCES
-from ntkbench.verdicts.expectations import Bound, Equivalence, Expectation, Identity, Paired, Rate, Verdict
+from ntkbench.verdicts.expectations import Expectation, Rate, Verdict, expected
 from ntkbench.verdicts.fit import upper_half
 
 Cases = Mapping[str, Mapping[str, Case]]
@@ -29,30 +29,6 @@ def sources(text: str) -> list[dict[str, str]]:
     """`key, place; key, place` to its parts; the place may be empty."""
     parts = [part.strip().partition(",") for part in text.split(";")]
     return [{"key": key.strip(), "place": place.strip()} for key, _, place in parts]
-
-
-def expected(expectation: Expectation) -> str:
-    """What is expected, with the margin fixed beforehand, in a few letters.
-
-    Raises:
-        ValueError: for a kind of expectation that is not known here.
-    """
-    match expectation:
-        case Rate():
-            return f"slope {expectation.exponent:g} ± {expectation.margin:g}".replace("-", "−")
-        case Bound():
-            return f"slope ≤ {expectation.exponent:g} + {expectation.margin:g}".replace("-", "−")
-        case Equivalence():
-            return f"{expectation.value:g} ± {expectation.margin:g}, {expectation.at} width".replace("-", "−")
-        case Identity():
-            return f"≤ {expectation.tolerance:g}".replace("-", "−")
-        case Paired(sign=0):
-            return f"|difference| > {expectation.size:.3g}, {expectation.at} width"
-        case Paired(sign=1):
-            return f"difference > {expectation.size:.3g}, {expectation.at} width"
-        case Paired(sign=-1):
-            return f"difference < {-expectation.size or 0:.3g}, {expectation.at} width".replace("-", "−")
-    raise ValueError(f"{expectation.name}: no words for an expectation of type {type(expectation).__name__}")
 
 
 def claim_entry(claim: Claim, cases: Mapping[str, Case], verdicts: pd.DataFrame, crosscheck: pd.DataFrame) -> dict[str, Any]:

@@ -101,3 +101,27 @@ class Paired(Expectation):
     size: float
     sign: Literal[-1, 0, 1] = 0
     at: Literal["smallest", "largest"] = "largest"
+
+
+def expected(expectation: Expectation) -> str:
+    """What is expected, with the margin fixed beforehand, in a few letters.
+
+    Raises:
+        ValueError: for a kind of expectation that is not known here.
+    """
+    match expectation:
+        case Rate():
+            return f"slope {expectation.exponent:g} ± {expectation.margin:g}".replace("-", "−")
+        case Bound():
+            return f"slope ≤ {expectation.exponent:g} + {expectation.margin:g}".replace("-", "−")
+        case Equivalence():
+            return f"{expectation.value:g} ± {expectation.margin:g}, {expectation.at} width".replace("-", "−")
+        case Identity():
+            return f"≤ {expectation.tolerance:g}".replace("-", "−")
+        case Paired(sign=0):
+            return f"|difference| > {expectation.size:.3g}, {expectation.at} width"
+        case Paired(sign=1):
+            return f"difference > {expectation.size:.3g}, {expectation.at} width"
+        case Paired(sign=-1):
+            return f"difference < {-expectation.size or 0:.3g}, {expectation.at} width".replace("-", "−")
+    raise ValueError(f"{expectation.name}: no words for an expectation of type {type(expectation).__name__}")
