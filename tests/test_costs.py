@@ -528,6 +528,15 @@ def test_memory_stays_near_the_budget_of_a_blocked_claim() -> None:
     assert 2**28 < needed < 2**30 + 4 * 2**28
 
 
+def test_results_that_are_reduced_do_not_add_up() -> None:
+    net = FullyConnected(3, 5, 1, "tanh")
+    added, reduced = (
+        costs.memory(costs.ENGINES["torch"], [[calls.Ntk(10, net=net, seeds=64, rows=512, kept=kept)]], 8, 2**28)
+        for kept in (True, False)
+    )
+    assert added - reduced == 2 * 9 * 64 * 512**2 * 8
+
+
 def test_this_machine_is_measured() -> None:
     rates = calibrate()
     assert all(value > 0 for value in vars(rates).values())

@@ -5,7 +5,7 @@ the initialization of networks, which numpy does, `Predict` a prediction without
 `contracted_hierarchy` as often as the residual's path asks for, and `Fit` what is fitted while data are prepared.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ntkbench.integrators import steps_between
@@ -39,13 +39,17 @@ class Forward(Call):
 
 @dataclass(frozen=True, kw_only=True)
 class Ntk(Call):
-    """Kernels of `rows` points with `columns` others, or among themselves where that is None; `outputs` as in `Backend.ntk`."""
+    """Kernels of `rows` points with `columns` others, or among themselves where that is None; `outputs` as in `Backend.ntk`.
+
+    `kept` says whether they are held until the width is done, or reduced one by one.
+    """
 
     net: Network
     seeds: int
     rows: int
     columns: int | None = None
     outputs: str = "one"
+    kept: bool = field(default=True, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.net.output_dim == 1:

@@ -37,16 +37,16 @@ TURNS_PER_SIDE, ENTRIES_PER_TURN = 300, 200
 """Of plain Python, that a right-hand side in numpy takes, and numbers read by numpy in the time of one turn."""
 WINDOW_OPERATIONS, WINDOW_PROGRAM = 20, 30
 """Operations that lay out and multiply the windows of one convolution, and that they are compiled as."""
-DUAL = 8
-"""How many times an operation takes longer in forward mode over reverse mode."""
-PIECE = 2**21
-"""Numbers that fit a processor's cache: of the maps of a convolutional network, and of a tile of its limiting kernels."""
+DUAL, DUAL_PIECE = 8, 2**24
+"""How many times an operation takes longer in forward mode over reverse mode, and numbers of a piece that is differentiated."""
+PIECE = 2**17
+"""Numbers of the maps of a convolutional network that are taken at a time, to stay in a processor's cache."""
 PRODUCTS_PER_WRITE = 32
 """Multiply-adds in the time of writing a product of two positions and summing it, which decides how an NTK is made."""
-TILE_ARRAYS, BETWEEN_IMAGES = 12, 40
-"""Arrays of such a tile that are alive at once, and passes over one of them per layer, windows included."""
-MACHINE, TREE, PROCESS = 0.6, 16_000, 1.0
-"""Turns of plain Python: of a support vector machine per square of its points, of a tree, of a Gaussian process per cube."""
+TILE, TILE_ARRAYS, BETWEEN_IMAGES = 2**21, 12, 80
+"""Numbers of a tile of convolutional limiting kernels, its arrays, and passes over one of them per layer, windows included."""
+MACHINE, TREE, PROCESS = 280.0, 17_000.0, 110.0
+"""Turns of plain Python: of a support vector machine per point, of a tree, of a Gaussian process per pair of points."""
 EIGENVECTORS, CHOLESKY = 25.0, 1.0
 """Operations of a symmetric eigendecomposition and of a factorization with its checks, over the cube of the size."""
 
@@ -286,7 +286,8 @@ def along_directions(net: Convolutional, rows: int, points: int, k: int, order: 
     once += elementwise(units(net, spots, seeds), 6, 2, 8 * net.depth + 4)
     tangents = sum((2 * k) ** r for r in range(1, order - 1))
     nested = 2 ** (order - 2)
-    held = PIECE + nested * (k + 2) * net.parameter_count + 4 * net.copies * rows * k ** (order - 1)
+    alive = (2 * min(k, BASIS)) ** (order - 2) * (units(net, spots, 1) + (k + 2) * net.parameter_count)
+    held = min(alive, DUAL_PIECE) + 4 * net.copies * rows * k ** (order - 1)
     return replace(once.times(tangents, nested), operations=DUAL * nested * once.operations), held
 
 
@@ -410,7 +411,7 @@ def _(call: calls.LimitingKernels) -> Load:
     kernel = call.rows * columns
     each = EVALUATIONS[net.activation in CLOSED_FORMS]
     if isinstance(net, Convolutional):
-        return Load(_between_images(net, call.rows, call.columns, each), 1, 16 * kernel + PIECE, 0.0, 2 * kernel)
+        return Load(_between_images(net, call.rows, call.columns, each), 1, PIECE, 0.0, 2 * kernel)
     layers = elementwise(kernel, 20 * net.depth, each * net.depth, 20 * net.depth + 10) + Work(program=UNFUSED)
     made = products(workloads.limiting(cast(FullyConnected, net), call.rows, columns))
     return Load(made + layers, 1, 16 * kernel, 0.0, 2 * kernel)
@@ -422,7 +423,7 @@ def _between_images(net: Convolutional, rows: int, columns: int | None, each: fl
     frame = int(net.padding == "zero")
     places = (height + frame) * (width + frame)
     displacements = places if net.readout == "global_average" else 1
-    side = max(1, math.isqrt(PIECE // (TILE_ARRAYS * places)))
+    side = max(1, math.isqrt(TILE // (TILE_ARRAYS * places)))
     parts = -(-rows // side), -(-(columns or rows) // side)
     tiles = parts[0] * parts[1] if columns is not None else parts[0] * (parts[0] + 1) // 2
     pairs = rows * (columns or rows) * tiles / (parts[0] * parts[1])
@@ -452,7 +453,7 @@ def _(call: calls.KernelDescent) -> Load:
 @_load.register
 def _(call: calls.Fit) -> Load:
     n = call.points
-    return Load(Work(turns=call.machines * MACHINE * n**2 + call.trees * TREE + PROCESS * n**3), 1, 0.0)
+    return Load(Work(turns=call.machines * MACHINE * n + call.trees * TREE + PROCESS * n**2), 1, 0.0)
 
 
 def _transfer(given: float) -> Work:
@@ -607,6 +608,9 @@ def memory(engine: Engine, by_width: Iterable[Sequence[calls.Call]], itemsize: i
             if isinstance(call, calls.Draw)
         ]
         working = [itemsize * one.held * one.seeds / engine.blocks(one, itemsize, budget) for _, one in loads]
-        kept += sum(FLOAT64 * one.returned * call.count for call, one in loads if not isinstance(call, calls.Draw))
-        most = max(most, max(drawn, default=0.0) + max(working) + 2 * kept)
+        results = [(call, FLOAT64 * one.returned) for call, one in loads if not isinstance(call, calls.Draw)]
+        reduced = [size for call, size in results if isinstance(call, calls.Ntk) and not call.kept]
+        kept += sum(size * call.count for call, size in results if not isinstance(call, calls.Ntk) or call.kept)
+        passing = max(reduced, default=0.0)
+        most = max(most, max(drawn, default=0.0) + max(working) + 2 * (kept + passing))
     return engine.resident + int(most)

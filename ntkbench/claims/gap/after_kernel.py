@@ -260,7 +260,7 @@ class AfterKernel(Claim):
             Train(**shared, records=records, observe=("f", "f_test", "theta"), test_points=held_out),
             Train(**shared, records=1, observe=("theta",)),
             Ntk(records + 2, **kernels, rows=n),
-            Ntk(records + 2, **kernels, rows=held_out, columns=n),
+            Ntk(records + 2, **kernels, rows=held_out, columns=n, kept=False),
             KernelDescent(records + 2, batch=seeds, points=n, test_points=held_out, outputs=net.output_dim, records=len(STOPS)),
         )
 

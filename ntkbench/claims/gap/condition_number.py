@@ -267,7 +267,7 @@ class ConditionNumber(Claim):
             net = case.architecture_of(member, width, data.SOURCES[case.dataset].output_dim)
             asked += [
                 Draw(INITIALIZATIONS + 1, net=net, seeds=case.seeds),
-                Ntk(INITIALIZATIONS, net=net, seeds=case.seeds, rows=case.train_size, outputs="full"),
+                Ntk(INITIALIZATIONS, net=net, seeds=case.seeds, rows=case.train_size, outputs="full", kept=False),
                 Train(
                     net=net,
                     seeds=case.seeds,
