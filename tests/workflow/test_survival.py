@@ -97,10 +97,10 @@ def test_parts_of_other_code_are_not_used(fresh: Checkout) -> None:
 
 def test_a_second_run_is_refused_while_the_first_works(fresh: Checkout) -> None:
     fresh.write_study(slow())
-    process = fresh.start(TORCH)
+    process = fresh.start(VERDICTS)
     try:
         wait_until(lambda: (fresh.root / CASE / "torch.parts" / "4.npz").exists(), "the first width")
-        output = fresh.run(TORCH, fails=True)
+        output = fresh.run(VERDICTS, fails=True)
         assert f"another run (process {process.pid}) works in this checkout" in output
     finally:
         kill(process)
