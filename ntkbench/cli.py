@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import typer
@@ -117,23 +117,22 @@ def quantities(
     geometric: Annotated[bool, typer.Option(help="Means of logarithms, for ratios.")] = False,
 ) -> None:
     """Print quantities of a run by case and width: mean over seeds and 95% interval, in each backend."""
-    claim = _or_exit(lambda: claims.get(claim_id))
-    if strange := [name for name in names if name not in claim.quantities]:
-        _or_exit(lambda: _refuse(f"{claim_id} has no quantity {', '.join(strange)}; `ntkbench show {claim_id}` lists them"))
-    judged = [row for row in _or_exit(lambda: _read_verdicts(results)) if row["claim"] == claim_id]
-    path = _run_folder(results) / "quantities" / f"{claim_id}.csv"
-    if not path.exists():
-        _or_exit(
-            lambda: _refuse(f"{path} is missing: the folder of a run that was made here has it, a published one keeps none")
-        )
-    rows = _or_exit(lambda: [row for row in records.read_rows(path, "quantities") if row["quantity"] in names])
+    rows, judged = _or_exit(lambda: _read_quantities(results, claim_id, names))
     _print(_quantity_table(claim_id, rows, names, geometric))
     if reasons := _reasons(_cause(row) for row in judged if row["verdict"] == "invalid"):
         _print("\n".join(["\ninvalid verdicts of the claim, because", *(f"  {n} x {escape(text)}" for text, n in reasons)]))
 
 
-def _refuse(message: str) -> NoReturn:
-    raise ValueError(message)
+def _read_quantities(results: Path, claim_id: str, names: Sequence[str]) -> tuple[Rows, Rows]:
+    """The rows of some quantities of a claim, and its verdicts."""
+    claim = claims.get(claim_id)
+    if strange := [name for name in names if name not in claim.quantities]:
+        raise ValueError(f"{claim_id} has no quantity {', '.join(strange)}; `ntkbench show {claim_id}` lists them")
+    judged = [row for row in _read_verdicts(results) if row["claim"] == claim_id]
+    path = _run_folder(results) / "quantities" / f"{claim_id}.csv"
+    if not path.exists():
+        raise ValueError(f"{path} is missing: the folder of a run that was made here has it, a published one keeps none")
+    return [row for row in records.read_rows(path, "quantities") if row["quantity"] in names], judged
 
 
 def _quantity_table(claim_id: str, rows: Rows, names: Sequence[str], geometric: bool) -> Table:

@@ -111,6 +111,11 @@ class Pivot:
     regressor: np.ndarray
     multiplicative: bool = False
 
+    @classmethod
+    def of_mean(cls, samples: np.ndarray, rng: np.random.Generator, resamples: int = RESAMPLES) -> "Pivot":
+        """For the mean of one group (S,)."""
+        return cls(resample([samples], rng, resamples), contrast=np.ones(1), regressor=np.ones(1))
+
     def _weights(self, x: float) -> np.ndarray:
         if not self.multiplicative:
             return self.contrast

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ntkbench.verdicts.bootstrap import Pivot, resample
+from ntkbench.verdicts.bootstrap import Pivot
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ def over_seeds(values: np.ndarray, rng: np.random.Generator, geometric: bool = F
     if not usable:
         return Estimate(math.nan, math.nan, math.nan)
     sample = np.log(values) if geometric else np.asarray(values, dtype=float)
-    pivot = Pivot(resample([sample], rng), contrast=np.ones(1), regressor=np.ones(1))
+    pivot = Pivot.of_mean(sample, rng)
     mean, error = float(sample.mean()), pivot.standard_error_at(0.0)
     ends = (mean, mean) if error == 0 else pivot.interval(mean, error)
     found = (mean, *ends)

@@ -7,7 +7,7 @@ from functools import singledispatch
 
 import numpy as np
 
-from ntkbench.verdicts.bootstrap import RESAMPLES, Pivot, resample
+from ntkbench.verdicts.bootstrap import RESAMPLES, Pivot
 from ntkbench.verdicts.expectations import Bound, Equivalence, Expectation, Identity, Paired, Rate
 from ntkbench.verdicts.fit import Fit, Unresolved, power_law
 
@@ -187,7 +187,7 @@ def _of_mean(
     """Judges the mean over the seeds of one width; `p_values` gives those of support and of contradiction."""
     width = min(values) if at == "smallest" else max(values)
     chosen = {width: values[width]}
-    pivot = Pivot(resample([values[width]], rng, resamples), contrast=np.ones(1), regressor=np.ones(1))
+    pivot = Pivot.of_mean(values[width], rng, resamples)
     mean, error = float(pivot.locations.mean[0]), pivot.standard_error_at(0.0)
     if error == 0:
         reason = f"every seed has the value {mean:.3g}: there is no scatter to take an interval from"
