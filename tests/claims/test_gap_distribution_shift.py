@@ -92,7 +92,7 @@ def test_quantities_compare_the_chosen_candidate_with_itself_on_untransformed_im
         np.testing.assert_allclose(summary[f"lost_difference_{name}_path"], [[0, (before - after) / 10]] * 2, atol=1e-12)
         np.testing.assert_allclose(summary[f"lost_{name}"], (before - after) / 10)
     np.testing.assert_allclose(summary["invariance_difference"], 0.4)
-    np.testing.assert_allclose(summary["loss_difference"], 0.2)
+    np.testing.assert_allclose(summary["degradation_difference"], 0.2)
 
 
 @pytest.mark.parametrize("expectation", CLAIM.expectations, ids=lambda e: e.name)

@@ -117,7 +117,7 @@ class DistributionShift(Claim):
         },
         **{f"lost_{p}": f"accuracy lost at the largest amount by {text}" for p, text in PREDICTORS.items()},
         "invariance_difference": "lost_initial minus lost_after: above zero training made the kernel less sensitive",
-        "loss_difference": "lost_network minus lost_kernel: above zero the network is the more sensitive one",
+        "degradation_difference": "lost_network minus lost_kernel: above zero the network is the more sensitive one",
         "critical_step": "learning rate above which descent on a kernel's linear model diverges, least of all kernels used",
     }
     expectations: ClassVar = (
@@ -133,10 +133,10 @@ class DistributionShift(Claim):
             at="smallest",
         ),
         Paired(
-            name="loss_difference",
+            name="degradation_difference",
             statement="Transformed images cost the network and NTK regression different amounts of accuracy.",
             source="huang2020dynamics, section 1 (that they perform differently, no source gives the sign under shift)",
-            quantity="loss_difference",
+            quantity="degradation_difference",
             control="hardly",
             sign=0,
             size=SMALLEST_EFFECT,
@@ -165,7 +165,7 @@ class DistributionShift(Claim):
         Panel(
             title="Network minus kernel",
             kind="paired",
-            quantities=("loss_difference",),
+            quantities=("degradation_difference",),
             ylabel="difference of accuracy lost",
             where={},
         ),
@@ -174,7 +174,7 @@ class DistributionShift(Claim):
         "Test accuracy lost as test images are moved, turned or dimmed more, by networks and by regression with the limiting "
         "NTK, with the NTK before and after training. Then, at the largest amount and paired over splits: what the NTK at "
         "initialization loses minus what the NTK after training loses, above zero where training has made the kernel less "
-        "sensitive; and the network's loss minus the limiting NTK's. Grey: the control, hardly transformed."
+        "sensitive; and what the network loses minus what the limiting NTK loses. Grey: the control, hardly transformed."
     )
     case_type: ClassVar = DistributionShiftCase
     axis: ClassVar = "amount of the transformation"
@@ -246,7 +246,7 @@ class DistributionShift(Claim):
             summary[f"lost_difference_{predictor}_path"] = path[:, :1] - path
             summary[f"lost_{predictor}"] = path[:, 0] - path[:, -1]
         summary["invariance_difference"] = summary["lost_initial"] - summary["lost_after"]
-        summary["loss_difference"] = summary["lost_network"] - summary["lost_kernel"]
+        summary["degradation_difference"] = summary["lost_network"] - summary["lost_kernel"]
         return summary | {"critical_step": arrays["critical_step"]}
 
     def along(self, case: DistributionShiftCase) -> tuple[float, ...]:

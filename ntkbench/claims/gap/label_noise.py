@@ -140,10 +140,10 @@ class LabelNoise(Claim):
         **{f"lost_{p}": f"accuracy lost from share 0 to the largest by {text}, stopped" for p, text in PREDICTORS.items()},
         **{f"lost_{p}_final": f"the same of {text}, at the end" for p, text in PREDICTORS.items()},
         **{f"protection_difference_{p}": f"lost_{p}_final minus lost_{p}" for p in PREDICTORS},
-        "loss_difference": "lost_network minus lost_kernel: above zero the network loses more",
-        "loss_difference_final": "lost_network_final minus lost_kernel_final",
-        "loss_difference_after": "lost_after minus lost_kernel",
-        "loss_difference_after_final": "lost_after_final minus lost_kernel_final",
+        "degradation_difference": "lost_network minus lost_kernel: above zero the network loses more",
+        "degradation_difference_final": "lost_network_final minus lost_kernel_final",
+        "degradation_difference_after": "lost_after minus lost_kernel",
+        "degradation_difference_after_final": "lost_after_final minus lost_kernel_final",
         "misfit": "share of given training labels that the network gets wrong at the end, largest over the shares",
         "critical_step": "learning rate above which descent on a kernel's linear model diverges, least of all kernels used",
     }
@@ -151,17 +151,17 @@ class LabelNoise(Claim):
         _protects("network", "the network", "li2020gradient, abstract"),
         _protects("kernel", "NTK regression", "hu2020simple, abstract; lee2020finite, on diagonal regularization"),
         _differ(
-            "loss_difference",
+            "degradation_difference",
             "Stopped early, network and NTK regression lose different amounts of accuracy to wrong labels.",
             "huang2020dynamics, section 1 (that they perform differently, no source gives the sign under noise)",
         ),
         _differ(
-            "loss_difference_final",
+            "degradation_difference_final",
             "At the end of training, network and NTK regression lose different amounts of accuracy to wrong labels.",
             "huang2020dynamics, section 1 (that they perform differently, no source gives the sign under noise)",
         ),
         _differ(
-            "loss_difference_after",
+            "degradation_difference_after",
             "Stopped early, regression with the NTK after training and with its limit lose different amounts of accuracy.",
             "long2021properties, abstract (that the kernel after training performs differently, nothing on noise)",
         ),
@@ -197,7 +197,7 @@ class LabelNoise(Claim):
         Panel(
             title="Network minus kernel",
             kind="paired",
-            quantities=("loss_difference", "loss_difference_final", "loss_difference_after"),
+            quantities=("degradation_difference", "degradation_difference_final", "degradation_difference_after"),
             ylabel="difference of accuracy lost",
             where={},
         ),
@@ -289,8 +289,8 @@ class LabelNoise(Claim):
                 summary[f"lost_{name}"] = values[:, 0] - values[:, -1]
             summary[f"protection_difference_{predictor}"] = summary[f"lost_{predictor}_final"] - summary[f"lost_{predictor}"]
         for end in ("", "_final"):
-            summary[f"loss_difference{end}"] = summary[f"lost_network{end}"] - summary[f"lost_kernel{end}"]
-            summary[f"loss_difference_after{end}"] = summary[f"lost_after{end}"] - summary[f"lost_kernel{end}"]
+            summary[f"degradation_difference{end}"] = summary[f"lost_network{end}"] - summary[f"lost_kernel{end}"]
+            summary[f"degradation_difference_after{end}"] = summary[f"lost_after{end}"] - summary[f"lost_kernel{end}"]
         wrong = classes(arrays["network_train"]) != classes(arrays["y_train"])
         return summary | {"misfit": wrong.mean(axis=-1).max(axis=-1), "critical_step": arrays["critical_step"]}
 
