@@ -64,16 +64,17 @@ def compose(claim: Claim, quantities: pd.DataFrame, verdicts: pd.DataFrame, *, c
     FigureCanvasAgg(figure)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     letters = int(72 * (style.TEXT_WIDTH / columns - AXIS_MARGIN) / LETTER)
-    height = 0.0
-    for axes, (letter, panel) in zip(grid, shown.items(), strict=False):
+    heights = [0.0] * rows
+    for k, (axes, (letter, panel)) in enumerate(zip(grid, shown.items(), strict=False)):
         panels.draw(axes, Content(claim, panel, cases, quantities, verdicts, chosen, letters))
         title = textwrap.fill(panel.title, int(0.95 * letters))
         axes.set_title(f"({letter}) {title}" if len(claim.figure) > 1 else title)
-        height = max(height, TITLE_LINE * (title.count("\n") + 1) + _legend_height(axes))
+        height = TITLE_LINE * (title.count("\n") + 1) + _legend_height(axes)
+        heights[k // columns] = max(heights[k // columns], height)
     for axes in grid[len(shown) :]:
         axes.remove()
     _key(figure, {panel.kind for panel in shown.values()}, backends(quantities))
-    figure.set_size_inches(style.TEXT_WIDTH, rows * (PANEL_HEIGHT + height) + KEY_HEIGHT)
+    figure.set_size_inches(style.TEXT_WIDTH, rows * PANEL_HEIGHT + sum(heights) + KEY_HEIGHT)
     figure.draw_without_rendering()
     for axes in grid[: len(shown)]:
         axis.fit_label(axes)
