@@ -304,11 +304,14 @@ class Claim(abc.ABC):
         """What `prepare` asks for besides the data themselves, likewise; nothing by default."""
         return ()
 
+    def lettered(self) -> dict[str, Panel]:
+        """All panels of the figure by their letters, of which a caption speaks."""
+        return {chr(ord("a") + k): panel for k, panel in enumerate(self.figure)}
+
     def shown(self, cases: Iterable[Case]) -> dict[str, Panel]:
         """The panels that show a regular case of these, by their letters: a small study need not have cases for all."""
         regular = [case for case in cases if case.control is None]
-        lettered = {chr(ord("a") + k): panel for k, panel in enumerate(self.figure)}
-        return {letter: panel for letter, panel in lettered.items() if any(map(panel.selects, regular))}
+        return {letter: panel for letter, panel in self.lettered().items() if any(map(panel.selects, regular))}
 
     def along(self, case: Any) -> tuple[float, ...]:
         """The places on the claim's `axis` (times, for most) of quantities of shape (S, T); none by default."""

@@ -104,6 +104,31 @@ def test_captions_speak_of_slopes_where_they_are_drawn_and_findings_follow_their
     assert [line["sticky"] for line in elements(tmp_path / "paper", "<findings>")] == [True] * len(chosen)
 
 
+def test_captions_say_which_panels_have_no_cases(tmp_path: Path) -> None:
+    given = synthetic.cases()["gap/hierarchy"]
+    dense = {name: case for name, case in given.items() if not getattr(case, "image", None)}
+    for cases, letters in ((given, ""), (dense, "(c)")):
+        paper.build(
+            studies.write(tmp_path, {"gap/hierarchy": cases}), tmp_path / "paper" / "main.pdf", cases={"gap/hierarchy": cases}
+        )
+        captions = [text_of(figure["caption"]) for figure in elements(tmp_path / "paper", "figure.where(kind: image)")]
+        (caption,) = (text for text in captions if text.startswith(get("gap/hierarchy").title))
+        assert caption.endswith(f"This study has no cases for {letters}.") == bool(letters)
+
+
+def test_pictures_that_are_higher_than_a_page_are_made_smaller(tmp_path: Path) -> None:
+    cases = {id_: found for id_, found in synthetic.cases().items() if id_ in ("hierarchy/recipe", "gap/hierarchy")}
+    study = studies.write(tmp_path, cases)
+    tall = studies.SVG.replace(b'height="100"', b'height="1000"')
+    (tmp_path / "paper" / "figures" / "gap-hierarchy.svg").write_bytes(tall)
+    paper.build(study, tmp_path / "paper" / "main.pdf", cases=cases)
+    pictures = elements(tmp_path / "paper", "image")
+    assert [(picture["width"], picture["height"]) for picture in pictures] == [
+        ("100% + 0pt", "auto"),
+        ("auto", "0% + 552.76pt"),
+    ]
+
+
 def test_scaling_curves_have_a_section_where_a_study_has_them(tmp_path: Path) -> None:
     cases = synthetic.cases()
     study, output = studies.write(tmp_path, cases), tmp_path / "paper" / "main.pdf"
