@@ -56,14 +56,11 @@ def difference(axes: Axes, content: Content) -> list[Artist]:
     _axis(axes, drawn, content)
     ends = [x for points in drawn for x in points.x]
     axes.set_xlim(min(ends) / axis.MARGIN, max(ends) * axis.MARGIN)
-    shifts = over_width.side_by_side(axes, [list(of_line.values()) for of_line in found], content.letters)
-    for (_, _, look), of_line, shift in zip(chosen, found, shifts, strict=True):
-        for backend, points in of_line.items():
-            marks.markers(axes, points, look, backend, shift=shift)
+    notes_of = over_width.beside(axes, content, [(line, look) for line, _, look in chosen], found)
+    for (_, _, look), of_line in zip(chosen, found, strict=True):
+        for points in of_line.values():
             missing(gaps, look, points)
-    axes.margins(y=0.08)
-    marks.nothing(axes, drawn)
-    return [*key(chosen), *bands, *notes(gaps)]
+    return [*key(chosen, notes_of), *bands, *notes(gaps)]
 
 
 Drawn = tuple[Line, int, Look]
@@ -112,9 +109,10 @@ def _key_of_widths(content: Content, lines: list[Line]) -> list[Artist]:
     return key
 
 
-def key(chosen: list[Drawn]) -> list[Artist]:
-    """Legend entries of lines at the largest width of their case, which they name."""
-    return marks.key([(line, look) for line, _, look in chosen], {line.case: f", width {width}" for line, width, _ in chosen})
+def key(chosen: list[Drawn], besides: Mapping[str, str] | None = None) -> list[Artist]:
+    """Legend entries of lines at the largest width of their case, which they name; `besides`: case -> what else they say."""
+    names = {line.case: f", width {width}{(besides or {}).get(line.case, '')}" for line, width, _ in chosen}
+    return marks.key([(line, look) for line, _, look in chosen], names)
 
 
 def _axis(axes: Axes, drawn: list[Points], content: Content) -> None:

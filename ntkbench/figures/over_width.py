@@ -9,6 +9,7 @@ from matplotlib.patches import Patch
 
 from ntkbench.figures import axis, marks, series, slopes, style
 from ntkbench.figures.content import FIRST, Content
+from ntkbench.figures.marks import Look
 from ntkbench.figures.series import Line, Points, Slope
 from ntkbench.verdicts.expectations import Equivalence
 
@@ -91,14 +92,42 @@ def _means(axes: Axes, content: Content, bands: list[Artist]) -> list[Artist]:
     found = [{backend: points for backend, points in of_line.items() if len(points.x)} for of_line in found]
     drawn = [points for of_line in found for points in of_line.values()]
     axis.width_axis(axes, drawn, content.letters)
-    shifts = side_by_side(axes, [list(of_line.values()) for of_line in found], content.letters)
-    for (line, look), of_line, shift in zip(looks, found, shifts, strict=True):
+    notes = beside(axes, content, looks, found)
+    for (line, _), of_line in zip(looks, found, strict=True):
+        for points in of_line.values():
+            marks.collect(gaps, line, points)
+    return marks.key(looks, notes) + bands + marks.notes(gaps)
+
+
+def beside(axes: Axes, content: Content, looks: list[tuple[Line, Look]], found: list[dict[str, Points]]) -> dict[str, str]:
+    """Draws lines on a linear y axis, moved apart where they would hide each other.
+
+    Args:
+        found: of each line, backend -> points.
+
+    Returns:
+        Case -> what its legend entry says besides, for controls that the axis leaves out.
+    """
+    regular = [
+        points for (line, _), of_line in zip(looks, found, strict=True) if not line.control for points in of_line.values()
+    ]
+    controls: dict[str, list[Points]] = {}
+    for (line, _), of_line in zip(looks, found, strict=True):
+        if line.control:
+            controls.setdefault(line.case, []).extend(of_line.values())
+    limits, notes = axis.out_of_sight(axes, regular, controls)
+    hidden = [line.case in notes for line, _ in looks]
+    seen = [list(of_line.values()) for of_line, hide in zip(found, hidden, strict=True) if not hide]
+    shifts = iter(side_by_side(axes, seen, content.letters))
+    for (_, look), of_line, hide in zip(looks, found, hidden, strict=True):
+        shift = 1.0 if hide else next(shifts)
         for backend, points in of_line.items():
             marks.markers(axes, points, look, backend, shift=shift)
-            marks.collect(gaps, line, points)
-    axes.margins(y=0.08)
-    marks.nothing(axes, drawn)
-    return marks.key(looks) + bands + marks.notes(gaps)
+    axes.margins(y=axis.MARGIN_BESIDE)
+    if limits:
+        axes.set_ylim(*limits)
+    marks.nothing(axes, [points for of_line in found for points in of_line.values()])
+    return notes
 
 
 def side_by_side(axes: Axes, drawn: list[list[Points]], letters: int) -> list[float]:

@@ -151,3 +151,20 @@ def test_the_ticks_of_a_dose_do_not_overlap(low: float, high: float) -> None:
         labels = sorted((t.get_window_extent() for t in axes.xaxis.get_ticklabels() if t.get_text()), key=lambda box: box.x0)
         assert labels
         assert all(left.x1 < right.x0 for left, right in itertools.pairwise(labels))
+
+
+@pytest.mark.parametrize(("offset", "hidden"), [(0.0, False), (-40.0, True), (40.0, True)])
+def test_a_control_that_would_flatten_the_rest_is_told_in_the_legend(offset: float, hidden: bool) -> None:
+    claim, table = made("difference", DIFFERENCES[:1])
+    table.loc[table["case"] == CONTROL, "value"] += offset
+    (axes,) = composed(claim, table).axes
+    low, high = axes.get_ylim()
+    drawn = {text: line.get_ydata() for text, (line, *_) in bars(axes).items() if text.endswith("|torch")}
+    seen = {CONTROL in text: bool(((low <= y) & (y <= high)).all()) for text, y in drawn.items()}
+    assert seen == {False: True, True: not hidden}
+    (entry,) = (text for text in legend(axes) if CONTROL in text.replace("- ", "-"))
+    found = sample(table, CONTROL, DIFFERENCES[0]).mean(axis=1)
+    ends = [f"{value:.2g}".replace("-", "−") for value in sorted((found.min(), found.max()), key=abs)]
+    said = f"off the axis at {ends[0]}" + (f" to {ends[1]}" if ends[0] != ends[1] else "")
+    assert (said in entry) == hidden
+    assert ("off the axis" in entry) == hidden
