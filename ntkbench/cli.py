@@ -74,8 +74,7 @@ def list_claims(markdown: Annotated[bool, typer.Option(help="As a Markdown table
 def show(claim_id: Annotated[str, typer.Argument(metavar="CLAIM", help="For instance hierarchy/truncation.")]) -> None:
     """Show all that is said about one claim."""
     claim = _or_exit(lambda: claims.get(claim_id))
-    ids = ", ".join(claim.reference_ids)
-    parts = {"Statement": claim.statement, "Source": f"{claim.source} ({ids})", "Assumptions": claim.assumptions}
+    parts = {"Statement": claim.statement, "Source": claim.source, "Assumptions": claim.assumptions}
     lines = [f"{claim.id}: {claim.title}", "", *(f"{head}: {text}" for head, text in parts.items()), "", "Quantities:"]
     lines += [f"  {name}: {text}" for name, text in claim.quantities.items()]
     lines += ["", "Expectations:"]
@@ -95,7 +94,9 @@ def verdicts(results: Results) -> None:
     rows = _or_exit(lambda: _read_verdicts(results))
     _print(_verdict_table(rows))
     for verdict in ("invalid", "inconclusive"):
-        reasons = _reasons(_cause(row) for row in rows if row["verdict"] == verdict)
+        reasons = _reasons(
+            (_cause(row), row["claim"] if verdict == "invalid" else "") for row in rows if row["verdict"] == verdict
+        )
         _print(
             "\n".join([f"\n{verdict}, because", *(f"  {count} x {escape(text)}" for text, count in reasons)]) if reasons else ""
         )
@@ -106,6 +107,7 @@ def verdicts(results: Results) -> None:
         _print(f"{rejected} of the contradicted are rival readings: no source states them, and the claims expect them to fail")
     if results.resolve().name == "smoke":
         _print("The smoke study's sizes are for checking the machinery, not for verdicts.")
+    _print(_crosscheck_line(results))
     _print(_paper_line(results))
 
 
@@ -119,7 +121,9 @@ def quantities(
     """Print quantities of a run by case and width: mean over seeds and 95% interval, in each backend."""
     rows, judged = _or_exit(lambda: _read_quantities(results, claim_id, names))
     _print(_quantity_table(claim_id, rows, names, geometric))
-    if reasons := _reasons(_cause(row) for row in judged if row["verdict"] == "invalid"):
+    kind = "Means of logarithms" if geometric else "Arithmetic means, for ratios rather --geometric;"
+    _print(f"{kind} over seeds with 95% intervals of the studentized bootstrap, which know no range of a quantity.")
+    if reasons := _reasons((_cause(row), "") for row in judged if row["verdict"] == "invalid"):
         _print("\n".join(["\ninvalid verdicts of the claim, because", *(f"  {n} x {escape(text)}" for text, n in reasons)]))
 
 
@@ -208,9 +212,17 @@ def compare(results: Results, reference: Annotated[Path, typer.Argument(help="Th
         return comparison.compare_runs(ours, theirs)
 
     compared = _or_exit(read_and_compare)
+    names = [_study_of(folder) for folder in (results, reference)]
+    if None not in names and names[0] != names[1]:
+        both = [row for row in compared if row.reason not in (comparison.NOT_HERE, comparison.NOT_THERE)]
+        _print(
+            f"{results} is of the study {names[0]}, {reference} of {names[1]}: of {len(compared)} verdicts "
+            f"both have {len(both)}, and only these are compared"
+        )
+        compared = both
     if wrong := [row for row in compared if row.outcome in ("differs", "lost")]:
         _print(_comparison_table(wrong))
-    if reasons := _reasons(row.reason for row in compared if row.outcome == "not comparable"):
+    if reasons := _reasons((row.reason, "") for row in compared if row.outcome == "not comparable"):
         _print("\n".join(["\nnot comparable, because", *(f"  {count} x {escape(text)}" for text, count in reasons)]))
     counts = Counter(row.outcome for row in compared)
     _print(f"\n{len(compared)} verdicts compared with {reference}: " + ", ".join(f"{n} {o}" for o, n in counts.items()))
@@ -218,6 +230,12 @@ def compare(results: Results, reference: Annotated[Path, typer.Argument(help="Th
         _print(f"{counts['lost']} verdicts are lost: valid in {reference}, invalid in {results} or missing from it")
     if wrong:
         raise typer.Exit(1)
+
+
+def _study_of(results: Path) -> str | None:
+    """The name of the study that a run is of; None where its folder does not say."""
+    path = _run_folder(results) / "environment.json"
+    return str(_or_exit(lambda: records.read_json(path))["study"]) if path.is_file() else None
 
 
 def claims_table() -> str:
@@ -394,14 +412,30 @@ def _cause(row: dict[str, Any]) -> str:
     return "; ".join(remarks)
 
 
-def _reasons(texts: Iterable[str]) -> list[tuple[str, int]]:
-    """Remarks without their numbers, and how many verdicts have each, the most frequent first."""
+def _reasons(remarks: Iterable[tuple[str, str]]) -> list[tuple[str, int]]:
+    """Remarks without their numbers, and how many verdicts have each, the most frequent first.
+
+    Args:
+        remarks: each with the claim that is to be named with it, whose cases it may speak of, or an empty text.
+    """
     counts: Counter[str] = Counter()
-    for text in texts:
+    for text, claim in remarks:
         short = re.sub(r" ?(\([^()]*\)|\[[^\[\]]*\])", "", text)
         short = re.sub(r"(?<![\w.-])-?\d[\d.]*(e[-+]?\d+)?(?![\w-])", "…", short)
-        counts.update(dict.fromkeys(short.split("; ") if short else [UNDECIDED]).keys())
+        found = dict.fromkeys(short.split("; ") if short else [UNDECIDED])
+        counts.update([f"{claim}: {one}" if claim else one for one in found])
     return counts.most_common()
+
+
+def _crosscheck_line(results: Path) -> str:
+    """How many observables the frameworks agree in."""
+    path = _run_folder(results) / "crosscheck.csv"
+    if not path.is_file():
+        return ""
+    rows = _or_exit(lambda: records.read_rows(path, "crosscheck"))
+    worst = max((row["max_rel"] for row in rows), default=0.0)
+    agree = sum(bool(row["agrees"]) for row in rows)
+    return f"torch and jax agree in {agree} of {len(rows)} observables, to {worst:.1g} of the largest at worst"
 
 
 def _paper_line(results: Path) -> str:

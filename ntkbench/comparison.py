@@ -9,6 +9,9 @@ Outcome = Literal["reproduced", "differs", "lost", "not comparable"]
 Key = tuple[str, str, str, str]
 Row = Mapping[str, Any]
 
+NOT_HERE, NOT_THERE = "not in this run", "not in the reference"
+"""Reasons of rows that one run lacks."""
+
 _KEY = ("claim", "expectation", "case", "backend")
 _QUESTION = ("kind", "expected", "margin", "range", "seeds")
 
@@ -77,7 +80,7 @@ def _by_key(rows: Iterable[Row], run: str) -> dict[Key, Row]:
 
 def _compare(key: Key, mine: Row | None, theirs: Row | None) -> ComparisonRow:
     if mine is None or theirs is None:
-        reason = "not in this run" if mine is None else "not in the reference"
+        reason = NOT_HERE if mine is None else NOT_THERE
         verdicts = (str(mine["verdict"]) if mine else "", str(theirs["verdict"]) if theirs else "")
         estimates = (_number(mine, "estimate") if mine else math.nan, _number(theirs, "estimate") if theirs else math.nan)
         return ComparisonRow(*key, *verdicts, *estimates, math.nan, math.nan, _without_comparison(mine, theirs), reason)

@@ -203,7 +203,8 @@ def test_reasons_are_grouped_and_counted(verdicts_of: Callable[..., Path]) -> No
         {"verdict": "supported", "reason": "the slope changes"},
     ]
     output = run("verdicts", str(verdicts_of(*rows))).output
-    assert f"invalid, because\n  2 x {control}\n  1 x at width … the loss fell to …\n" in output
+    claim = VERDICT["claim"]
+    assert f"invalid, because\n  2 x {claim}: {control}\n  1 x {claim}: at width … the loss fell to …\n" in output
     assert "inconclusive, because\n  2 x the interval lies neither within what is expected nor outside\n" in output
     assert "the slope changes" not in output
 
@@ -273,7 +274,33 @@ def test_quantities_are_means_over_seeds_with_intervals(verdicts_of: Callable[..
     assert "0.25 [0.25, 0.25]" in line
     assert "left_p3" not in output
     assert "1 x too coarse" in output
+    assert "Means of logarithms over seeds" in output
+    assert (
+        "Arithmetic means, for ratios rather --geometric;" in run("quantities", str(folder), "gap/hierarchy", "left_p4").output
+    )
     assert "has no quantity left_p5" in run("quantities", str(folder), "gap/hierarchy", "left_p5", code=2).stderr
+
+
+def test_verdicts_say_in_how_much_the_frameworks_agree(results: Path) -> None:
+    assert "torch and jax agree" not in run("verdicts", str(results)).output
+    shared = {"claim": VERDICT["claim"], "case": "a", "max_abs": 1e-9, "allowed": 1e-10}
+    rows = [
+        {**shared, "quantity": name, "max_rel": worst, "agrees": worst < 1e-10} for name, worst in (("K2", 2e-14), ("f", 4e-9))
+    ]
+    records.write_table(results / "crosscheck.csv", "crosscheck", rows)
+    assert "torch and jax agree in 1 of 2 observables, to 4e-09 of the largest at worst" in run("verdicts", str(results)).output
+
+
+@pytest.mark.parametrize(("names", "compared"), [(("small", "small"), 3), (("small", "large"), 1)])
+def test_of_different_studies_only_what_both_ask_is_compared(results: Path, names: tuple[str, str], compared: int) -> None:
+    other = results.parent / "other"
+    rows = [VERDICT, {**VERDICT, "case": "only there"}]
+    records.write_table(other / "verdicts.csv", "verdicts", rows)
+    for folder, name in zip((results, other), names, strict=True):
+        records.write_json(folder / "environment.json", {"study": name})
+    output = run("compare", str(results), str(other), code=int(compared == 3)).output
+    assert f"{compared} verdicts compared" in output
+    assert ("of 3 verdicts both have 1, and only these are compared" in output) == (compared == 1)
 
 
 @pytest.fixture

@@ -209,10 +209,10 @@ class Laziness(Claim):
             xlabel=r"$\|K_2(t) - K_2(0)\|_F\,/\,\|K_2(0)\|_F$",
         ),
         Panel(
-            title="Test error: network minus frozen kernel",
+            title="Test MSE: network minus frozen kernel",
             kind="difference",
             quantities=("mse_difference_path",),
-            ylabel="difference in error",
+            ylabel="difference in mean squared error",
             where=BY_STRENGTH,
         ),
         Panel(
@@ -233,8 +233,8 @@ class Laziness(Claim):
     caption: ClassVar = (
         "Networks of growing feature strength g against their own frozen kernels. (a) Distance of the test outputs against the "
         "change of the kernel, over the strengths and over the widths; the line is proportionality. (b), (c) Difference in "
-        "test error and accuracy by g, paired over splits; the network is better below zero in (b) and above in (c). (d) "
-        "Fitted power of g in the change of the kernel. Grey: negative controls."
+        "test mean squared error (MSE) and accuracy by g, paired over splits; networks are better below zero in (b) and above "
+        "in (c). (d) Fitted power of g in the change of the kernel. Grey: negative controls."
     )
     case_type: ClassVar = LazinessCase
     growth: ClassVar = {"K2_start": 1e2, "K2_end": 1e5, "f_test": 1e5, "frozen_test": 1e3}
