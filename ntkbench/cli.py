@@ -94,12 +94,8 @@ def verdicts(results: Results) -> None:
     rows = _or_exit(lambda: _read_verdicts(results))
     _print(_verdict_table(rows))
     for verdict in ("invalid", "inconclusive"):
-        reasons = _reasons(
-            (_cause(row), row["claim"] if verdict == "invalid" else "") for row in rows if row["verdict"] == verdict
-        )
-        _print(
-            "\n".join([f"\n{verdict}, because", *(f"  {count} x {escape(text)}" for text, count in reasons)]) if reasons else ""
-        )
+        undecided = [row for row in rows if row["verdict"] == verdict]
+        _print_reasons(verdict, ((_cause(row), row["claim"] if verdict == "invalid" else "") for row in undecided))
     counts, backends = (Counter(row[name] for row in rows) for name in ("verdict", "backend"))
     each = ", ".join(f"{count} {name}" for name, count in backends.items())
     _print(f"\n{len(rows)} verdicts: " + ", ".join(f"{counts[name]} {name}" for name in STYLES) + f" ({each})")
@@ -123,8 +119,7 @@ def quantities(
     _print(_quantity_table(claim_id, rows, names, geometric))
     kind = "Means of logarithms" if geometric else "Arithmetic means, for ratios rather --geometric;"
     _print(f"{kind} over seeds with 95% intervals of the studentized bootstrap, which know no range of a quantity.")
-    if reasons := _reasons((_cause(row), "") for row in judged if row["verdict"] == "invalid"):
-        _print("\n".join(["\ninvalid verdicts of the claim, because", *(f"  {n} x {escape(text)}" for text, n in reasons)]))
+    _print_reasons("invalid verdicts of the claim", ((_cause(row), "") for row in judged if row["verdict"] == "invalid"))
 
 
 def _read_quantities(results: Path, claim_id: str, names: Sequence[str]) -> tuple[Rows, Rows]:
@@ -222,8 +217,7 @@ def compare(results: Results, reference: Annotated[Path, typer.Argument(help="Th
         compared = both
     if wrong := [row for row in compared if row.outcome in ("differs", "lost")]:
         _print(_comparison_table(wrong))
-    if reasons := _reasons((row.reason, "") for row in compared if row.outcome == "not comparable"):
-        _print("\n".join(["\nnot comparable, because", *(f"  {count} x {escape(text)}" for text, count in reasons)]))
+    _print_reasons("not comparable", ((row.reason, "") for row in compared if row.outcome == "not comparable"))
     counts = Counter(row.outcome for row in compared)
     _print(f"\n{len(compared)} verdicts compared with {reference}: " + ", ".join(f"{n} {o}" for o, n in counts.items()))
     if counts["lost"]:
@@ -412,10 +406,11 @@ def _cause(row: dict[str, Any]) -> str:
     return "; ".join(remarks)
 
 
-def _reasons(remarks: Iterable[tuple[str, str]]) -> list[tuple[str, int]]:
-    """Remarks without their numbers, and how many verdicts have each, the most frequent first.
+def _print_reasons(what: str, remarks: Iterable[tuple[str, str]]) -> None:
+    """Remarks without their numbers, and how many verdicts have each, the most frequent first; nothing where there are none.
 
     Args:
+        what: of which the remarks are reasons.
         remarks: each with the claim that is to be named with it, whose cases it may speak of, or an empty text.
     """
     counts: Counter[str] = Counter()
@@ -424,7 +419,8 @@ def _reasons(remarks: Iterable[tuple[str, str]]) -> list[tuple[str, int]]:
         short = re.sub(r"(?<![\w.-])-?\d[\d.]*(e[-+]?\d+)?(?![\w-])", "…", short)
         found = dict.fromkeys(short.split("; ") if short else [UNDECIDED])
         counts.update([f"{claim}: {one}" if claim else one for one in found])
-    return counts.most_common()
+    if counts:
+        _print("\n".join([f"\n{what}, because", *(f"  {n} x {escape(text)}" for text, n in counts.most_common())]))
 
 
 def _crosscheck_line(results: Path) -> str:

@@ -13,8 +13,6 @@ LABEL_SHARE = 0.97
 """Of an axis that its label may be long: letters differ by a little between the resolutions that a figure is saved at."""
 MARGIN = 1.4
 """Factor from the first and the last point to the ends of a logarithmic x axis."""
-MARGIN_BESIDE = 0.08
-"""Of what a linear y axis shows, free above and below."""
 FAR = 1.0
 """Beyond the regular cases, in units of the range that they span, from where a control is left to the legend."""
 BETWEEN_LABELS = 1.5
@@ -54,12 +52,10 @@ def log_limits(axes: Axes, drawn: list[Points]) -> None:
         axes.set_ylim(*found)
 
 
-def out_of_sight(
-    axes: Axes, regular: list[Points], controls: Mapping[str, list[Points]]
-) -> tuple[tuple[float, float] | None, dict[str, str]]:
-    """Where the y axis ends if controls lie so far away that they would flatten all else, and what a legend says of these.
+def out_of_sight(axes: Axes, regular: list[Points], controls: Mapping[str, list[Points]]) -> dict[str, str]:
+    """Controls that lie so far away that they would flatten all else, with what a legend says of each.
 
-    Call it before points are drawn: what is there already, such as the line of no difference, stays in sight.
+    Call it before points are drawn: what is there already, such as the line of no difference, is in sight.
 
     Args:
         controls: case -> its points, of all quantities and backends; a case with any point near the regular ones stays.
@@ -74,14 +70,7 @@ def out_of_sight(
         if len(centres) and room and ((centres > ends.max() + room).all() or (centres < ends.min() - room).all()):
             nearest, farthest = (f"{value:.2g}".replace("-", "−") for value in sorted((centres.min(), centres.max()), key=abs))
             notes[case] = f", off the axis at {nearest}" + (f" to {farthest}" if farthest != nearest else "")
-    if not notes:
-        return None, {}
-    seen = np.concatenate(
-        [ends, *(side for case in controls.keys() - notes for points in controls[case] for side in (points.low, points.high))]
-    )
-    seen = seen[np.isfinite(seen)]
-    margin = MARGIN_BESIDE * np.ptp(seen)
-    return (float(seen.min() - margin), float(seen.max() + margin)), notes
+    return notes
 
 
 def log_across(axes: Axes, drawn: list[Points], letters: int) -> None:

@@ -108,24 +108,23 @@ def beside(axes: Axes, content: Content, looks: list[tuple[Line, Look]], found: 
     Returns:
         Case -> what its legend entry says besides, for controls that the axis leaves out.
     """
-    regular = [
-        points for (line, _), of_line in zip(looks, found, strict=True) if not line.control for points in of_line.values()
-    ]
+    regular: list[Points] = []
     controls: dict[str, list[Points]] = {}
     for (line, _), of_line in zip(looks, found, strict=True):
-        if line.control:
-            controls.setdefault(line.case, []).extend(of_line.values())
-    limits, notes = axis.out_of_sight(axes, regular, controls)
-    hidden = [line.case in notes for line, _ in looks]
-    seen = [list(of_line.values()) for of_line, hide in zip(found, hidden, strict=True) if not hide]
-    shifts = iter(side_by_side(axes, seen, content.letters))
-    for (_, look), of_line, hide in zip(looks, found, hidden, strict=True):
-        shift = 1.0 if hide else next(shifts)
+        (controls.setdefault(line.case, []) if line.control else regular).extend(of_line.values())
+    notes = axis.out_of_sight(axes, regular, controls)
+    drawn = list(zip(looks, found, strict=True))
+    seen = [(look, of_line) for (line, look), of_line in drawn if line.case not in notes]
+    beyond = [(look, of_line) for (line, look), of_line in drawn if line.case in notes]
+    shifts = side_by_side(axes, [list(of_line.values()) for _, of_line in seen], content.letters)
+    axes.margins(y=0.08)
+    for (look, of_line), shift in zip(seen, shifts, strict=True):
         for backend, points in of_line.items():
             marks.markers(axes, points, look, backend, shift=shift)
-    axes.margins(y=axis.MARGIN_BESIDE)
-    if limits:
-        axes.set_ylim(*limits)
+    axes.set_ylim(axes.get_ylim())  # what is drawn from here on no longer moves the axis
+    for look, of_line in beyond:
+        for backend, points in of_line.items():
+            marks.markers(axes, points, look, backend)
     marks.nothing(axes, [points for of_line in found for points in of_line.values()])
     return notes
 

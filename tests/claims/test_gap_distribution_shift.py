@@ -11,7 +11,7 @@ from ntkbench.claims import get
 from ntkbench.claims.gap.distribution_shift import HARDLY, PREDICTORS, transformed
 from ntkbench.data.source import on_sphere
 from ntkbench.verdicts.judge import judge
-from tests.claims.tiny import SHIFT, case_of
+from tests.claims.tiny import SHIFT, apart_from_kernels, case_of
 
 CLAIM = get(SHIFT)
 
@@ -132,12 +132,9 @@ def test_without_training_to_speak_of_the_kernel_after_is_the_initial_one(backen
 
 
 def test_a_very_wide_network_is_each_kernel_s_descent_to_the_same_times(backend: Backend) -> None:
-    case = case_of(SHIFT, antisymmetric=True, times=(1.0, 4.0, 16.0))
-    narrow, wide = (CLAIM.measure(backend, case, CLAIM.prepare(case, 5), width, 5) for width in (32, 4096))
-    for name in ("kernel", "initial", "after"):
-        apart = [np.abs(one["network"] - one[name]).max() / np.abs(one[name]).max() for one in (narrow, wide)]
-        assert apart[1] < 0.05
-        assert apart[1] < 0.5 * apart[0]
+    for narrow, wide in apart_from_kernels(SHIFT, ("kernel", "initial", "after"), backend):
+        assert wide < 0.05
+        assert wide < 0.5 * narrow
 
 
 def test_the_critical_step_is_the_least_of_all_kernels_that_are_used(backend: Backend) -> None:

@@ -9,7 +9,7 @@ from ntkbench.backends import Backend
 from ntkbench.claims import get
 from ntkbench.claims.gap.label_noise import PREDICTORS, WEAKENED, corrupted
 from ntkbench.verdicts.judge import judge
-from tests.claims.tiny import LABEL_NOISE, case_of
+from tests.claims.tiny import LABEL_NOISE, apart_from_kernels, case_of
 
 CLAIM = get(LABEL_NOISE)
 
@@ -160,12 +160,9 @@ def test_the_kernel_after_hardly_any_training_is_the_one_before_it_and_learns_th
 
 
 def test_a_very_wide_network_is_each_kernel_s_descent_to_the_same_times(backend: Backend) -> None:
-    case = case_of(LABEL_NOISE, antisymmetric=True, times=(1.0, 4.0, 16.0))
-    narrow, wide = (CLAIM.measure(backend, case, CLAIM.prepare(case, 5), width, 5) for width in (32, 4096))
-    for name in ("kernel", "after"):
-        apart = [np.abs(one["network"] - one[name]).max() / np.abs(one[name]).max() for one in (narrow, wide)]
-        assert apart[1] < 0.05
-        assert apart[1] < 0.3 * apart[0]
+    for narrow, wide in apart_from_kernels(LABEL_NOISE, ("kernel", "after"), backend):
+        assert wide < 0.05
+        assert wide < 0.3 * narrow
 
 
 def test_the_critical_step_is_the_least_of_all_kernels_that_are_used(backend: Backend) -> None:

@@ -1,5 +1,6 @@
 """Cases of every claim, as small as can be, and what they give."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -194,3 +195,14 @@ def wide_over_narrow(claim_id: str, quantity: str, backend: Backend, control: st
     data = claim.prepare(case, 2)
     wide, narrow = (np.median(claim.summarize(case, claim.measure(backend, case, data, m, 2), m)[quantity]) for m in (512, 32))
     return float(wide / narrow)
+
+
+def apart_from_kernels(claim_id: str, kernels: Sequence[str], backend: Backend) -> list[tuple[float, float]]:
+    """How far a narrow and a very wide network's outputs are from each kernel's at the same times, relative to the largest."""
+    claim, case = get(claim_id), case_of(claim_id, antisymmetric=True, times=(1.0, 4.0, 16.0))
+    narrow, wide = (claim.measure(backend, case, claim.prepare(case, 5), width, 5) for width in (32, 4096))
+
+    def distance(arrays: Mapping[str, np.ndarray], name: str) -> float:
+        return float(np.abs(arrays["network"] - arrays[name]).max() / np.abs(arrays[name]).max())
+
+    return [(distance(narrow, name), distance(wide, name)) for name in kernels]
