@@ -8,7 +8,8 @@ from pathlib import Path
 sys.path.insert(0, workflow.basedir)
 os.environ["PYTHONPATH"] = os.pathsep.join([workflow.basedir, *filter(None, [os.environ.get("PYTHONPATH")])])
 
-from ntkbench import cli, provenance, config as studies
+from ntkbench import provenance, config as studies
+from ntkbench.cli.findings import verdicts
 from ntkbench.stages.dependencies import stage_code
 
 try:
@@ -47,7 +48,7 @@ onstart:
 
 onsuccess:
     if config.get("summary", True):
-        cli.verdicts(Path(RESULTS))
+        verdicts(Path(RESULTS))
 
 
 onerror:

@@ -16,8 +16,10 @@ from scipy import stats
 from typer.testing import CliRunner
 
 import ntkbench
-from ntkbench import claims, cli, config, records
-from ntkbench.cli import app
+from ntkbench import claims, config, records
+from ntkbench.cli import app, findings, runs, studies
+from ntkbench.cli.output import duration_text
+from ntkbench.cli.runs import STUDIES
 from ntkbench.performance import planning
 from tests.test_costs import RATES
 from tests.test_records import VERDICT
@@ -140,7 +142,7 @@ def test_claims_and_expectations_are_named_once(verdicts_of: Callable[..., Path]
     ],
 )
 def test_what_is_expected_has_its_margin(kind: str, expected: str, margin: float, shown: str) -> None:
-    assert cli._asked({"kind": kind, "expected": expected, "margin": margin}) == shown
+    assert findings._asked({"kind": kind, "expected": expected, "margin": margin}) == shown
 
 
 def test_a_claim_is_shown_with_what_is_judged() -> None:
@@ -218,7 +220,7 @@ def test_the_smoke_study_says_what_it_is_for(verdicts_of: Callable[..., Path]) -
 def test_a_paper_is_shown_to_the_study_that_it_is_of(
     verdicts_of: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(cli, "STUDIES", tmp_path)
+    monkeypatch.setattr(runs, "STUDIES", tmp_path)
     (tmp_path / "smoke.yaml").touch()
     folder = verdicts_of({}, name="smoke")
     assert "paper" not in run("verdicts", str(folder)).output
@@ -235,8 +237,8 @@ def test_a_paper_is_shown_to_the_study_that_it_is_of(
 
 def test_missing_verdicts_of_a_study_name_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    cli.STUDIES.mkdir(parents=True)
-    (cli.STUDIES / "default.yaml").touch()
+    STUDIES.mkdir(parents=True)
+    (STUDIES / "default.yaml").touch()
     words = "results/default/verdicts.csv is missing: run `make reproduce STUDY=default`"
     assert words in run("verdicts", "results/default", code=2).stderr
     records.write_table(Path("results/mine/verdicts.csv"), "verdicts", [VERDICT])
@@ -306,7 +308,7 @@ def test_of_different_studies_only_what_both_ask_is_compared(results: Path, name
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """A machine of known speed; called with the memory that it has."""
-    monkeypatch.setattr(cli, "calibrate", lambda precision: RATES)
+    monkeypatch.setattr(studies, "calibrate", lambda precision: RATES)
 
     def has(memory: int) -> None:
         monkeypatch.setattr(planning, "available_bytes", lambda: memory)
@@ -324,7 +326,7 @@ def test_a_plan_says_what_a_study_takes(study: Path, machine: Callable[[int], No
 def test_a_plan_is_whole_in_a_terminal_of_80_columns(machine: Callable[[int], None]) -> None:
     lines = CliRunner().invoke(app, ["plan", "default"], env={"COLUMNS": "80"}).output.splitlines()
     end = next(index for index, line in enumerate(lines) if "cases, " in line and " measurements (" in line)
-    study = config.load(cli.STUDIES / "default.yaml")
+    study = config.load(STUDIES / "default.yaml")
     assert max(map(len, lines[:end])) <= 80
     assert not any("…" in line for line in lines)
     said = [line.strip() for line in lines[:end]]
@@ -342,7 +344,7 @@ def test_a_plan_is_whole_in_a_terminal_of_80_columns(machine: Callable[[int], No
 
 
 def test_a_plan_gives_each_claim_its_share_of_all_measuring(tmp_path: Path, machine: Callable[[int], None]) -> None:
-    smoke = yaml.safe_load((cli.STUDIES / "smoke.yaml").read_text())
+    smoke = yaml.safe_load((STUDIES / "smoke.yaml").read_text())
     kept = ("constancy/gradient_flow", "gap/equivalence", "hierarchy/sizes")
     path = tmp_path / "smoke.yaml"
     path.write_text(yaml.safe_dump(smoke | {"claims": {id_: smoke["claims"][id_] for id_ in kept}}))
@@ -356,7 +358,7 @@ def test_a_plan_gives_each_claim_its_share_of_all_measuring(tmp_path: Path, mach
 
 @pytest.mark.parametrize(("seconds", "shown"), [(98.9, "99 s"), (99.7, "1.7 min"), (5930, "99 min"), (5990, "1.7 h")])
 def test_durations_have_two_digits(seconds: float, shown: str) -> None:
-    assert cli._duration(seconds) == shown
+    assert duration_text(seconds) == shown
 
 
 def test_a_plan_says_what_it_leaves_out(study: Path, machine: Callable[[int], None], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -408,7 +410,7 @@ def test_a_study_is_validated_and_planned(study: Path, machine: Callable[[int], 
 
 
 def test_a_study_is_known_by_its_name(study: Path, monkeypatch: pytest.MonkeyPatch, machine: Callable[[int], None]) -> None:
-    monkeypatch.setattr(cli, "STUDIES", study.parent)
+    monkeypatch.setattr(runs, "STUDIES", study.parent)
     assert run("plan", "tiny").output == run("plan", str(study)).output
     assert "1 claims, 3 cases" in run("validate", "tiny").output
     assert f"dream.yaml is missing; studies in {study.parent}: tiny" in run("plan", "dream", code=2).stderr

@@ -21,8 +21,8 @@ HOMES: dict[str, tuple[str, ...]] = {
     "snakemake": (),
     "pydantic": ("config/",),
     "yaml": ("config/",),
-    "typer": ("cli.py", "report/"),
-    "rich": ("cli.py", "report/"),
+    "typer": ("cli/", "report/"),
+    "rich": ("cli/", "report/"),
     "typst": ("report/",),
     "sklearn": ("data/", "baselines.py"),
     "pooch": ("data/",),
@@ -62,7 +62,7 @@ def test_every_library_stays_at_home() -> None:
         ("import torch", "claims/a.py", True),
         ("def f():\n    from jax import numpy", "backends/torch/a.py", True),
         ("import torch.linalg", "backends/torch/a.py", False),
-        ("from matplotlib.figure import Figure", "cli.py", True),
+        ("from matplotlib.figure import Figure", "cli/findings.py", True),
     ],
 )
 def test_the_walk_sees_a_breach(tmp_path: Path, text: str, place: str, seen: bool) -> None:

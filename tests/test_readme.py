@@ -97,7 +97,7 @@ def test_the_example_of_any_model_runs(backend):
 
 def test_the_claims_table_is_the_one_that_the_command_prints():
     printed = subprocess.run(
-        [sys.executable, "-m", "ntkbench.cli", "claims", "--markdown"], capture_output=True, text=True, check=True, cwd=ROOT
+        [sys.executable, "-m", "ntkbench", "claims", "--markdown"], capture_output=True, text=True, check=True, cwd=ROOT
     ).stdout
     shown = re.search(r"<!-- claims: .*? -->\n(.*?)<!-- /claims -->", README, re.S).group(1)
     assert shown.strip() == printed.strip()

@@ -1,0 +1,50 @@
+"""What is claimed."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from ntkbench import claims
+from ntkbench.cli.app import app
+from ntkbench.cli.output import or_exit, print_out
+from ntkbench.verdicts.expectations import expected
+
+
+@app.command("claims")
+def list_claims(markdown: Annotated[bool, typer.Option(help="As a Markdown table, the one in the README.")] = False) -> None:
+    """List the claims: what is stated, where, and what breaks it."""
+    if markdown:
+        typer.echo(claims_table())
+        return
+    table = Table("claim", "statement", "source", show_lines=True)
+    for claim in claims.all_claims().values():
+        table.add_row(claim.id, claim.statement, claim.source)
+    print_out(table)
+
+
+@app.command()
+def show(claim_id: Annotated[str, typer.Argument(metavar="CLAIM", help="For instance hierarchy/truncation.")]) -> None:
+    """Show all that is said about one claim."""
+    claim = or_exit(lambda: claims.get(claim_id))
+    parts = {"Statement": claim.statement, "Source": claim.source, "Assumptions": claim.assumptions}
+    lines = [f"{claim.id}: {claim.title}", "", *(f"{head}: {text}" for head, text in parts.items()), "", "Quantities:"]
+    lines += [f"  {name}: {text}" for name, text in claim.quantities.items()]
+    lines += ["", "Expectations:"]
+    for e in claim.expectations:
+        rival = f"; a rival reading, set against {e.rival_to}" if e.rival_to else ""
+        where = "".join(f", {name} {' or '.join(map(str, values))}" for name, values in e.where.items())
+        lines.append(f"  {e.name}: {e.statement} ({e.source}; control: {e.control}{rival})")
+        lines.append(f"    judged: {e.quantity}, {expected(e)}{where}")
+    lines += ["", "Negative controls:", *(f"  {name}: {text}" for name, text in claim.controls.items())]
+    lines += ["", f"Limitations: {claim.limitations}"]
+    typer.echo("\n".join(lines))
+
+
+def claims_table() -> str:
+    """The claims as a Markdown table."""
+    lines = ["| claim | statement | source | negative controls |", "|---|---|---|---|"]
+    for claim in claims.all_claims().values():
+        controls = "; ".join(f"`{name}`: {text}" for name, text in claim.controls.items())
+        lines.append(f"| `{claim.id}` | {claim.statement} | {claim.source} | {controls} |")
+    return "\n".join(lines)

@@ -1,0 +1,73 @@
+"""What commands print, and how they refuse."""
+
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ntkbench import records
+
+T = TypeVar("T")
+UNDECIDED = "the interval lies neither within what is expected nor outside"
+
+
+def print_out(content: Table | str) -> None:
+    """To a terminal in its width; elsewhere (a log, a pipe) wide enough for the tables; nothing where there is nothing."""
+    if content == "":
+        return
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
+    Console(highlight=False, soft_wrap=isinstance(content, str), width=width).print(content)
+
+
+def or_exit(make: Callable[[], T]) -> T:
+    """The value, or one line on stderr and exit code 2."""
+    try:
+        return make()
+    except (ValueError, records.RecordError) as error:
+        typer.echo(f"ntkbench: {error}", err=True)
+        raise typer.Exit(2) from None
+
+
+def outline(first: str, *others: str) -> Table:
+    """Without lines, the first column indented by whoever fills it, so that 80 columns hold it."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(first, overflow="fold")
+    for name in others:
+        table.add_column(name, no_wrap=name == "verdict")
+    return table
+
+
+def print_reasons(what: str, remarks: Iterable[tuple[str, str]]) -> None:
+    """Remarks without their numbers, and how many verdicts have each, the most frequent first; nothing where there are none.
+
+    Args:
+        what: of which the remarks are reasons.
+        remarks: each with the claim that is to be named with it, whose cases it may speak of, or an empty text.
+    """
+    counts: Counter[str] = Counter()
+    for text, claim in remarks:
+        short = re.sub(r" ?(\([^()]*\)|\[[^\[\]]*\])", "", text)
+        short = re.sub(r"(?<![\w.-])-?\d[\d.]*(e[-+]?\d+)?(?![\w-])", "…", short)
+        found = dict.fromkeys(short.split("; ") if short else [UNDECIDED])
+        counts.update([f"{claim}: {one}" if claim else one for one in found])
+    if counts:
+        print_out("\n".join([f"\n{what}, because", *(f"  {n} x {escape(text)}" for text, n in counts.most_common())]))
+
+
+def duration_text(seconds: float | None) -> str:
+    """Seconds in the unit that suits them."""
+    if seconds is None:
+        return "not known"
+    return f"{seconds:.2g} s" if seconds < 99 else f"{seconds / 60:.2g} min" if seconds < 5940 else f"{seconds / 3600:.2g} h"
+
+
+def gib_text(memory: int) -> str:
+    """Bytes as GiB, without the unit."""
+    return f"{memory / 2**30:.2g}"
