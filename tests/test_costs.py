@@ -19,6 +19,7 @@ from ntkbench.integrators import steps_between
 from ntkbench.networks import Convolutional, FullyConnected, Network
 from ntkbench.performance import costs, planning, scaling, workloads
 from ntkbench.performance.calibration import ONE_CORE, Rates, calibrate
+from ntkbench.performance.costs import loads
 from ntkbench.performance.timing import Workload, measure
 from tests.claims.tiny import AFTER_KERNEL, CONVERGENCE, GAP, GAP_HIERARCHY, HIERARCHY, case_of
 
@@ -111,7 +112,7 @@ def test_the_naive_way_takes_a_pass_of_all_points_along_every_tangent() -> None:
 def test_a_contraction_takes_passes_along_pairs_of_directions_and_their_products() -> None:
     """Depth 2, m = 5, two points that span 2 of 3 dimensions, six rows, k = 3: three directions and nine pairs of them."""
     net = FullyConnected(3, 5, 2, "tanh")
-    found = {order: costs.contraction(net, 6, 2, 3, order)[0] for order in (3, 4)}
+    found = {order: costs.counts_of(net).contraction(6, 2, 3, order)[0] for order in (3, 4)}
     change = 2 * 5 * 2 + 2 * 5 * 5
     responses = (6 + 2) * 2 * 5 + 2 * (6 + 2 * 2) * 5 * 5
     grams, summed, dots = 3 * 6 * 5 * 2, 6 * 2 * 3, 2 * 6 * 5 * 3
@@ -121,7 +122,7 @@ def test_a_contraction_takes_passes_along_pairs_of_directions_and_their_products
 
 def test_of_several_outputs_every_pair_has_its_products() -> None:
     one, ten = (FullyConnected(3, 5, 1, "tanh", output_dim=outputs) for outputs in (1, 10))
-    grams = [costs.contraction(net, 6, 2, 3, 4)[0].flops for net in (one, ten)]
+    grams = [costs.counts_of(net).contraction(6, 2, 3, 4)[0].flops for net in (one, ten)]
     summed = 2 * 12 * 6 * 2 * (5 + 3)
     dots = 2 * 12 * 6 * 5 * 3
     assert grams[1] - grams[0] == (100 - 1) * summed + (10 - 1) * dots
@@ -133,7 +134,7 @@ def test_of_several_outputs_every_pair_has_its_products() -> None:
 def test_a_prediction_contracts_kernels_as_often_as_recorded_ones(order: int, antisymmetric: bool, orders: set[int]) -> None:
     net = FullyConnected(3, 5, 1, "tanh", antisymmetric=antisymmetric)
     found = costs.load(calls.Predict(net=net, seeds=7, points=8, rows=12, order=order)).work
-    often = {p: costs.CONTRACTIONS[p] * costs.contraction(net, 12, 8, costs.BASIS, p)[0].flops for p in orders}
+    often = {p: costs.CONTRACTIONS[p] * costs.counts_of(net).contraction(12, 8, costs.BASIS, p)[0].flops for p in orders}
     assert found.flops == pytest.approx(7 * sum(often.values()))
     assert (found.turns > 0) == bool(orders)
 
@@ -169,7 +170,7 @@ def test_a_convolutional_kernel_is_made_of_gradients_or_of_positions(outputs: st
 
 def test_of_a_symmetric_convolutional_kernel_one_triangle_is_counted() -> None:
     net = Convolutional((2, 2, 1), 64, 2, "tanh")
-    half, whole = (costs._pairs_of_points(net, 8, columns, 1, "one").flops for columns in (None, 8))
+    half, whole = (costs.counts_of(net).pairs_of_points(8, columns, 1, "one").flops for columns in (None, 8))
     assert half == whole / 2
 
 
@@ -213,7 +214,7 @@ def test_many_stages_of_a_small_state_are_compiled_as_one(call: Any, monkeypatch
     """A loop over stages also where its sums have more terms; few stages, or those of a large state, are written out."""
     one, four, loop = (costs.load(replace(call, integrator=name)).work for name in ("euler", "rk4", "dop853"))
     assert one.program <= loop.program < four.program
-    monkeypatch.setattr(costs, "LARGE_STATE", 1)
+    monkeypatch.setattr(loads, "LARGE_STATE", 1)
     written_out = costs.load(replace(call, integrator="dop853")).work
     assert written_out.program > 2 * four.program
     assert replace(written_out, program=0) == replace(loop, program=0)
