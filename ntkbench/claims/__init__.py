@@ -1,10 +1,10 @@
 """The claims, found by their place: `ntkbench/claims/<family>/<name>.py` defines `CLAIM`."""
 
-import difflib
 import importlib
 from functools import cache
 from pathlib import Path
 
+from ntkbench import names
 from ntkbench.claims.base import Case, Claim, Panel, TrainingCase
 
 FAMILIES = ("convergence", "constancy", "hierarchy", "gap")
@@ -24,12 +24,11 @@ def all_claims() -> dict[str, Claim]:
 
 
 def get(claim_id: str) -> Claim:
-    """The claim with this id; KeyError-free: ValueError names the known ones."""
-    if claim_id not in all_claims():
-        of_family = [known for known in all_claims() if known.startswith(f"{claim_id}/")]
-        near = of_family or difflib.get_close_matches(claim_id, all_claims(), n=1)
-        told = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(all_claims())}"
-        raise ValueError(f"unknown claim {claim_id!r}; {told}")
+    """The claim with this id; ValueError names the nearest known one, or those of the family that was given."""
+    if claim_id in FAMILIES:
+        of_family = (known for known in all_claims() if known.startswith(f"{claim_id}/"))
+        raise ValueError(f"claim {claim_id!r} is a family of claims; choose one of {', '.join(of_family)}")
+    names.check("claim", claim_id, all_claims())
     return all_claims()[claim_id]
 
 

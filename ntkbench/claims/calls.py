@@ -6,8 +6,9 @@ the initialization of networks, which numpy does, `Predict` a prediction without
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
+from ntkbench.backends.base import Flow
 from ntkbench.integrators import steps_between
 from ntkbench.networks import Network
 
@@ -67,29 +68,39 @@ class Hierarchy(Call):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(Call):
-    """`steps` steps on `points`, with `observe` recorded `records` times."""
+class Stepped(Call):
+    """`steps` steps of an integrator, recorded `records` times."""
+
+    integrator: str
+    steps: int
+    records: int
+
+    @classmethod
+    def along(cls, flow: Flow, count: int = 1, **sizes: Any) -> Self:
+        """As a backend is asked: the steps of `flow`, recorded at all its times."""
+        times = tuple(flow["times"])
+        recorded = {"steps": steps(times, flow["step"]), "records": len(times)}
+        return cls(count, integrator=flow["integrator"], **recorded | sizes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Stepped):
+    """On `points`, with `observe` recorded."""
 
     net: Network
     seeds: int
     points: int
-    integrator: str
-    steps: int
-    records: int
     observe: tuple[str, ...] = ("f",)
     test_points: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class IntegrateHierarchy(Call):
-    """`steps` steps of the hierarchy truncated at `order`."""
+class IntegrateHierarchy(Stepped):
+    """Of the hierarchy truncated at `order`."""
 
     seeds: int
     points: int
     order: int
-    integrator: str
-    steps: int
-    records: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ntkbench.backends.base import Backend, Flow
 from ntkbench.claims.base import Arrays, Case, TrainingCase
-from ntkbench.claims.calls import Call, Draw, Forward, Hierarchy, IntegrateHierarchy, Train, steps
+from ntkbench.claims.calls import Call, Draw, Forward, Hierarchy, IntegrateHierarchy, Train
 from ntkbench.networks import SMOOTH_ACTIVATIONS, Network, Parameters
 from ntkbench.seeding import rng
 
@@ -168,10 +168,8 @@ def calls(net: Network, seeds: int, points: int, runs: Sequence[Run]) -> tuple[C
         Forward(**networks, points=points),
     ]
     for flow, orders in runs:
-        taken = steps(tuple(flow["times"]), flow["step"])
-        record: dict[str, Any] = {"integrator": flow["integrator"], "steps": taken, "records": len(flow["times"])}
-        asked.append(Train(**networks, points=points, **record, observe=("f", "K2")))
-        asked += [IntegrateHierarchy(seeds=seeds, points=points, order=p, **record) for p in orders]
+        asked.append(Train.along(flow, **networks, points=points, observe=("f", "K2")))
+        asked += [IntegrateHierarchy.along(flow, seeds=seeds, points=points, order=p) for p in orders]
     return tuple(asked)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel, TrainingCase
-from ntkbench.claims.calls import Call, Draw, Train, steps
+from ntkbench.claims.calls import Call, Draw, Train
 from ntkbench.networks import SMOOTH_ACTIVATIONS
 from ntkbench.verdicts.expectations import Bound, Rate
 
@@ -136,11 +136,10 @@ class GradientFlow(Claim):
 
     def calls(self, case: GradientFlowCase, width: int) -> tuple[Call, ...]:
         networks: dict[str, Any] = {"net": case.network(width), "seeds": case.seeds}
-        trained = Train(
+        trained = Train.along(
+            case.flow(),
             **networks,
             points=case.train_size,
-            integrator=case.integrator,
-            steps=steps(case.times, case.step),
             records=1 + len(case.times),
             observe=("f", "K2"),
         )

@@ -15,7 +15,7 @@ import numpy as np
 from ntkbench import data
 from ntkbench.backends.base import Backend, Flow
 from ntkbench.claims.base import Arrays, Claim, Panel
-from ntkbench.claims.calls import Call, Draw, KernelDescent, Ntk, Train, steps
+from ntkbench.claims.calls import Call, Draw, KernelDescent, Ntk, Train
 from ntkbench.claims.generalization import (
     SMALLEST_EFFECT,
     STOPS,
@@ -252,13 +252,12 @@ class AfterKernel(Claim):
     def calls(self, case: AfterKernelCase, width: int) -> tuple[Call, ...]:
         n, held_out, seeds, records = case.train_size, case.test_size, case.seeds, len(case.times)
         net = case.architecture(width, output_dim=data.SOURCES[case.dataset].output_dim)
-        shared: dict[str, Any] = {"net": net, "seeds": seeds, "points": n, "integrator": case.integrator}
-        shared["steps"] = steps(case.times, case.step)
+        shared: dict[str, Any] = {"net": net, "seeds": seeds, "points": n}
         kernels: dict[str, Any] = {"net": net, "seeds": seeds, "outputs": "trace"}
         return (
             Draw(net=net, seeds=seeds),
-            Train(**shared, records=records, observe=("f", "f_test", "theta"), test_points=held_out),
-            Train(**shared, records=1, observe=("theta",)),
+            Train.along(case.flow(), **shared, observe=("f", "f_test", "theta"), test_points=held_out),
+            Train.along(case.flow(), **shared, records=1, observe=("theta",)),
             Ntk(records + 2, **kernels, rows=n),
             Ntk(records + 2, **kernels, rows=held_out, columns=n, kept=False),
             KernelDescent(records + 2, batch=seeds, points=n, test_points=held_out, outputs=net.output_dim, records=len(STOPS)),

@@ -15,7 +15,7 @@ import numpy as np
 from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel
-from ntkbench.claims.calls import Call, Draw, Ntk, Train, steps
+from ntkbench.claims.calls import Call, Draw, Ntk, Train
 from ntkbench.claims.generalization import SplitCase, accuracy, chosen, splits
 from ntkbench.claims.ranks import spearman
 from ntkbench.networks import Convolutional, Network
@@ -268,13 +268,11 @@ class ConditionNumber(Claim):
             asked += [
                 Draw(INITIALIZATIONS + 1, net=net, seeds=case.seeds),
                 Ntk(INITIALIZATIONS, net=net, seeds=case.seeds, rows=case.train_size, outputs="full", kept=False),
-                Train(
+                Train.along(
+                    case.flow(),
                     net=net,
                     seeds=case.seeds,
                     points=case.train_size,
-                    integrator=case.integrator,
-                    steps=steps(case.times, case.step),
-                    records=len(case.times),
                     observe=("f_test",),
                     test_points=case.test_size,
                 ),

@@ -11,7 +11,7 @@ from scipy import ndimage
 from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel
-from ntkbench.claims.calls import Call, Draw, KernelDescent, Ntk, Train, kept_kernels, steps
+from ntkbench.claims.calls import Call, Draw, KernelDescent, Ntk, Train, kept_kernels
 from ntkbench.claims.generalization import (
     SMALLEST_EFFECT,
     StrengthCase,
@@ -215,13 +215,11 @@ class DistributionShift(Claim):
         net = case.architecture(width, output_dim=data.SOURCES[case.dataset].output_dim)
         n, seeds = case.train_size, case.seeds
         held_out = case.validation_size + len(case.amounts) * (case.test_size - case.validation_size)
-        trained = Train(
+        trained = Train.along(
+            case.flow(),
             net=net,
             seeds=seeds,
             points=n,
-            integrator=case.integrator,
-            steps=steps(case.times, case.step),
-            records=len(case.times),
             observe=("f_test", "theta"),
             test_points=held_out,
         )

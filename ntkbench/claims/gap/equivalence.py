@@ -209,12 +209,10 @@ class Equivalence(Claim):
     def calls(self, case: EquivalenceCase, width: int) -> tuple[Call, ...]:
         n, n_test, net = case.train_size, case.test_size, case.network(width)
         networks: dict[str, Any] = {"net": net, "seeds": case.seeds}
-        trained = Train(
+        trained = Train.along(
+            case.flow(),
             **networks,
             points=n,
-            integrator=case.integrator,
-            steps=steps(case.times, case.step),
-            records=len(case.times),
             observe=("f", "f_test"),
             test_points=n_test,
         )

@@ -9,7 +9,7 @@ import numpy as np
 from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import ArchitectureCase, Arrays, Claim, Panel
-from ntkbench.claims.calls import Call, Draw, Forward, LimitingKernels, Train, steps
+from ntkbench.claims.calls import Call, Draw, Forward, LimitingKernels, Train
 from ntkbench.claims.generalization import accuracy, check_real, classes, mse, splits
 from ntkbench.claims.tensor_free import foretold, predictions
 from ntkbench.claims.truncated import LEFT_BY_STEP, SHARE_OF_SEEDS, TwiceTheStepCase, rms, unresolved
@@ -317,11 +317,10 @@ class HierarchyGap(Claim):
         net, n = case.architecture(width, output_dim=data.SOURCES[case.dataset].output_dim), case.train_size
         rows = n + case.test_size
         networks: dict[str, Any] = {"net": net, "seeds": case.seeds}
-        flow: dict[str, Any] = {"points": n, "integrator": case.integrator, "records": len(case.times)}
-        flow |= {"observe": ("f_test",), "test_points": case.test_size}
+        sizes: dict[str, Any] = {"points": n, "observe": ("f_test",), "test_points": case.test_size}
         return (
             Draw(net=net, seeds=case.seeds, count=2 if case.control == "other_network" else 1),
-            *(Train(**networks, **flow, steps=steps(case.times, step)) for step in (case.step, 2 * case.step)),
+            *(Train.along(case.flow(refine), **networks, **sizes) for refine in (1.0, 0.5)),
             Forward(**networks, points=rows),
             *(replace(call, count=case.seeds) for call in foretold(net, 1, n, rows, ORDERS[-1])),
             LimitingKernels(net=net, rows=rows, columns=n, count=case.seeds),

@@ -15,7 +15,7 @@ import numpy as np
 from ntkbench import baselines
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel
-from ntkbench.claims.calls import Call, Draw, Fit, KernelDescent, LimitingKernels, Train, steps
+from ntkbench.claims.calls import Call, Draw, Fit, KernelDescent, LimitingKernels, Train
 from ntkbench.claims.generalization import SMALLEST_EFFECT, STOPS, beyond_critical, critical_step, descent
 from ntkbench.claims.tabular_sets import ABSENT, TabularCase, chosen, filled_up
 from ntkbench.data import Dataset, tabular
@@ -233,13 +233,11 @@ class KernelMethods(Claim):
             train, held = points - points // PARTS, -(-points // PARTS)
             found += [
                 Draw(net=net, seeds=runs),
-                Train(
+                Train.along(
+                    case.flow(),
                     net=net,
                     seeds=runs,
                     points=train,
-                    integrator=case.integrator,
-                    steps=steps(case.times, case.step),
-                    records=len(case.times),
                     observe=("f_test",),
                     test_points=held,
                 ),

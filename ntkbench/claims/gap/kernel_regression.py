@@ -10,7 +10,7 @@ import numpy as np
 from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, NestedCase, Panel
-from ntkbench.claims.calls import Call, Draw, KernelDescent, Train, kept_kernels, steps
+from ntkbench.claims.calls import Call, Draw, KernelDescent, Train, kept_kernels
 from ntkbench.claims.generalization import (
     FOREVER,
     SMALLEST_EFFECT,
@@ -320,13 +320,11 @@ class KernelRegression(Claim):
             asked += [Draw(net=net, seeds=case.seeds), *kept_kernels(case, net, width, case.test_size)]
             for n in case.sizes:
                 asked += [
-                    Train(
+                    Train.along(
+                        case.flow(),
                         net=net,
                         seeds=case.seeds,
                         points=n,
-                        integrator=case.integrator,
-                        steps=steps(case.times, case.step),
-                        records=len(case.times),
                         observe=("f_test",),
                         test_points=case.test_size,
                     ),

@@ -10,7 +10,7 @@ import numpy as np
 from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel
-from ntkbench.claims.calls import Call, Draw, KernelDescent, Ntk, Train, kept_kernels, steps
+from ntkbench.claims.calls import Call, Draw, KernelDescent, Ntk, Train, kept_kernels
 from ntkbench.claims.generalization import (
     SMALLEST_EFFECT,
     SplitCase,
@@ -251,14 +251,12 @@ class LabelNoise(Claim):
     def calls(self, case: LabelNoiseCase, width: int) -> tuple[Call, ...]:
         net = case.architecture(width, output_dim=data.SOURCES[case.dataset].output_dim)
         n, held_out, seeds, shares = case.train_size, case.test_size, case.seeds, len(case.shares)
-        trained = Train(
+        trained = Train.along(
+            case.flow(),
             shares,
             net=net,
             seeds=seeds,
             points=n,
-            integrator=case.integrator,
-            steps=steps(case.times, case.step),
-            records=len(case.times),
             observe=("f", "f_test", "theta"),
             test_points=held_out,
         )

@@ -265,11 +265,10 @@ class Laziness(Claim):
         n, n_test, asked = case.train_size, case.test_size, list[Call]()
         for net in case.networks(width):
             networks: dict[str, Any] = {"net": net, "seeds": case.seeds}
-            trained = Train(
+            trained = Train.along(
+                case.flow(),
                 **networks,
                 points=n,
-                integrator=case.integrator,
-                steps=steps(case.times, case.step),
                 records=2,
                 observe=("K2", "f_test"),
                 test_points=n_test,

@@ -21,7 +21,7 @@ import numpy as np
 from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel
-from ntkbench.claims.calls import Call, Draw, KernelDescent, Solve, Train, kept_kernels, steps
+from ntkbench.claims.calls import Call, Draw, KernelDescent, Solve, Train, kept_kernels
 from ntkbench.claims.generalization import STOPS, SplitCase, descent, limiting_ntks, splits
 from ntkbench.claims.ranks import spearman
 from ntkbench.networks import Network
@@ -245,13 +245,11 @@ class Measures(Claim):
                 Solve(batch=seeds, points=n, sides=columns),
                 KernelDescent(batch=seeds, points=n, test_points=h, outputs=columns, records=len(STOPS)),
                 Draw(net=net, seeds=nets),
-                Train(
+                Train.along(
+                    case.flow(),
                     net=net,
                     seeds=nets,
                     points=n,
-                    integrator=case.integrator,
-                    steps=steps(case.times, case.step),
-                    records=len(case.times),
                     observe=("f_test",),
                     test_points=h,
                 ),

@@ -10,7 +10,7 @@ import numpy as np
 from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, NestedCase, Panel
-from ntkbench.claims.calls import Call, Draw, KernelDescent, LimitingKernels, Ntk, Train, kept_kernels, steps
+from ntkbench.claims.calls import Call, Draw, KernelDescent, LimitingKernels, Ntk, Train, kept_kernels
 from ntkbench.claims.generalization import (
     SMALLEST_EFFECT,
     SplitCase,
@@ -204,8 +204,7 @@ class Transfer(Claim):
     def calls(self, case: TransferCase, width: int) -> tuple[Call, ...]:
         net = case.architecture(width)
         n, held_out, seeds = case.train_size, case.test_size, case.seeds
-        length = steps(case.times, case.step)
-        trained = partial(Train, net=net, seeds=seeds, integrator=case.integrator, steps=length, records=len(case.times))
+        trained = partial(Train.along, case.flow(), net=net, seeds=seeds)
         regressed = partial(KernelDescent, 3, batch=seeds, test_points=held_out, outputs=1, records=len(case.times))
         return (
             Draw(net=net, seeds=seeds),

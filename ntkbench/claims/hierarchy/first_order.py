@@ -9,7 +9,7 @@ import numpy as np
 from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel
-from ntkbench.claims.calls import Call, Draw, Forward, Hierarchy, Train, steps
+from ntkbench.claims.calls import Call, Draw, Forward, Hierarchy, Train
 from ntkbench.claims.truncated import LEFT_BY_STEP, SHARE_OF_SEEDS, TwiceTheStepCase, left, rms
 from ntkbench.hierarchy import first_order_outputs
 from ntkbench.verdicts.expectations import Bound, Rate
@@ -128,12 +128,10 @@ class FirstOrder(Claim):
         networks: dict[str, Any] = {"net": case.network(width), "seeds": case.seeds}
         points: dict[str, Any] = {"points": case.train_size}
         training = (
-            Train(
+            Train.along(
+                case.flow(refine),
                 **networks,
                 **points,
-                integrator=case.integrator,
-                steps=steps(case.times, case.step / refine),
-                records=len(case.times),
             )
             for refine in (1.0, 0.5)
         )

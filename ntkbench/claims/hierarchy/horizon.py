@@ -9,7 +9,7 @@ import numpy as np
 from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel
-from ntkbench.claims.calls import Call, Draw, Forward, Train, steps
+from ntkbench.claims.calls import Call, Draw, Forward, Train
 from ntkbench.claims.tensor_free import foretold, predictions
 from ntkbench.claims.truncated import LEFT_BY_STEP, SHARE_OF_SEEDS, SmoothCase, calls, errors, log_slope, rms, shuffled
 from ntkbench.networks import Network, Parameters
@@ -192,10 +192,9 @@ class Horizon(Claim):
         if case.tensor_free:
             net, n = case.network(width), case.train_size
             networks: dict[str, Any] = {"net": net, "seeds": case.seeds, "points": n}
-            record: dict[str, Any] = {"integrator": case.integrator, "records": len(case.times)}
             return (
                 Draw(net=net, seeds=case.seeds),
-                *(Train(**networks, **record, steps=steps(case.times, case.step / refine)) for refine in (1, 2)),
+                *(Train.along(case.flow(refine), **networks) for refine in (1, 2)),
                 Forward(**networks),
                 *foretold(net, case.seeds, n, n, case.top),
             )

@@ -168,9 +168,8 @@ class IteratedIntegrals(Claim):
         points = case.train_size
         highest = max((*case.orders, FACTORED))
         asked = (Draw(**networks), Hierarchy(**networks, points=points, order=highest), Forward(**networks, points=points))
-        flow: dict[str, Any] = {"integrator": case.integrator, "records": len(case.times)}
-        flow["steps"] = steps(case.times, case.step)
-        return (*asked, *(IntegrateHierarchy(seeds=case.seeds, points=points, order=p, **flow) for p in case.orders))
+        integrated = (IntegrateHierarchy.along(case.flow(), seeds=case.seeds, points=points, order=p) for p in case.orders)
+        return (*asked, *integrated)
 
     def summarize(self, case: IteratedIntegralsCase, arrays: Arrays, width: int) -> dict[str, np.ndarray]:
         scale = np.abs(arrays["residual0"]).max(axis=1)

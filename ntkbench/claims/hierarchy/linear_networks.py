@@ -18,7 +18,7 @@ import numpy as np
 from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel, TrainingCase
-from ntkbench.claims.calls import Call, Draw, Forward, Hierarchy, Train, steps
+from ntkbench.claims.calls import Call, Draw, Forward, Hierarchy, Train
 from ntkbench.verdicts.expectations import Identity, Where
 
 ORDERS = (3, 4, 5, 6)
@@ -103,10 +103,10 @@ class LinearNetworks(Claim):
     def calls(self, case: LinearNetworksCase, width: int) -> tuple[Call, ...]:
         networks: dict[str, Any] = {"net": case.network(width), "seeds": case.seeds}
         on_points: dict[str, Any] = networks | {"points": case.train_size}
-        taken, records = steps(case.times, case.step), len(case.times)
+        records = len(case.times)
         return (
             Draw(**networks),
-            Train(**on_points, integrator=case.integrator, steps=taken, records=records, observe=("theta",)),
+            Train.along(case.flow(), **on_points, observe=("theta",)),
             Forward(count=records + 1, **on_points),
             Hierarchy(count=records + 1, **on_points, order=max(ORDERS)),
         )

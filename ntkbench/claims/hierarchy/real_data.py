@@ -9,7 +9,7 @@ import numpy as np
 from ntkbench import data
 from ntkbench.backends.base import Backend, Flow
 from ntkbench.claims.base import Arrays, Claim, NestedCase, Panel
-from ntkbench.claims.calls import Call, Draw, Forward, Train, steps
+from ntkbench.claims.calls import Call, Draw, Forward, Train
 from ntkbench.claims.tensor_free import foretold, predictions
 from ntkbench.claims.truncated import LEFT_BY_STEP, SHARE_OF_SEEDS, TwiceTheStepCase, log_slope, rms, unresolved
 from ntkbench.seeding import rng
@@ -208,19 +208,23 @@ class RealData(Claim):
     def calls(self, case: RealDataCase, width: int) -> tuple[Call, ...]:
         net, seeds = case.network(width), case.seeds
         networks: dict[str, Any] = {"net": net, "seeds": seeds}
-        flow: dict[str, Any] = {"integrator": case.integrator, "test_points": case.test_size, "records": len(case.times)}
-        taken = {refine: steps(case.times, case.step / refine) for refine in (1.0, 0.5)}
         asked: list[Call] = [
             Draw(**networks),
-            Train(**networks, **flow, points=case.train_size, steps=taken[0.5], observe=("f_test",)),
+            Train.along(
+                case.flow_at(case.train_size, refine=0.5),
+                **networks,
+                points=case.train_size,
+                test_points=case.test_size,
+                observe=("f_test",),
+            ),
             Forward(**networks, points=case.test_size),
             Forward(**networks, points=case.train_size),
         ]
         for n in case.sizes:
-            rows = n + case.test_size
+            sizes: dict[str, Any] = {"points": n, "test_points": case.test_size}
             asked += [
-                Train(**networks, **flow, points=n, steps=taken[1.0], observe=("f", "f_test")),
-                *foretold(net, seeds, n, rows, case.top),
+                Train.along(case.flow_at(n), **networks, **sizes, observe=("f", "f_test")),
+                *foretold(net, seeds, n, n + case.test_size, case.top),
             ]
         return tuple(asked)
 

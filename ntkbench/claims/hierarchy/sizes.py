@@ -14,7 +14,7 @@ import numpy as np
 from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel
-from ntkbench.claims.calls import Call, Draw, Hierarchy, Train, steps
+from ntkbench.claims.calls import Call, Draw, Hierarchy, Train
 from ntkbench.claims.truncated import SmoothCase, at_rate, rms
 from ntkbench.verdicts.expectations import Bound, Expectation, Rate
 
@@ -171,11 +171,9 @@ class Sizes(Claim):
         records = len(case.times)
         return (
             Draw(net=networks["net"], seeds=case.seeds),
-            Train(
+            Train.along(
+                case.flow(),
                 **networks,
-                integrator=case.integrator,
-                steps=steps(case.times, case.step),
-                records=records,
                 observe=("theta",),
             ),
             Hierarchy(count=records + 1, **networks, order=case.order),
