@@ -1,10 +1,12 @@
 """What is claimed."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
+from ntkbench import catalogue as documents
 from ntkbench import claims
 from ntkbench.cli.app import app
 from ntkbench.cli.output import or_exit, print_out
@@ -39,6 +41,23 @@ def show(claim_id: Annotated[str, typer.Argument(metavar="CLAIM", help="For inst
     lines += ["", "Negative controls:", *(f"  {name}: {text}" for name, text in claim.controls.items())]
     lines += ["", f"Limitations: {claim.limitations}"]
     typer.echo("\n".join(lines))
+
+
+@app.command()
+def catalogue(
+    write: Annotated[bool, typer.Option("--write", help="Write them; else only say which differ, exit code 1 if any.")] = False,
+) -> None:
+    """Print the documents that come from claims and the published run: docs/claims/ and the tables of docs/*.md."""
+    root = Path()
+
+    def find() -> list[Path]:
+        return documents.write(root) if write else documents.stale(root, documents.documents(root))
+
+    for file in (changed := or_exit(find)):
+        typer.echo(str(file))
+    if changed and not write:
+        typer.echo("these differ from what they are printed from: `ntkbench catalogue --write`", err=True)
+        raise typer.Exit(1)
 
 
 def claims_table() -> str:

@@ -1,0 +1,102 @@
+"""Documents printed from claims, licences and the published run: `docs/claims/`, captions of figures, blocks of `docs/*.md`.
+
+A block stands between the lines `<!-- generated: NAME -->` and `<!-- /generated -->`; the text around it is written by hand.
+"""
+
+import re
+import textwrap
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from ntkbench import history, records
+from ntkbench.catalogue import artifact, licences
+from ntkbench.catalogue.claim import page
+from ntkbench.catalogue.markdown import escaped, table
+from ntkbench.claims import all_claims
+
+BLOCKS: Mapping[str, Callable[[Path], str]] = {
+    "run": artifact.run,
+    "requirements": artifact.requirements,
+    "times": artifact.times,
+    "claims": artifact.claims,
+    "studies": artifact.studies,
+    "data files": lambda root: licences.of_files(),
+    "data sources": lambda root: licences.of_sources(),
+    "dependencies": licences.of_dependencies,
+}
+"""Name of a block -> what stands in it, from the checkout's root."""
+
+LETTERS = "Letters without a panel are of panels that the study has no cases for."
+
+_BLOCK = re.compile(r"(<!-- generated: ([\w ]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
+
+
+def documents(root: Path) -> dict[Path, str]:
+    """Every document that is printed, with the text that it should have.
+
+    Args:
+        root: of a checkout.
+
+    Raises:
+        ValueError: for a block of an unknown name, or a dependency without a licence.
+        RecordError: if a file of the published run is missing or damaged.
+    """
+    reference = root / artifact.REFERENCE
+    verdicts, past = records.read_table(reference / "verdicts.csv", "verdicts"), history.read(reference)
+    folder = root / "docs" / "claims"
+    found = {folder / f"{id_}.md": page(claim, verdicts, past) for id_, claim in all_claims().items()}
+    found[folder / "README.md"] = _index()
+    found[reference / "figures" / "README.md"] = _captions()
+    for file in sorted((root / "docs").glob("*.md")):
+        text = file.read_text(encoding="utf-8")
+        if _BLOCK.search(text):
+            found[file] = _BLOCK.sub(partial(_filled, file, root), text)
+    return found
+
+
+def write(root: Path) -> list[Path]:
+    """Bring the documents up to date, and remove pages of claims that are no more.
+
+    Returns:
+        What was written or removed; nothing where all was as it should be.
+
+    Raises:
+        As `documents`; RecordError if a file cannot be written.
+    """
+    wanted = documents(root)
+    changed = stale(root, wanted)
+    for file in changed:
+        if file in wanted:
+            records.write_bytes(file, wanted[file].encode())
+        else:
+            file.unlink()
+    return changed
+
+
+def stale(root: Path, wanted: Mapping[Path, str]) -> list[Path]:
+    """The documents that are missing or differ from what they should be, and pages that should not be there."""
+    differing = [file for file, text in wanted.items() if not file.exists() or file.read_text(encoding="utf-8") != text]
+    return differing + [file for file in sorted((root / "docs" / "claims").rglob("*.md")) if file not in wanted]
+
+
+def _index() -> str:
+    lines = []
+    for id_, claim in all_claims().items():
+        lines.append([f"[{escaped(claim.title)}]({id_}.md)", f"`{id_}`", escaped(claim.statement)])
+    head = "# The claims\n\nWritten by `ntkbench catalogue --write`, as the pages are.\n\n"
+    return f"{head}{table(['claim', 'id', 'statement'], lines)}\n"
+
+
+def _captions() -> str:
+    parts = ["# Figures of the published run\n\nFilled marks: torch; open squares: jax. " + LETTERS]
+    for id_, claim in all_claims().items():
+        caption = textwrap.fill(f"`{id_}`. {claim.caption}", 130, break_on_hyphens=False)
+        parts.append(f"## [{claim.title}]({id_.replace('/', '-')}.svg)\n\n{caption}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _filled(file: Path, root: Path, block: re.Match[str]) -> str:
+    if block[2] not in BLOCKS:
+        raise ValueError(f"{file}: no block is called {block[2]!r}; known: {', '.join(BLOCKS)}")
+    return f"{block[1]}{BLOCKS[block[2]](root)}\n{block[3]}"

@@ -1,0 +1,120 @@
+"""Whom to cite for the software, for a claim, and for a method or a data set."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from typing import Any
+
+import yaml
+
+from ntkbench import bibliography
+from ntkbench.bibliography import Entry
+from ntkbench.claims import Claim, all_claims
+from ntkbench.provenance import PACKAGE, ROOT
+
+FILE = "CITATION.cff"
+
+METHODS: Mapping[str, tuple[str, ...]] = {
+    # What a backend is asked for, and what is built of it.
+    "ntk": ("jacot2018neural", "novak2022fast"),
+    "empirical_ntk": ("jacot2018neural", "novak2022fast"),
+    "hierarchy": ("huang2020dynamics",),
+    "contracted_hierarchy": ("huang2020dynamics",),
+    "integrate_hierarchy": ("huang2020dynamics",),
+    "predict_training": ("huang2020dynamics", "dyer2020asymptotics"),
+    "first_order": ("dyer2020asymptotics",),
+    "limiting_kernels": ("jacot2018neural", "cho2009kernel", "williams1997computing", "trefethen2014exponentially"),
+    "cntk": ("arora2019exact", "garriga2019deep", "novak2019bayesian"),
+    "kernel_descent": ("lee2019wide",),
+    "train": ("hairer1993solving",),
+    "euler": ("hairer1993solving",),
+    "rk4": ("hairer1993solving",),
+    "dop853": ("hairer1993solving",),
+    # Networks: parametrizations, and the initialization with f_0 = 0.
+    "ntk_parametrization": ("jacot2018neural",),
+    "standard": ("lee2019wide",),
+    "mean_field": ("bordelon2022self",),
+    "antisymmetric": ("chizat2019lazy",),
+    # How claims are judged, and random numbers drawn.
+    "verdicts": ("schuirmann1987comparison", "holm1979simple", "efron1993introduction"),
+    "ranks": ("demsar2006statistical",),
+    "seeds": ("salmon2011parallel",),
+    # Programs that do the work.
+    "torch": ("paszke2019pytorch",),
+    "jax": ("jax2018github",),
+    "snakemake": ("molder2021sustainable",),
+    "scikit-learn": ("pedregosa2011scikit",),
+    # Data that somebody published: the name of the source, or what it begins with.
+    "digits": ("pedregosa2011scikit",),
+    "fashion_mnist": ("xiao2017fashion",),
+    "mnist": ("lecun1998gradient",),
+    "cifar10": ("krizhevsky2009learning",),
+    "uci": ("arora2020harnessing",),
+}
+"""What can be cited besides the software and the claims -> keys of the bibliography."""
+
+
+def sources(text: str) -> list[dict[str, str]]:
+    """`key, place; key, place`, as claims name their sources, to its parts; the place may be empty."""
+    parts = [part.strip().partition(",") for part in text.split(";")]
+    return [{"key": key.strip(), "place": place.strip()} for key, _, place in parts]
+
+
+def keys_of_claim(claim: Claim) -> tuple[str, ...]:
+    """The papers that a claim and its expectations name, its own sources first."""
+    texts = [claim.source, *(expectation.source for expectation in claim.expectations)]
+    return tuple(dict.fromkeys(part["key"] for text in texts for part in sources(text)))
+
+
+def cited(names: Iterable[str]) -> list[Entry]:
+    """The entries of claims and methods, each once; of the software where nothing is named.
+
+    Raises:
+        ValueError: for a name that is neither, with those that are near.
+    """
+    keys: list[str] = []
+    for name in names:
+        if name in all_claims():
+            keys += keys_of_claim(all_claims()[name])
+        elif name in METHODS:
+            keys += METHODS[name]
+        else:
+            known = [*METHODS, *all_claims()]
+            near = [one for one in known if name and name in one] or difflib.get_close_matches(name, known, n=3)
+            mend = f"did you mean {' or '.join(near)}?" if near else "`ntkbench cite --list` has all"
+            raise ValueError(f"{name!r} is neither a claim nor a method; {mend}")
+    return [bibliography.entries()[key] for key in dict.fromkeys(keys)] if keys else [software()]
+
+
+def software() -> Entry:
+    """The entry of the software itself, made of `CITATION.cff`."""
+    known = facts()
+    fields = {
+        "author": " and ".join(map(_author, known["authors"])),
+        "title": f"{{{known['title']}}}",
+        "note": f"Version {known['version']}",
+    }
+    if "date-released" in known:
+        fields["year"] = str(known["date-released"])[:4]
+    links = {name: known[key] for name, key in (("doi", "doi"), ("url", "repository-code")) if key in known}
+    return Entry("misc", PACKAGE, fields | links)
+
+
+def facts() -> dict[str, Any]:
+    """What `CITATION.cff` says."""
+    return dict(yaml.safe_load(_citation_file()))
+
+
+def _author(author: Mapping[str, Any]) -> str:
+    # The name of a group in braces of its own, so that BibTeX finds no first and last name in it.
+    return f"{{{author['name']}}}" if "name" in author else f"{author['family-names']}, {author['given-names']}"
+
+
+def _citation_file() -> str:
+    """The text of `CITATION.cff`, of the checkout or, where the package is installed, of its metadata."""
+    if (ROOT / FILE).is_file():
+        return (ROOT / FILE).read_text(encoding="utf-8")
+    text = metadata.distribution(PACKAGE).read_text(f"licenses/{FILE}")
+    if text is None:
+        raise ValueError(f"the installed {PACKAGE} has lost its {FILE}: install it again")
+    return text

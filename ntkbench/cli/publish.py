@@ -1,0 +1,30 @@
+"""From a finished run to the published one."""
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ntkbench import config
+from ntkbench import publish as publishing
+from ntkbench.cli.app import app
+from ntkbench.cli.output import or_exit
+from ntkbench.cli.runs import STUDIES, Results, run_folder
+
+
+@app.command()
+def publish(
+    results: Results,
+    reference: Annotated[Path, typer.Argument(help="The published run.")] = Path("results/reference"),
+) -> None:
+    """Copy a finished, clean run of the published study to results/reference, and add its verdicts to the history."""
+    run = run_folder(results)
+
+    def copy() -> list[Path]:
+        study = config.load(STUDIES / f"{run.resolve().name}.yaml")
+        return publishing.publish(run, reference, study, date.today())
+
+    written = or_exit(copy)
+    typer.echo(f"{len(written)} files written to {reference}")
+    typer.echo(f"Now say in {reference / 'README.md'} what was found, and bring docs/ up to date: `ntkbench catalogue --write`")
