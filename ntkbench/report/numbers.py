@@ -8,6 +8,7 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 
+from ntkbench.citation import sources
 from ntkbench.claims.base import Case, Claim
 from ntkbench.data.sources import SOURCES
 from ntkbench.verdicts.expectations import Expectation, Rate, Verdict, expected
@@ -23,12 +24,6 @@ def plain(value: Any) -> Any:
     if math.isnan(number):
         return None
     return number if math.isfinite(number) else f"{number}"
-
-
-def sources(text: str) -> list[dict[str, str]]:
-    """`key, place; key, place` to its parts; the place may be empty."""
-    parts = [part.strip().partition(",") for part in text.split(";")]
-    return [{"key": key.strip(), "place": place.strip()} for key, _, place in parts]
 
 
 def claim_entry(claim: Claim, cases: Mapping[str, Case], verdicts: pd.DataFrame, crosscheck: pd.DataFrame) -> dict[str, Any]:

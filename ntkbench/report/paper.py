@@ -6,7 +6,7 @@ from typing import Any
 
 import typst
 
-from ntkbench import claims, records
+from ntkbench import bibliography, claims, records
 from ntkbench.claims import Case
 from ntkbench.report import numbers
 from ntkbench.report.costs import scaling_entries
@@ -17,11 +17,11 @@ class PaperError(Exception):
 
 
 def build(study_dir: Path, output: Path, *, cases: Mapping[str, Mapping[str, Case]], timed: bool = False) -> None:
-    """Writes `generated/*.json` and the PDF into the paper's folder; equal tables and figures give equal bytes.
+    """Writes `generated/*.json`, the bibliography and the PDF into the paper's folder; equal inputs give equal bytes.
 
     Args:
         study_dir: `results/<study>` with verdicts.csv, crosscheck.csv, environment.json and quantities/<claim>.csv.
-        output: the PDF; its folder holds a .typ of the same name, references.bib, claims/<family>.typ (an introduction to the
+        output: the PDF; its folder holds a .typ of the same name, claims/<family>.typ (an introduction to the
             claims of a family, where there is one) and figures/<family>-<name>.svg of each claim.
         cases: the study's cases, claim id -> case name -> case.
         timed: whether the study has scaling curves: performance.csv and scaling.csv, and figures/scaling.svg.
@@ -30,11 +30,18 @@ def build(study_dir: Path, output: Path, *, cases: Mapping[str, Mapping[str, Cas
         RecordError: if a table is missing or damaged, or the output cannot be written.
         PaperError: if typst reports an error or a warning.
     """
-    generated = collect(study_dir, cases, timed)
-    generated["study"]["prose"] = sorted(file.stem for file in (output.parent / "claims").glob("*.typ"))
-    for name, content in generated.items():
+    for name, content in generate(study_dir, output.parent, cases, timed).items():
         records.write_json(output.parent / "generated" / f"{name}.json", content)
+    # typst reads nothing from outside of the paper's folder.
+    records.write_bytes(output.parent / "generated" / bibliography.FILE.name, bibliography.FILE.read_bytes())
     records.write_bytes(output, render(output.with_suffix(".typ")))
+
+
+def generate(study_dir: Path, folder: Path, cases: Mapping[str, Mapping[str, Case]], timed: bool = False) -> dict[str, Any]:
+    """What `folder/generated/<name>.json` holds, by name: all that the paper prints, and which introductions it has."""
+    generated = collect(study_dir, cases, timed)
+    generated["study"]["prose"] = sorted(file.stem for file in (folder / "claims").glob("*.typ"))
+    return generated
 
 
 def collect(study_dir: Path, cases: Mapping[str, Mapping[str, Case]], timed: bool = False) -> dict[str, Any]:
@@ -44,6 +51,15 @@ def collect(study_dir: Path, cases: Mapping[str, Mapping[str, Case]], timed: boo
         RecordError: if a table is missing or damaged.
         ValueError: if the study has no cases of any claim.
     """
+    found = of_tables(study_dir, cases, timed)
+    first = claims.get(found["claims"][0]["id"])
+    quantities = records.read_table(study_dir / "quantities" / f"{first.id}.csv", "quantities")
+    verdicts = records.read_table(study_dir / "verdicts.csv", "verdicts")
+    return found | {"example": numbers.example(first, cases[first.id], quantities, verdicts)}
+
+
+def of_tables(study_dir: Path, cases: Mapping[str, Mapping[str, Case]], timed: bool = False) -> dict[str, Any]:
+    """`study`, `claims` and `scaling`: what the tables alone say, which a published run keeps. Raises as `collect`."""
     if not cases:
         raise ValueError(f"{study_dir.name} has no cases of any claim: there is nothing to print")
     verdicts = records.read_table(study_dir / "verdicts.csv", "verdicts")
@@ -53,12 +69,9 @@ def collect(study_dir: Path, cases: Mapping[str, Mapping[str, Case]], timed: boo
     place = {family: k for k, family in enumerate(claims.FAMILIES)}
     chosen = [claims.get(id_) for id_ in sorted(cases, key=lambda id_: place.get(id_.partition("/")[0], len(place)))]
     entries = [numbers.claim_entry(claim, cases[claim.id], verdicts, crosscheck) for claim in chosen]
-    first = chosen[0]
-    quantities = records.read_table(study_dir / "quantities" / f"{first.id}.csv", "quantities")
     return {
         "study": numbers.study_entry(entries, crosscheck, facts),
         "claims": entries,
-        "example": numbers.example(first, cases[first.id], quantities, verdicts),
         "scaling": scaling_entries(study_dir) if timed else None,
     }
 

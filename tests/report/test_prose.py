@@ -8,13 +8,14 @@ import jinja2
 import pytest
 from docutils.core import publish_parts
 
+from ntkbench import bibliography
+from ntkbench.citation import METHODS, sources
 from ntkbench.claims import all_claims
-from ntkbench.report.numbers import sources
 from ntkbench.verdicts.bootstrap import LEVEL
 
 ROOT = Path(__file__).parents[2]
 TEXTS = sorted([ROOT / "paper" / "main.typ", *(ROOT / "paper" / "claims").glob("*.typ")])
-BIBLIOGRAPHY = (ROOT / "paper" / "references.bib").read_text(encoding="utf-8")
+BIBLIOGRAPHY = bibliography.FILE.read_text(encoding="utf-8")
 KEYS = re.findall(r"^@\w+\{(\S+),$", BIBLIOGRAPHY, flags=re.MULTILINE)
 KEY = re.compile(r"[a-z]+\d{4}[a-z]+")
 LAYOUT = re.compile(r"\d+\.\d+(?:pt|em|cm|mm|fr)\b|numbering: \"[^\"]*\"")
@@ -32,27 +33,31 @@ def cited_by_the_paper() -> set[str]:
     return {key for file in TEXTS for key in re.findall(r"@([\w-]+)", file.read_text(encoding="utf-8")) if KEY.fullmatch(key)}
 
 
+def cited_by_methods() -> set[str]:
+    return {key for keys in METHODS.values() for key in keys}
+
+
 def test_keys_are_unique_and_well_formed() -> None:
     assert len(KEYS) == BIBLIOGRAPHY.count("@") > 0
     assert len(set(KEYS)) == len(KEYS)
     assert all(KEY.fullmatch(key) for key in KEYS)
 
 
-@pytest.mark.parametrize("cited", [cited_by_claims, cited_by_the_paper])
+@pytest.mark.parametrize("cited", [cited_by_claims, cited_by_the_paper, cited_by_methods])
 def test_every_citation_is_in_the_bibliography(cited: Callable[[], set[str]]) -> None:
     assert cited()
     assert cited() - set(KEYS) == set()
 
 
 def test_every_reference_is_cited() -> None:
-    assert set(KEYS) - cited_by_claims() - cited_by_the_paper() == set()
+    assert set(KEYS) - cited_by_claims() - cited_by_the_paper() - cited_by_methods() == set()
 
 
 @pytest.mark.parametrize("entry", re.split(r"\n(?=@)", BIBLIOGRAPHY.strip()), ids=KEYS)
 def test_entries_have_author_title_year_and_place(entry: str) -> None:
     for field in ("author", "title", "year"):
         assert re.search(rf"^\s*{field}\s*=\s*\{{.+\}},$", entry, flags=re.MULTILINE), f"no {field}"
-    assert re.search(r"^\s*(journal|booktitle|publisher|eprint|url)\s*=", entry, flags=re.MULTILINE)
+    assert re.search(r"^\s*(journal|booktitle|publisher|institution|eprint|url)\s*=", entry, flags=re.MULTILINE)
     (year,) = re.findall(r"^\s*year\s*=\s*\{(\d{4})\}", entry, flags=re.MULTILINE)
     assert year in entry.partition(",")[0]
 

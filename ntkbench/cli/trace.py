@@ -1,0 +1,74 @@
+"""Where a number comes from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from ntkbench import trace as traces
+from ntkbench.cli.app import app
+from ntkbench.cli.output import or_exit, print_out
+from ntkbench.cli.runs import STUDIES, run_folder
+from ntkbench.records import RecordError
+
+STYLES = {"ok": "green", "changed": "yellow", "not kept": "yellow", "not checked": "yellow", "broken": "red"}
+SHOWN = 40
+Results = Annotated[Path, typer.Option(help="A run's folder, or its study's name.")]
+Paper = Annotated[Path, typer.Option(help="The folder of the paper that was made of the run.")]
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def trace(
+    target: Annotated[
+        str, typer.Argument(metavar="NUMBER|CLAIM", help="A number as the PDF prints it, a claim, or CLAIM/EXPECTATION/CASE.")
+    ],
+    results: Results = Path("results/default"),
+    paper: Paper = Path("paper"),
+) -> None:
+    """Follow a number to its table, measurements, inputs, code and command; exit code 1 if a link of that chain is broken.
+
+    Hashes are verified, and what is cheap is made again: the PDF and its numbers from the tables, verdicts and quantities from
+    the measurements, data from the seed. A number that stands in several places is listed with the address of each; give one.
+    """
+    run = or_exit(lambda: traces.Run.open(run_folder(results), STUDIES, paper))
+    address = target if "/" in target else _address(or_exit(lambda: traces.places(run.content)), target)
+    links = or_exit(lambda: traces.follow(run, address))
+    typer.echo(address)
+    for place in _places(run, address):
+        typer.echo(f"  {place.text}: {place.what} ({place.where} = {place.value!r})")
+    for link in links:
+        print_out(f"  {link.name:<12}[{STYLES[link.status]}]{link.status:<12}[/]{escape(link.text)}")
+    if broken := [link.name for link in links if link.status == "broken"]:
+        print_out(f"broken at: {', '.join(dict.fromkeys(broken))}")
+        raise typer.Exit(1)
+    cut = any(link.name == "measurement" and link.status == "not kept" for link in links)
+    print_out("No link is broken" + ("; the chain ends at the tables, which is all that is kept here" if cut else ""))
+
+
+def _places(run: traces.Run, address: str) -> list[traces.Place]:
+    """The printed numbers of an address; none where a table is damaged, which the links say."""
+    try:
+        return [place for place in traces.places(run.content) if place.address == address]
+    except RecordError:
+        return []
+
+
+def _address(known: Sequence[traces.Place], number: str) -> str:
+    """The only place of a number; else the places it may be are listed, with exit code 2."""
+    found, printed = traces.matching(list(known), number)
+    if not printed:
+        typer.echo(f"The paper of this run prints no {number}" + ("; these numbers are that when rounded:" if found else ""))
+    addresses: dict[str, list[traces.Place]] = {}
+    for place in found:
+        addresses.setdefault(place.address, []).append(place)
+    if printed and len(addresses) == 1:
+        return found[0].address
+    for address, places in list(addresses.items())[:SHOWN]:
+        typer.echo(f"  {address}: " + "; ".join(f"{place.what} {place.value:.6g}" for place in places))
+    if len(addresses) > SHOWN:
+        typer.echo(f"  and {len(addresses) - SHOWN} more: give more digits, or the claim")
+    mend = "Give one of these addresses: ntkbench trace ADDRESS"
+    typer.echo(mend if addresses else "Of a number in a README the comment behind it says what it is computed from")
+    raise typer.Exit(2)

@@ -1,0 +1,184 @@
+"""Made again: what the records of a claim give when they are reduced once more, and whether a file says the same."""
+
+import math
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ntkbench import records
+from ntkbench.crosscheck import StructureMismatch, compare
+from ntkbench.records import Measurement, Record, RecordError, read_record, unflatten
+from ntkbench.seeding import rng
+from ntkbench.stages.analyse import Summaries, quantity_rows
+from ntkbench.stages.cell import Cell
+from ntkbench.trace.run import Run
+from ntkbench.verdicts.decide import decide
+
+ROUNDING = 1e-9
+"""Relative; what another machine or other versions may change in a number that is made again."""
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found: `differs` may have its cause further up, `damaged` is the file's own fault."""
+
+    kind: Literal["same", "differs", "damaged"]
+    text: str
+
+    @classmethod
+    def of(cls, same: bool, told: str, otherwise: str) -> "Finding":
+        """Of one comparison, in words for either outcome."""
+        return cls("same", told) if same else cls("differs", otherwise)
+
+
+@dataclass
+class Evidence:
+    """A claim's records, verified, and what they are reduced to.
+
+    Attributes:
+        cells: the claim's cases.
+        inputs: case -> its record; measured: (case, backend) -> the facts of its record. Those that can be used.
+        summaries: (case, backend) -> width -> quantity -> values.
+        checks: case -> the rows of its cross-check, made again.
+        faults: file -> what is wrong with it.
+    """
+
+    cells: Sequence[Cell]
+    inputs: dict[str, Record] = field(default_factory=dict)
+    measured: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    summaries: dict[tuple[str, str], Summaries] = field(default_factory=dict)
+    checks: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    faults: dict[Path, str] = field(default_factory=dict)
+
+
+def gather(run: Run, claim: str, strict: bool) -> Evidence:
+    """Read every record of a claim, one case at a time, and reduce it.
+
+    Args:
+        strict: whether data that are drawn again must be equal, or may differ by rounding.
+    """
+    found = Evidence(run.cells(claim))
+    for cell in found.cells:
+        path = run.inputs(cell)
+        try:
+            found.inputs[cell.name] = _read(path, cell.identity_of_inputs())
+        except RecordError as error:
+            found.faults[path] = str(error)
+            continue
+        if fault := _drawn_otherwise(cell, found.inputs[cell.name], strict):
+            found.faults[path] = f"{path} is foreign: {fault}"
+        _measurements(run, cell, found)
+    return found
+
+
+def _measurements(run: Run, cell: Cell, found: Evidence) -> None:
+    arrays: dict[str, Measurement] = {}
+    for backend in run.study.backends:
+        path = run.measurement(cell, backend)
+        try:
+            record = _read(path, cell.identity_of_measurement(backend, found.inputs[cell.name]))
+        except RecordError as error:
+            found.faults[path] = str(error)
+            continue
+        arrays[backend] = unflatten(record.arrays)
+        found.measured[cell.name, backend] = record.facts
+        found.summaries[cell.name, backend] = {
+            width: cell.claim.summarize(cell.case, of_width, width) for width, of_width in arrays[backend].items()
+        }
+    if len(arrays) == len(run.study.backends):
+        devices = [found.measured[cell.name, backend]["backend_facts"]["device"] for backend in arrays]
+        device = next((str(name) for name in devices if name != "cpu"), "cpu")
+        first, second = arrays.values()
+        try:
+            rows = compare(first, second, cell.claim.growth, cell.precision, device, claim=cell.claim.id, case=cell.name)
+        except StructureMismatch as error:
+            found.faults[run.crosscheck(cell)] = str(error)
+        else:
+            found.checks[cell.name] = [asdict(row) for row in rows]
+
+
+def _read(path: Path, identity: Mapping[str, Any]) -> Record:
+    """A record of this case and of these settings, the study's seed among them; of which code it is, the trace says apart."""
+    return read_record(path, {name: value for name, value in identity.items() if name not in ("code", "root")})
+
+
+def _drawn_otherwise(cell: Cell, record: Record, strict: bool) -> str:
+    """What is wrong with a case's data, drawn again from the study's seed; nothing where they are the same."""
+    again = asdict(cell.claim.prepare(cell.case, cell.root))
+    near = 0.0 if strict else ROUNDING
+    other = [name for name, array in again.items() if not _close(record.arrays.get(name), np.asarray(array), near)]
+    return f"its {', '.join(other)} are not what the seed {cell.root} gives when they are drawn again" if other else ""
+
+
+def _close(recorded: np.ndarray | None, again: np.ndarray, near: float) -> bool:
+    return recorded is not None and recorded.shape == again.shape and np.allclose(recorded, again, rtol=near, atol=near)
+
+
+def quantities(run: Run, found: Evidence) -> list[dict[str, Any]]:
+    """The rows of the claim's quantities; without those of records that cannot be used."""
+    return [
+        row
+        for backend in run.study.backends
+        for cell in found.cells
+        for row in quantity_rows(cell, backend, found.summaries.get((cell.name, backend), {}))
+    ]
+
+
+def verdicts(run: Run, found: Evidence) -> list[dict[str, Any]]:
+    """The rows of the claim's verdicts, decided again; a case whose records cannot be used is left out."""
+    agreed = {name: all(row["agrees"] for row in rows) for name, rows in found.checks.items()}
+    judged = {
+        backend: {
+            cell.name: (cell.case, found.summaries[cell.name, backend])
+            for cell in found.cells
+            if (cell.name, backend) in found.summaries
+        }
+        for backend in run.study.backends
+    }
+    first = found.cells[0]
+    return [asdict(row) for row in decide(first.claim, judged, agreed, partial(rng, first.root))]
+
+
+def against(path: Path, table: str, rows: Iterable[Row], strict: bool) -> Finding:
+    """Whether a csv holds just these rows: byte for byte, or (not `strict`) its numbers to rounding."""
+    try:
+        there = records.read_rows(path, table)
+        payload = path.read_bytes()
+    except RecordError as error:
+        return Finding("damaged", str(error))
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / path.name
+        records.write_table(made, table, rows)
+        if made.read_bytes() == payload:
+            return Finding("same", f"{len(there)} rows, made again byte for byte")
+        return same_rows(there, records.read_rows(made, table), strict)
+
+
+def same_rows(there: Sequence[Row], again: Sequence[Row], strict: bool) -> Finding:
+    """Whether two lists of rows say the same, or where they first differ."""
+    if len(there) != len(again):
+        return Finding("differs", f"it has {len(there)} rows, made again {len(again)}")
+    worst = 0.0
+    for k, (one, other) in enumerate(zip(there, again, strict=True)):
+        for name in one:
+            distance = _distance(one[name], other[name])
+            if distance > (0.0 if strict else ROUNDING):
+                return Finding("differs", f"row {k + 2} has {name} {one[name]}, made again {other[name]}")
+            worst = max(worst, distance)
+    return Finding("same", f"{len(there)} rows, " + (f"made again to {worst:.1g}" if worst else "made again, equal"))
+
+
+def _distance(one: Any, other: Any) -> float:
+    """Relative, 0 for equal values of any kind (missing ones too), infinite for values that differ and are no numbers."""
+    if one == other or (one != one and other != other):
+        return 0.0
+    if not (isinstance(one, float) and isinstance(other, float) and math.isfinite(one) and math.isfinite(other)):
+        return math.inf
+    return abs(one - other) / max(abs(one), abs(other))

@@ -1,0 +1,101 @@
+"""A run on disk: its study, its paper, and where each file of it lies."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ntkbench import config, records
+from ntkbench.provenance import environment
+from ntkbench.report import paper
+from ntkbench.stages.cell import Cell
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run.
+
+    Attributes:
+        folder: `results/<study>`, or a published run, which may keep tables alone.
+        study: what its file in the checkout says.
+        study_file: that file.
+        paper: the folder of the paper that was made of this run; None where there is none.
+    """
+
+    folder: Path
+    study: config.Study
+    study_file: Path
+    paper: Path | None
+
+    @classmethod
+    def open(cls, folder: Path, studies: Path, paper_folder: Path) -> "Run":
+        """A run by its folder.
+
+        Args:
+            studies: the folder of the studies' files; a file of the run's own folder comes before it.
+            paper_folder: `paper/`, which belongs to the study that ran last, `results/<study>` beside it.
+
+        Raises:
+            RecordError: if `environment.json` is missing or damaged, which says what the run is of.
+            ConfigError: if the study's file is missing or not valid in this checkout.
+        """
+        name = str(records.read_json(folder / "environment.json")["study"])
+        own = folder / f"{name}.yaml"
+        file = own if own.is_file() else studies / f"{name}.yaml"
+        generated = paper_folder / "generated" / "study.json"
+        made_here = folder.absolute() == paper_folder.absolute().parent / "results" / name
+        ours = made_here and generated.is_file() and _study_of(generated) in (name, None)
+        return cls(folder, config.load(file), file, paper_folder if ours else None)
+
+    @property
+    def keeps_measurements(self) -> bool:
+        """Whether anything but the tables of the whole study is there."""
+        return (self.folder / "measurements").is_dir()
+
+    @property
+    def timed(self) -> bool:
+        """Whether there are scaling curves."""
+        return (self.folder / "scaling.csv").is_file()
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """What the paper prints of the tables as they are; the worked example only where quantities are kept."""
+        cases = self.study.cases
+        if self.paper is not None:
+            return paper.generate(self.folder, self.paper, cases, self.timed)
+        return paper.of_tables(self.folder, cases, self.timed)
+
+    def cells(self, claim: str) -> list[Cell]:
+        """The claim's cases, controls included, in the study's order."""
+        return [Cell.make(**self.study.cell(claim, name)) for name in self.study.cases[claim]]
+
+    def inputs(self, cell: Cell) -> Path:
+        """The record of a case's data."""
+        return self.folder / "inputs" / cell.claim.id / f"{cell.name}.npz"
+
+    def measurement(self, cell: Cell, backend: str) -> Path:
+        """The record of a case's measurement."""
+        return self.folder / "measurements" / cell.claim.id / cell.name / f"{backend}.npz"
+
+    def crosscheck(self, cell: Cell) -> Path:
+        """The cross-check of a case."""
+        return self.folder / "crosscheck" / cell.claim.id / f"{cell.name}.csv"
+
+    def of_claim(self, stage: str, claim: str) -> Path:
+        """The table that a stage (`quantities`, `judgements`) leaves of a claim."""
+        return self.folder / stage / f"{claim}.csv"
+
+
+def same_machine(facts: Mapping[str, Any]) -> bool:
+    """Whether this is the kind of machine, with the versions, that `facts` (`provenance.environment`) speak of."""
+    now = environment()
+    return all(facts.get(name) == now[name] for name in ("versions", "python", "processor"))
+
+
+def _study_of(generated: Path) -> str | None:
+    """The study that the paper's numbers are of; None where they are damaged, which the trace will say."""
+    try:
+        return str(records.read_json(generated)["study"])
+    except (records.RecordError, KeyError, TypeError):
+        return None

@@ -1,0 +1,164 @@
+"""No number that was measured is typed by hand: not in the README, not in the published run's, not in the paper's prose."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ntkbench.claims import all_claims
+from ntkbench.verdicts.bootstrap import LEVEL
+from tests import published, typed_numbers
+from tests.typed_numbers import ROOT, check, written
+
+SIZES = frozenset({64, 256, 1024})
+NAMES = {"slope": 0.9812, "share": 0.01549, "three": (-1.31, -1.5, -1.23), "rounding": 2.04e-14, "published": None}
+
+
+def faults(text: str) -> list[str]:
+    return [fault.text for fault in check("x.md", text, NAMES, SIZES)[0]]
+
+
+@pytest.mark.parametrize("document", typed_numbers.DOCUMENTS)
+def test_every_number_is_what_its_source_says(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    found, renewed = check(document, text, published.names(), published.sizes())
+    assert found == []
+    assert renewed == text
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("The slope is 0.98.", "0.98"),
+        ("Order 4 errs by 3 at width 64.", "3"),
+        ("- It leaves 14% at 64 units.", "14%"),
+        ("It took 7 minutes of the machine.", "7"),
+        ("| a | 1.5 [1.3, 1.6] |", "1.5"),
+        ("At 63 units, which no study has.", "63"),
+        ("It agrees to 2e-15.", "2e-15"),
+        ("`code 1` and then 12 of them", "12"),
+        ("K3 is -0.5 of K4.", "-0.5"),
+        ("Three of five cases hold: two of six fail.", "two of six"),
+    ],
+)
+def test_a_planted_number_is_found(text: str, seen: str) -> None:
+    assert f"{seen} is typed: nothing says where it comes from" in faults(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It falls as m^(-1/2) or 1/m, of orders 2, 3 and 5, by Theorem 2.6 (Huang & Yau 2020).",
+        "With 95% intervals, on CIFAR-10.",
+        "With 64 to 1,024 units, at width 256; Python 3.11.",
+        "```\nmake reproduce  # 31 minutes\n```",
+        "`ntkbench plan 3` and [4 figures](figures/5.svg)",
+        "## The 3 commands",
+        "The case `tanh-1-coats` of commit 640a565 at float64.",
+    ],
+)
+def test_what_is_no_result_is_let_pass(text: str) -> None:
+    assert faults(text) == []
+
+
+def test_a_marked_number_is_held_against_its_source() -> None:
+    assert faults("The slope is 0.98. <!-- = slope -->") == []
+    assert faults("The slope is 0.99. <!-- = slope -->") == ["0.99 is 0.9812: write 0.98"]
+    assert faults("From -1.31 [-1.50, -1.23] on, 1.5% are left. <!-- = three; share -->") == []
+    assert faults("They agree to 2.0e-14. <!-- = rounding -->") == []
+    assert faults("The slope is 0.98, or 0.97. <!-- = slope -->") == ["slope gives 1 numbers, the text has 2: 0.98, 0.97"]
+    assert faults("It is 1. <!-- = nothing -->") == ["nothing cannot be computed: NameError: name 'nothing' is not defined"]
+
+
+def test_a_marker_accounts_for_no_number_behind_it_nor_in_another_item() -> None:
+    text = "- The slope is 0.98. <!-- = slope --> It was 0.97.\n- Another is 0.98.\n"
+    assert [fault.partition(" ")[0] for fault in faults(text)] == ["0.97", "0.98"]
+
+
+def test_numbers_are_renewed_with_the_digits_that_they_have() -> None:
+    text = "The slope is 0.90 <!-- = slope --> and 9.9% are left <!-- = share -->.\n"
+    assert check("x.md", text, NAMES, SIZES)[1] == text.replace("0.90", "0.98").replace("9.9%", "1.5%")
+    assert [written(1642.1, "1,641"), written(-0.004, "-0.01"), written(12345.0, "1")] == ["1,642", "0.00", "12,345"]
+
+
+def test_a_test_that_is_named_must_be_there() -> None:
+    published.tested("tests/test_readme.py::test_no_placeholder_is_left")
+    with pytest.raises(ValueError, match="there is no test"):
+        published.tested("tests/test_readme.py::test_that_nobody_wrote")
+
+
+def test_captions_of_the_published_figures_are_the_claims() -> None:
+    text = (published.REFERENCE / "figures" / "README.md").read_text(encoding="utf-8")
+    shown = re.findall(r"## \[([^\]]*)\]\([\w-]+\.svg\)\n\n`([a-z]+/\w+)`\. (.*?)(?=\n\n|\n*\Z)", text, re.S)
+    assert {id_: (title, " ".join(caption.split())) for title, id_, caption in shown} == {
+        claim.id: (claim.title, claim.caption) for claim in all_claims().values()
+    }
+
+
+PAPER = ROOT / "paper"
+PROSE = sorted([PAPER / "main.typ", PAPER / "appendix_expansion.typ", *(PAPER / "claims").glob("*.typ")])
+CALL = r"\([^()\[\]]*(?:\([^()\[\]]*(?:\([^()\[\]]*\)[^()\[\]]*)*\)[^()\[\]]*)*\)"  # arguments, but no text in brackets
+CODE = re.compile(
+    r"//[^\n]*|`[^`]*`|(?<!\\)\$(?:[^$\\]|\\.)*\$|\"(?:[^\"\\]|\\.)*\"|<[a-z][\w-]*>|@[\w-]+"  # comments, math, texts, labels
+    rf"|^\s*#(?:let|set|show|import|include)\b[^\n]*$|#[a-z][\w.-]*(?:{CALL}|\.[\w-]+)*"  # code
+    r"|\(?\b[\w.-]+(?:\(\))?(?:\([^()]*\))? ?(?:[<>]=?|==|\+) ?\d+"  # conditions
+    r"|\b[a-z]+: [\d.]+\w*%?|\b[\d.]+(?:pt|em|cm)\b",  # layout
+    re.S | re.M,
+)
+SETTINGS = {
+    "main.typ": {
+        "luma(235)": "a grey",
+        "the 95% interval": "level of an interval",
+        "slopes with 95% intervals": "the same",
+        "beyond order 2": "an order of the hierarchy",
+        "only orders 3 and 4": "the same",
+        "Numbers from 1000 are rounded down": "how numbers are printed",
+        f"a one-sided level of {100 * LEVEL:g}%": "level of the tests",
+        "at a weight variance of 4, because at 1 it is": "what trial runs changed: settings, not results",
+        "at feature strength 1 order five": "the same",
+        "at widths to 65536 beside those to 1024": "the same",
+        "up to 256 times as long": "the same",
+    },
+    "hierarchy.typ": {"one on 512 images in": "size of a run that is published apart"},
+}
+"""Numbers in the paper's prose that nobody measured, in their words, and what they are."""
+
+
+def typed_in_prose(text: str, settings: dict[str, str]) -> list[str]:
+    """Numbers that stand in the prose of a typst source, the phrases of `settings` left out."""
+    for phrase in settings:
+        text = text.replace(phrase, re.sub(r"\d", " ", phrase))
+    return re.findall(r"(?<![\w.#^_-])[-−]?\d+(?:\.\d+)?%?(?!\w)", CODE.sub(" ", text))
+
+
+@pytest.mark.parametrize("file", PROSE, ids=lambda file: file.name)
+def test_the_papers_prose_holds_no_number(file: Path) -> None:
+    settings = SETTINGS.get(file.name, {})
+    text = file.read_text(encoding="utf-8")
+    assert [phrase for phrase in settings if phrase not in text] == []
+    assert typed_in_prose(text, settings) == []
+
+
+@pytest.mark.parametrize("file", PROSE, ids=lambda file: file.name)
+def test_a_number_planted_between_two_sentences_of_the_paper_is_found(file: Path) -> None:
+    text, settings = file.read_text(encoding="utf-8"), SETTINGS.get(file.name, {})
+    ends = [found.end() for found in re.finditer(r"[a-z]\. (?=[A-Z][a-z]+ [a-z]+ [a-z]+)", text)]
+    assert ends
+    assert [
+        text[end - 30 : end + 30] for end in ends if typed_in_prose(f"{text[:end]}41 of them. {text[end:]}", settings) != ["41"]
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("planted", "seen"),
+    [
+        ("errs by 3 percent of $K_2$", ["3"]),
+        ("a slope of -0.98 at most", ["-0.98"]),
+        ('#plural(study.claims, "claim") and 406 verdicts', ["406"]),
+        ("#if x.len() > 0 [of 12 cases] else [none]", ["12"]),
+        ("14% are left (@method)", ["14%"]),
+        ("Theory has $m^(-1\\/2)$, #fixed(x, digits: 3) of it, at 9.5pt", []),
+    ],
+)
+def test_a_number_planted_in_the_papers_prose_is_found(planted: str, seen: list[str]) -> None:
+    assert typed_in_prose(planted, {}) == seen

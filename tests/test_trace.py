@@ -1,0 +1,346 @@
+"""A number is followed to everything it was made of, and whichever file of that chain is changed, the trace names it."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from ntkbench import config, records
+from ntkbench.cli import app
+from ntkbench.performance import scaling
+from ntkbench.report import paper
+from ntkbench.stages.analyse import analyse
+from ntkbench.stages.cell import Cell
+from ntkbench.stages.collect import collect
+from ntkbench.stages.crosscheck import crosscheck
+from ntkbench.stages.dependencies import stage_hash
+from ntkbench.stages.measure import measure
+from ntkbench.stages.prepare import prepare
+from ntkbench.trace import Run, code, follow, matching, places, printed
+from tests.figures import timings
+from tests.report.studies import PAPER, SVG
+from tests.report.test_paper import computed, text_of
+from tests.scratch import ROOT, copy_checkout
+from tests.tiny import TINY
+
+CLAIM = "hierarchy/truncation"
+ADDRESS = f"{CLAIM}/error_p2/plain"
+RESULTS = Path("results/tiny")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout's folders after a run of the tiny study, made by the stages themselves."""
+    folder = tmp_path_factory.mktemp("checkout")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        _run()
+    finally:
+        os.chdir(before)
+    return folder
+
+
+def _run() -> None:
+    file = Path("workflow/config/tiny.yaml")
+    records.write_bytes(file, json.dumps(TINY).encode())
+    study = config.load(file)
+    cells = [Cell.make(**study.cell(CLAIM, name)) for name in study.cases[CLAIM]]
+    inputs = [RESULTS / "inputs" / CLAIM / f"{cell.name}.npz" for cell in cells]
+    measured = {b: [RESULTS / "measurements" / CLAIM / cell.name / f"{b}.npz" for cell in cells] for b in study.backends}
+    checks = [RESULTS / "crosscheck" / CLAIM / f"{cell.name}.csv" for cell in cells]
+    quantities, judgements = RESULTS / "quantities" / f"{CLAIM}.csv", RESULTS / "judgements" / f"{CLAIM}.csv"
+    prepare(cells, inputs)
+    for backend, paths in measured.items():
+        measure(cells, backend, 1, study.memory_bytes, inputs, paths)
+    crosscheck(cells, inputs, measured, checks)
+    analyse(cells, inputs, measured, checks, quantities, judgements)
+    every = [path for paths in measured.values() for path in paths]
+    collect(
+        "tiny",
+        [judgements],
+        checks,
+        every,
+        *(RESULTS / name for name in ("verdicts.csv", "crosscheck.csv", "environment.json")),
+    )
+    rows = timings.rows()
+    for backend in study.backends:
+        own = [row for row in rows if row["backend"] == backend]
+        records.write_table(RESULTS / "performance" / f"{backend}.csv", "performance", own)
+    rows = [row for backend in study.backends for row in rows if row["backend"] == backend]
+    records.write_table(RESULTS / "performance.csv", "performance", rows)
+    records.write_table(RESULTS / "scaling.csv", "scaling", scaling.table(rows))
+    shutil.copytree(PAPER, "paper", ignore=shutil.ignore_patterns("generated", "figures", "*.pdf"))
+    for name in (CLAIM.replace("/", "-"), "scaling"):
+        records.write_bytes(Path(f"paper/figures/{name}.svg"), SVG)
+    paper.build(RESULTS, Path("paper/main.pdf"), cases=study.cases, timed=True)
+
+
+@pytest.fixture
+def checkout(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy that a test may spoil, and works in."""
+    shutil.copytree(made, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+@pytest.fixture
+def unset(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Without setting the paper again, where that is not what a test is about."""
+    monkeypatch.setattr(paper, "render", lambda source: source.with_suffix(".pdf").read_bytes())
+    return
+
+
+def opened() -> Run:
+    return Run.open(RESULTS, Path("workflow/config"), Path("paper"))
+
+
+def broken(address: str = ADDRESS) -> list[tuple[str, str]]:
+    return [(link.name, link.text) for link in follow(opened(), address) if link.status == "broken"]
+
+
+def test_an_untouched_number_is_followed_to_its_inputs_code_and_command(checkout: Path) -> None:
+    links = follow(opened(), ADDRESS)
+    assert {link.status for link in links} == {"ok"}
+    named = [link.name for link in links]
+    order = [
+        "paper",
+        "numbers",
+        "verdicts",
+        "judgements",
+        "quantities",
+        "cross-check",
+        "measurement",
+        "inputs",
+        "settings",
+        "code",
+    ]
+    assert list(dict.fromkeys(named)) == [*order, "machine", "again"]
+    told = {link.name: link.text for link in reversed(links)}
+    assert "set again, byte for byte" in told["paper"]
+    assert "made again byte for byte" in told["judgements"]
+    assert "made again byte for byte" in told["quantities"]
+    facts = records.read_record(RESULTS / "measurements" / CLAIM / "plain" / "torch.npz").facts
+    assert facts["content"][:12] in told["measurement"]
+    assert facts["inputs"][:12] in told["inputs"]
+    assert f"measurements/{CLAIM}/plain/torch.npz" in told["again"]
+    assert "make reproduce STUDY=tiny" in told["again"]
+
+
+def digit(path: Path) -> None:
+    """Change the first decimal of a file's last number: a byte that a reader of the file would not notice."""
+    text = path.read_text(encoding="utf-8")
+    found = list(re.finditer(r"(?<=\d\.)\d(?=\d{3})", text))[-1]
+    path.write_text(text[: found.start()] + str((int(found[0]) + 1) % 10) + text[found.end() :], encoding="utf-8")
+
+
+def byte(path: Path) -> None:
+    """Flip a bit in the middle of a file."""
+    payload = bytearray(path.read_bytes())
+    payload[len(payload) // 2] ^= 1
+    path.write_bytes(payload)
+
+
+LINKS: list[tuple[str, str, Callable[[Path], None]]] = [
+    ("numbers", "paper/generated/claims.json", digit),
+    ("verdicts", "results/tiny/verdicts.csv", digit),
+    ("judgements", f"results/tiny/judgements/{CLAIM}.csv", digit),
+    ("quantities", f"results/tiny/quantities/{CLAIM}.csv", digit),
+    ("cross-check", f"results/tiny/crosscheck/{CLAIM}/plain.csv", digit),
+    ("cross-check", "results/tiny/crosscheck.csv", digit),
+    ("measurement", f"results/tiny/measurements/{CLAIM}/plain/torch.npz", byte),
+    ("measurement", f"results/tiny/measurements/{CLAIM}/plain/jax.npz", byte),
+    ("measurement", f"results/tiny/measurements/{CLAIM}/mean-field/torch.npz", byte),
+    ("inputs", f"results/tiny/inputs/{CLAIM}/plain.npz", byte),
+]
+
+
+@pytest.mark.parametrize(("name", "path", "spoil"), LINKS, ids=[path for _, path, _ in LINKS])
+def test_a_changed_byte_breaks_the_link_that_it_is_in(
+    checkout: Path, unset: None, name: str, path: str, spoil: Callable[[Path], None]
+) -> None:
+    spoil(checkout / path)
+    assert [(link, path in text) for link, text in broken()] == [(name, True)]
+
+
+TABLES = [(name, path) for name, path, _ in LINKS if path.endswith(".csv")]
+
+
+@pytest.mark.parametrize(("name", "path"), TABLES, ids=[path for _, path in TABLES])
+def test_a_table_without_a_note_is_held_against_what_its_measurements_give(
+    checkout: Path, unset: None, name: str, path: str
+) -> None:
+    for note in checkout.rglob("*.provenance.json"):
+        note.unlink()
+    digit(checkout / path)
+    assert [(link, path in text) for link, text in broken()] == [(name, True)]
+
+
+@pytest.mark.parametrize("path", ["paper/main.pdf", "paper/figures/hierarchy-truncation.svg"])
+def test_a_changed_paper_is_seen(checkout: Path, path: str) -> None:
+    file = checkout / path
+    file.write_bytes(
+        file.read_bytes().replace(b"gray", b"blue")
+        if path.endswith("svg")
+        else file.read_bytes()[:-9] + b"x" + file.read_bytes()[-8:]
+    )
+    assert broken() == [("paper", "paper/main.pdf: set again it has other bytes")]
+
+
+def test_other_settings_than_the_measured_ones_are_seen(checkout: Path, unset: None) -> None:
+    file = checkout / "workflow/config/tiny.yaml"
+    file.write_text(json.dumps(TINY | {"seed": TINY["seed"] + 1}))
+    assert [name for name, _ in broken()] == ["settings"]
+    assert any(link.status == "not checked" and link.name == "judgements" for link in follow(opened(), ADDRESS))
+
+
+def rewrite(path: Path, **arrays: np.ndarray) -> None:
+    """A record with other arrays and a hash that fits: what a forger, or other code, would leave."""
+    record = records.read_record(path)
+    facts = {name: value for name, value in record.facts.items() if name not in ("content", "nonfinite")}
+    records.write_record(path, record.arrays | arrays, facts)
+
+
+def test_a_measurement_that_is_whole_but_another_one_gives_other_quantities(checkout: Path, unset: None) -> None:
+    path = checkout / RESULTS / "measurements" / CLAIM / "plain" / "torch.npz"
+    arrays = records.read_record(path).arrays
+    rewrite(path, **{name: array * 1.5 for name, array in arrays.items() if array.dtype.kind == "f"})
+    assert {"verdicts", "judgements", "quantities", "cross-check"} == {name for name, _ in broken()}
+
+
+def test_data_that_the_seed_does_not_give_are_seen(checkout: Path, unset: None) -> None:
+    path = checkout / RESULTS / "inputs" / CLAIM / "plain.npz"
+    rewrite(path, x=records.read_record(path).arrays["x"] + 0.5)
+    assert any("are not what the seed 20190918 gives" in text for _, text in broken())
+
+
+@pytest.mark.parametrize(
+    ("address", "path", "name"),
+    [
+        (f"crosscheck/{CLAIM}", f"results/tiny/crosscheck/{CLAIM}/plain.csv", "cross-check"),
+        ("study/counts", f"results/tiny/judgements/{CLAIM}.csv", "verdicts"),
+        ("study/crosscheck", "results/tiny/crosscheck.csv", "crosscheck"),
+        ("study/seconds", f"results/tiny/measurements/{CLAIM}/plain/jax.npz", "measurement"),
+        ("scaling/ntk-points", "results/tiny/scaling.csv", "exponents"),
+        ("scaling/ntk-points", "results/tiny/performance/jax.csv", "timings"),
+        (f"setting/{CLAIM}/plain", f"results/tiny/inputs/{CLAIM}/plain.npz", "inputs"),
+        ("example", f"results/tiny/quantities/{CLAIM}.csv", "quantities"),
+    ],
+)
+def test_other_numbers_have_chains_too(checkout: Path, unset: None, address: str, path: str, name: str) -> None:
+    assert broken(address) == []
+    (byte if path.endswith("npz") else digit)(checkout / path)
+    assert name in [link for link, _ in broken(address)]
+
+
+@pytest.mark.parametrize(
+    "address", ["study", "study/nothing", "setting", f"setting/{CLAIM}/none", f"{CLAIM}/error_p2/none", "a/b"]
+)
+def test_an_address_that_is_none_is_refused(checkout: Path, address: str) -> None:
+    with pytest.raises(ValueError, match="has no|there is no"):
+        follow(opened(), address)
+
+
+def test_a_published_run_is_followed_to_its_tables() -> None:
+    run = Run.open(ROOT / "results" / "reference", ROOT / "workflow" / "config", ROOT / "paper")
+    row = records.read_rows(run.folder / "verdicts.csv", "verdicts")[0]
+    links = follow(run, f"{row['claim']}/{row['expectation']}/{row['case']}")
+    assert {link.status for link in links} == {"ok", "not kept"}
+    assert f"{row['estimate']:.6g}" in next(link.text for link in links if link.name == "verdicts")
+    assert "make reproduce STUDY=default" in links[-1].text
+
+
+def test_a_paper_that_was_made_of_another_run_is_not_this_ones(checkout: Path) -> None:
+    assert opened().paper == Path("paper")
+    shutil.copytree(RESULTS, "results/published")
+    copy = Run.open(Path("results/published"), Path("workflow/config"), Path("paper"))
+    assert copy.paper is None
+    assert [link.status for link in follow(copy, ADDRESS) if link.name == "paper"] == ["not kept"]
+
+
+def test_code_is_found_in_the_checkout_at_a_commit_or_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy_checkout(tmp_path / "repository")
+    monkeypatch.setattr(code, "ROOT", tmp_path / "repository")
+
+    def commit() -> str:
+        git = ["git", "-C", str(tmp_path / "repository"), "-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run([*git, "init", "-q"], check=True)
+        subprocess.run([*git, "add", "ntkbench"], check=True)
+        subprocess.run([*git, "commit", "-q", "-m", "a"], check=True)
+        return subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+
+    first, here = commit(), stage_hash("inputs", CLAIM)
+    assert code.at_commit(first, "inputs", CLAIM, None) == here
+    with (tmp_path / "repository" / "ntkbench" / "claims" / "hierarchy" / "truncation.py").open("a") as file:
+        file.write("#\n")
+    second = commit()
+    then = code.at_commit(second, "inputs", CLAIM, None)
+    assert then not in (None, here)
+    facts = {"commit": second, "dirty": False}
+    assert code.told(here, facts, "inputs", CLAIM)[:2] == (True, True)
+    assert code.told(str(then), facts, "inputs", CLAIM)[:2] == (True, False)
+    assert code.told("0" * 64, facts, "inputs", CLAIM)[:2] == (False, False)
+    assert code.told("0" * 64, {"commit": "unknown", "dirty": None}, "inputs", CLAIM)[:2] == (False, False)
+    assert code.at_commit("--output=x", "inputs", CLAIM, None) is None
+
+
+NUMBERS = (0.125, -0.005, 1.5747, -0.9808, 0.0, 2.34e-14, 0.0155, 123.4, 99.96, 9.96, -0.999, 1e5)
+
+
+def test_numbers_are_printed_as_the_paper_prints_them(checkout: Path) -> None:
+    listed = ", ".join(map(repr, NUMBERS))
+    for digits in (0, 1, 2, 3):
+        shown = computed(checkout / "paper", f"({listed}).map(x => fixed(x, digits: {digits}))")
+        assert [text.replace("−", "-") for text in shown] == [printed.fixed(x, digits) for x in NUMBERS]
+    shown = [text_of(content) for content in computed(checkout / "paper", f"({listed}).map(scientific)")]
+    plain = [re.sub(r"\W*⋅\W*10(−?)", r"e\1", text).replace("−", "-") for text in shown]
+    assert plain == [printed.scientific(x) for x in NUMBERS]
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [("−0.98", "-0.98"), ("2.1 · 10⁻¹⁴", "2.1e-14"), ("2.1 ⋅ 10^-14", "2.1e-14"), ("5.5 %", "5.5%"), ("406", "406")],
+)
+def test_what_is_copied_from_a_pdf_is_read(text: str, plain: str) -> None:
+    assert printed.typed(text) == plain
+
+
+def test_a_number_finds_its_places_or_those_that_round_to_it(checkout: Path) -> None:
+    known = places(opened().content)
+    one = next(place for place in known if place.address == ADDRESS and place.what == "torch, estimate")
+    found, exact = matching(known, one.text.replace("-", "−"))
+    assert exact
+    assert one in found
+    assert all(place.text == one.text for place in found)
+    found, exact = matching(known, f"{one.value:.4f}")
+    assert not exact
+    assert one in found
+    assert matching(known, "987654.3") == ([], False)
+
+
+def test_the_command_traces_chooses_and_refuses(checkout: Path, unset: None) -> None:
+    def run(*arguments: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, ["trace", "--results", "tiny", *arguments], env={"COLUMNS": "400"})
+        return done.exit_code, done.output
+
+    exit_code, output = run(ADDRESS)
+    assert (exit_code, output.splitlines()[-1]) == (0, "No link is broken")
+    one = next(place for place in places(opened().content) if place.address == ADDRESS and place.what == "torch, estimate")
+    assert f"{one.text}: torch, estimate (claims.json [0]" in output
+    exit_code, output = run("--", one.text)
+    assert ADDRESS in output
+    assert exit_code == (0 if output.startswith(ADDRESS) else 2)
+    exit_code, output = run("987654.3")
+    assert (exit_code, "prints no 987654.3" in output) == (2, True)
+    exit_code, output = run("hierarchy/horizon")
+    assert (exit_code, "the study tiny has no hierarchy/horizon" in output) == (2, True)
+    digit(RESULTS / "verdicts.csv")
+    exit_code, output = run(ADDRESS)
+    assert (exit_code, output.splitlines()[-1]) == (1, "broken at: verdicts")
