@@ -102,12 +102,28 @@ def priorities(study: Study) -> dict[tuple[str, tuple[str, ...]], int]:
     return {batch: ranks[length] for batch, length in seconds.items()}
 
 
+def host_memory(study: Study) -> dict[tuple[str, tuple[str, ...]], int]:
+    """Per batch of a claim's cases, bytes that the job which measures it may hold.
+
+    What is counted, and a framework with the study's budget at least: the budget is of blocks, not of the process.
+    """
+    least = study.memory_bytes + max(ENGINES[backend].resident for backend in study.backends)
+    held: dict[tuple[str, tuple[str, ...]], int] = {}
+    for of_job in measurements(study, ONE_CORE):
+        batch = of_job[0].claim, tuple(job.case for job in of_job)
+        held[batch] = max(held.get(batch, least), *(job.memory or 0 for job in of_job))
+    return held
+
+
 def _measure(study: Study, rates: Rates, claim: str, names: Sequence[str], backend: str) -> list[Job]:
     """In one process: what was compiled for an earlier case is not compiled again."""
     engine, itemsize, budget = ENGINES[backend], np.dtype(study.precision).itemsize, study.memory_bytes
     cases = {name: study.cases[claim][name] for name in names}
     asked = {name: [claims.get(claim).calls(case, width) for width in case.widths] for name, case in cases.items()}
-    told = {name: [found for found in of_case if found is not None] for name, of_case in asked.items()}
+    told = {
+        name: [found for found in of_case if found is not None and all(map(costs.known, found))]
+        for name, of_case in asked.items()
+    }
     spent = iter(costs.seconds(engine, [found for of_case in told.values() for found in of_case], rates, itemsize, budget))
     start = engine.startup * rates.interpreter
     measured = []

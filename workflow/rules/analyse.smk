@@ -8,6 +8,10 @@ rule analyse:
     output:
         quantities=f"{RESULTS}/quantities/{{claim}}.csv",
         judgements=f"{RESULTS}/judgements/{{claim}}.csv",
+    group:
+        together("claims")
+    resources:
+        **LIGHT,
     params:
         cells=cells,
         backends=list(STUDY.backends),
@@ -38,6 +42,8 @@ rule collect:
             caption="../report/crosscheck.rst",
         ),
         environment=f"{RESULTS}/environment.json",
+    resources:
+        **LIGHT,
     params:
         study=STUDY.name,
     script:

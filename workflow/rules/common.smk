@@ -28,18 +28,43 @@ MARKS = [
     for pattern in (PREPARED, *(DONE.replace("{backend}", backend) for backend in STUDY.backends))
 ]
 PRIORITIES = planning.priorities(STUDY)
+MEMORY = planning.host_memory(STUDY)
+BUDGET_MIB = STUDY.memory_bytes // 2**20
+# Minutes and memory that a cluster is asked for; a run on one machine asks for neither.
+LIGHT = {"runtime": 20, "mem_mib": 2048}
 # Heads the results of each category of the report.
 STUDY_TITLE = f"Study {STUDY.name}"
 CURVES = STUDY.performance.curves if STUDY.performance else ()
-ON_GPU = STUDY.device == "cuda" or (STUDY.device == "auto" and studies.gpu_present())
+# The machine that starts a run speaks for its own jobs, not for a cluster's nodes.
+GPU_HERE = workflow.is_main_process and STUDY.device == "auto" and studies.gpu_present()
+
+
+def gpus(wildcards):
+    """Of a job that measures. Where the study says `auto`, jobs on a cluster have none."""
+    return int(STUDY.device == "cuda" or (GPU_HERE and workflow.local_exec))
+
+
+def together(name):
+    """The group that a rule is of on a cluster; a dry run on one machine would show groups that there are not."""
+    return lambda wildcards: None if workflow.local_exec else name
+
+
+def more_each_time(mebibytes):
+    """A job that was killed for its memory is tried again with half as much more."""
+    return lambda wildcards, attempt: mebibytes * (1 + attempt) // 2
 
 
 def start_alone():
     """Refuses a device that is not there, read-only folders, a second run here; the rest of the machine is for the jobs."""
     try:
-        studies.check_device(STUDY)
+        if workflow.local_exec:
+            studies.check_device(STUDY)
         session.check_writable(Path(RESULTS).parent, Path(RESULTS), Path("paper"))
         session.lock(Path(RESULTS).parent)
+        if not workflow.local_exec:
+            session.check_orphans(Path.cwd())
+        session.await_jobs(Path(RESULTS).parent)
+        session.sweep(Path(RESULTS), Path("paper"))
     except (studies.ConfigError, session.NotWritable, session.AlreadyRunning) as error:
         sys.exit(f"ntkbench: {error}")
     session.note_interruptions()

@@ -11,6 +11,10 @@ for claim, number, cases in BATCHES:
             code=code("crosscheck", claim=claim),
         output:
             expand(CROSSCHECKED, claim=claim, case=cases),
+        group:
+            together("claims")
+        resources:
+            **LIGHT,
         params:
             cells=[STUDY.cell(claim, case) for case in cases],
             backends=list(STUDY.backends),

@@ -21,6 +21,10 @@ rule figure:
             caption="../report/figure.rst",
         ),
         png="paper/figures/{family}-{name}.png",
+    group:
+        together("claims")
+    resources:
+        **LIGHT,
     params:
         claim=claim_of,
         title=lambda wildcards: claims.get(claim_of(wildcards)).title,

@@ -12,6 +12,10 @@ for claim, number, cases in BATCHES:
             done=touch(PREPARED.format(claim=claim, case=cases[0])),
         # All measurements are to be ready when the longest of them is chosen.
         priority: 1 + max(PRIORITIES.values())
+        group:
+            together("inputs")
+        resources:
+            **LIGHT,
         params:
             cells=[STUDY.cell(claim, case) for case in cases],
         script:

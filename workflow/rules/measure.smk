@@ -13,10 +13,13 @@ for claim, number, cases in BATCHES:
             records=update([MEASURED.format(claim=claim, case=case, backend="{backend}") for case in cases]),
             done=touch(DONE.format(claim=claim, case=cases[0], backend="{backend}")),
         priority: PRIORITIES[claim, cases]
+        group:
+            together("measurements")
         threads: STUDY.threads
         resources:
-            gpu=int(ON_GPU),
-            mem_mib=STUDY.memory_bytes // 2**20,
+            gpu=gpus,
+            budget_mib=BUDGET_MIB,
+            mem_mib=more_each_time(MEMORY[claim, cases] // 2**20),
         params:
             cells=[STUDY.cell(claim, case) for case in cases],
         script:

@@ -5,7 +5,8 @@ rule paper:
         figures=[f"paper/figures/{claim.replace('/', '-')}.svg" for claim in STUDY.cases],
         scaling=list(rules.scaling.output) if CURVES else [],
         quantities=expand(rules.analyse.output.quantities, claim=STUDY.cases),
-        source=sorted(str(file) for ending in ("typ", "bib") for file in Path("paper").rglob(f"*.{ending}")),
+        source=sorted(map(str, Path("paper").rglob("*.typ"))),
+        bibliography="ntkbench/references.bib",
         code=sorted({path for claim in STUDY.cases for path in code("paper", "claim")({"claim": claim})}),
     output:
         pdf=report(
@@ -16,6 +17,9 @@ rule paper:
             caption="../report/paper.rst",
         ),
         numbers=[f"paper/generated/{name}.json" for name in ("study", "claims", "example", "scaling")],
+        bibliography="paper/generated/references.bib",
+    resources:
+        **LIGHT,
     params:
         cells=[STUDY.cell(claim, case) for claim, cases in STUDY.cases.items() for case in cases],
     script:

@@ -9,8 +9,9 @@ rule performance:
     priority: -1
     threads: workflow.cores
     resources:
-        gpu=int(ON_GPU),
-        mem_mib=STUDY.memory_bytes // 2**20,
+        gpu=gpus,
+        budget_mib=BUDGET_MIB,
+        mem_mib=more_each_time(max(MEMORY.values()) // 2**20),
     params:
         curves=[curve.as_dict() for curve in CURVES],
         rounds=STUDY.performance.rounds if STUDY.performance else 0,
@@ -47,5 +48,7 @@ rule scaling:
             caption="../report/scaling.rst",
         ),
         png="paper/figures/scaling.png",
+    resources:
+        **LIGHT,
     script:
         "../scripts/scaling.py"

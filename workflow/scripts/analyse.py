@@ -2,7 +2,7 @@ from pathlib import Path
 
 from ntkbench.stages.session import job
 
-with job(snakemake.threads):
+with job(snakemake.threads, snakemake.output[0]):
     from ntkbench.stages.analyse import analyse
     from ntkbench.stages.cell import Cell
 

@@ -2,15 +2,14 @@ from pathlib import Path
 
 from ntkbench.stages.session import job
 
-with job(snakemake.threads):
-    from ntkbench import claims, figures, records
+with job(snakemake.threads, snakemake.output[0]):
+    from ntkbench import claims, figures, lineage, records
     from ntkbench.stages.cell import Cell, by_claim
 
-    cells = [Cell.make(**cell) for cell in snakemake.params.cells]
-    figures.draw_claim(
-        claims.get(snakemake.params.claim),
-        records.read_table(Path(snakemake.input.quantities), "quantities"),
-        records.read_table(Path(snakemake.input.verdicts), "verdicts"),
-        Path(snakemake.output.svg).with_suffix(""),
-        cases=by_claim(cells)[snakemake.params.claim],
-    )
+    claim = claims.get(snakemake.params.claim)
+    tables = [Path(snakemake.input.quantities), Path(snakemake.input.verdicts)]
+    quantities, verdicts = map(records.read_table, map(lineage.check, tables), ("quantities", "verdicts"))
+    cases = by_claim(Cell.make(**cell) for cell in snakemake.params.cells)[claim.id]
+    figures.draw_claim(claim, quantities, verdicts, Path(snakemake.output.svg).with_suffix(""), cases=cases)
+    for output in snakemake.output:
+        lineage.note(Path(output), "figures", tables, claim.id)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 from ntkbench.stages.session import job
 
-with job(snakemake.threads):
+with job(snakemake.threads, snakemake.output[0], gpus=snakemake.resources.gpu):
     from ntkbench.stages.cell import Cell
     from ntkbench.stages.measure import measure
 
@@ -10,7 +10,7 @@ with job(snakemake.threads):
         [Cell.make(**cell) for cell in snakemake.params.cells],
         snakemake.wildcards.backend,
         snakemake.threads,
-        snakemake.resources.mem_mib * 2**20,
+        snakemake.resources.budget_mib * 2**20,
         [Path(path) for path in snakemake.input.inputs],
         [Path(path) for path in snakemake.output.records],
     )

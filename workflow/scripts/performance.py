@@ -2,7 +2,7 @@ from pathlib import Path
 
 from ntkbench.stages.session import job
 
-with job(snakemake.params.settings["threads"]):
+with job(snakemake.params.settings["threads"], snakemake.output[0], gpus=snakemake.resources.gpu):
     from ntkbench.performance.workloads import Curve
     from ntkbench.stages.performance import performance
 
@@ -11,6 +11,6 @@ with job(snakemake.params.settings["threads"]):
         snakemake.wildcards.backend,
         snakemake.params.rounds,
         Path(snakemake.output[0]),
-        memory_bytes=snakemake.resources.mem_mib * 2**20,
+        memory_bytes=snakemake.resources.budget_mib * 2**20,
         **snakemake.params.settings,
     )

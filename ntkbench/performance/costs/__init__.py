@@ -15,6 +15,7 @@ from ntkbench.performance.costs.loads import (
     NaiveHierarchy,
     call_of,
     counts_of,
+    known,
     load,
 )
 
@@ -31,6 +32,7 @@ __all__ = [
     "call_of",
     "counts_of",
     "in_python",
+    "known",
     "load",
     "memory",
     "seconds",

@@ -39,6 +39,12 @@ def counts_of(net: Network) -> Counts[Any]:
     return ARCHITECTURES[type(net)](net)
 
 
+def known(call: calls.Call) -> bool:
+    """Whether the cost of the call is: not for an architecture that is not counted."""
+    net = getattr(call, "net", None)
+    return net is None or type(net) in ARCHITECTURES
+
+
 def load(call: calls.Call) -> Load:
     """The load of one call, its `count` left aside.
 
