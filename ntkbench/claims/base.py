@@ -11,11 +11,12 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from ntkbench import names
 from ntkbench.backends.base import Backend, Flow
 from ntkbench.claims.calls import Call
 from ntkbench.data import SOURCES, Dataset, load
 from ntkbench.integrators import steps_between, tableau
-from ntkbench.networks import Convolutional, FullyConnected, Network
+from ntkbench.networks import SPECIFICATIONS, Convolutional, FullyConnected, Network
 from ntkbench.verdicts.expectations import Expectation, Rate
 
 PARAMETRIZATIONS = {"mean_field": "mean_field", "unit_rate": "standard"}
@@ -160,11 +161,31 @@ class NestedCase(TrainingCase):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArchitectureCase(TrainingCase):
-    """A case of fully connected networks or, where there is an image, of convolutional ones.
+class SpecifiedCase(Case):
+    """A case of fully connected networks, or of others of the same sizes.
 
     Attributes:
-        image: (height, width, channels) of the inputs of convolutional networks; None for fully connected ones.
+        specification: which networks, a name of `ntkbench.networks.SPECIFICATIONS`.
+    """
+
+    specification: str = "fully_connected"
+
+    def __post_init__(self) -> None:
+        names.check("specification", self.specification, SPECIFICATIONS)
+        super().__post_init__()
+
+    def architecture(self, width: int, **changes: Any) -> Network:
+        """The case's network at one width: `network`, or what has its sizes and scalings."""
+        dense = self.network(width, **changes)
+        return SPECIFICATIONS[self.specification](**{f.name: getattr(dense, f.name) for f in fields(dense)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchitectureCase(SpecifiedCase, TrainingCase):
+    """A case of such networks or, where there is an image, of convolutional ones.
+
+    Attributes:
+        image: (height, width, channels) of the inputs of convolutional networks; None for others.
         readout, padding: of convolutional networks, see `Convolutional`.
     """
 
@@ -177,17 +198,17 @@ class ArchitectureCase(TrainingCase):
         for name, usual in (("readout", "flatten"), ("padding", "circular")):
             if self.image is None and (value := getattr(self, name)) != usual:
                 raise ValueError(f"{name} {value!r} is of convolutional networks: say the image's (height, width, channels)")
+        if self.image is not None and self.specification != "fully_connected":
+            raise ValueError(f"specification {self.specification!r} has no image, which makes networks convolutional")
         if (found := self.architecture(self.widths[0]).input_dim) != self.input_dim:
             raise ValueError(f"image {list(self.image or ())} has {found} numbers, input_dim is {self.input_dim}")
 
     def architecture(self, width: int, **changes: Any) -> Network:
-        """The case's network at one width: `network`, or its convolutional counterpart where there is an image."""
-        dense = self.network(width, **changes)
+        """As the base, or the convolutional network of the image."""
         if self.image is None:
-            return dense
-        shared = ("width", "depth", "activation", "output_dim", "weight_variance", "bias_variance", "antisymmetric")
-        more = ("parametrization", "feature_strength")
-        own = {name: getattr(dense, name) for name in (*shared, *more)}
+            return super().architecture(width, **changes)
+        dense = self.network(width, **changes)
+        own = {f.name: getattr(dense, f.name) for f in fields(dense) if f.name != "input_dim"}
         return Convolutional(self.image, readout=self.readout, padding=self.padding, **own)
 
 

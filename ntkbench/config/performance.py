@@ -7,12 +7,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ntkbench.config.cases import NAME, Section
+from ntkbench import names
+from ntkbench.config.cases import LARGEST, Section, name_problems
 from ntkbench.config.problems import Problem
 from ntkbench.networks import SMOOTH_ACTIVATIONS
 from ntkbench.performance.workloads import Axis, Curve, Quantity, Workload
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=LARGEST)]
 AXES: Mapping[Quantity, tuple[Axis, ...]] = {
     "ntk": ("points", "width", "depth", "outputs"),
     "hierarchy": ("points", "width", "depth", "order"),
@@ -81,18 +82,19 @@ def _without_twin(curve: Curve) -> Problem:
 
 
 def _problems(key: str, name: str, curve: CurveSection) -> Iterator[Problem]:
-    if not NAME.fullmatch(name):
-        yield Problem(key, None, f"a curve is named with {NAME.pattern}")
+    yield from name_problems(key, name, "curve")
     if curve.axis not in AXES[curve.quantity]:
-        yield Problem(f"{key}.axis", curve.axis, f"{curve.quantity} varies along {', '.join(AXES[curve.quantity])}")
+        yield Problem(
+            f"{key}.axis", curve.axis, f"{curve.quantity} varies along one of {', '.join(AXES[curve.quantity])}; choose one"
+        )
     if curve.outputs > 1 and "outputs" not in AXES[curve.quantity]:
-        yield Problem(f"{key}.outputs", curve.outputs, f"{curve.quantity} is of one output")
+        yield Problem(f"{key}.outputs", curve.outputs, f"{curve.quantity} is of one output; leave it out")
     if any(after <= before for before, after in pairwise(curve.sizes)):
         yield Problem(f"{key}.sizes", curve.sizes, "must increase")
     if curve.axis == "order" and not 2 <= curve.sizes[0] <= curve.sizes[-1] <= 6:
-        yield Problem(f"{key}.sizes", curve.sizes, "orders are 2 to 6")
+        yield Problem(f"{key}.sizes", curve.sizes, "orders must be from 2 to 6")
     if curve.quantity in ("hierarchy", "naive_hierarchy") and curve.activation not in SMOOTH_ACTIVATIONS:
-        yield Problem(f"{key}.activation", curve.activation, f"choose one of {', '.join(SMOOTH_ACTIVATIONS)}")
+        yield Problem(f"{key}.activation", curve.activation, names.mend(curve.activation, SMOOTH_ACTIVATIONS))
     try:
         Workload(curve.quantity, curve.points, activation=curve.activation).net  # noqa: B018 (the network refuses)
     except ValueError as error:

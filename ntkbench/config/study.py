@@ -10,12 +10,14 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from ntkbench.claims import Case
-from ntkbench.config.cases import ClaimSection, Section, claim_problems
+from ntkbench.config.cases import NAME, ClaimSection, Section, claim_problems, name_problems
 from ntkbench.config.performance import CurveSection, Performance, PerformanceSection, performance
-from ntkbench.config.problems import ConfigError, Problem, unknown
+from ntkbench.config.problems import ABSENT, ConfigError, Problem, of_type, printable, unknown
 from ntkbench.config.reading import read_yaml
 
 OPTIONS = ("study", "summary")
+PUBLISHED = "reference"
+"""The folder in `results/` that no study writes."""
 
 
 class StudyFile(Section):
@@ -26,8 +28,8 @@ class StudyFile(Section):
     backends: list[Literal["torch", "jax"]] = Field(min_length=2, description="Frameworks that are checked against each other.")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["float64", "float32"] = "float64"
-    threads: int = Field(default=1, ge=1, description="CPU threads of one measurement.")
-    memory_gib: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2.0
+    threads: int = Field(default=1, ge=1, le=1024, description="CPU threads of one measurement.")
+    memory_gib: Annotated[float, Field(gt=0, le=2**20, allow_inf_nan=False)] = 2.0
     cases_per_job: int = Field(
         default=1, ge=1, description="How many cases of a claim one process measures, one after another."
     )
@@ -100,7 +102,10 @@ def from_options(folder: Path, options: Mapping[str, Any]) -> Study:
         raise ConfigError("\n".join(f"--config {key}=...: {unknown(key, OPTIONS)}" for key in strange))
     if not isinstance(summary := options.get("summary", True), bool):
         raise ConfigError(f"--config summary={summary}: write summary=True or summary=False, with a capital letter")
-    return load(folder / f"{options.get('study', 'default')}.yaml")
+    study = options.get("study", "default")
+    if not (isinstance(study, str) and NAME.fullmatch(study)):  # or a path would lead out of the folder
+        raise ConfigError(printable(f"--config study={study}: a study must be named with {NAME.pattern}, without .yaml"))
+    return load(folder / f"{study}.yaml")
 
 
 def load(path: Path) -> Study:
@@ -162,13 +167,13 @@ def _problem(error: Any) -> Problem:
     match error["type"]:
         case "extra_forbidden":
             model = next((known for place, known in SECTIONS if _within(location, place)), ClaimSection)
-            return Problem(key, error["input"], unknown(location[-1], model.model_fields))
+            return Problem(key, error["input"], unknown(location[-1], list(model.model_fields)))
         case "missing":
-            return Problem(key, None, "is missing; add it")
+            return Problem(key, ABSENT, of_type(error))
         case _ if key == "backends" and error["type"] == "too_short":
             return Problem(key, error["input"], "a cross-check needs two; write [torch, jax]")
         case _:
-            return Problem(key, error["input"], error["msg"])
+            return Problem(key, error["input"], of_type(error))
 
 
 def _within(location: Sequence[str], place: Sequence[str | None]) -> bool:
@@ -191,6 +196,9 @@ def _study_problems(path: Path, file: StudyFile) -> list[Problem]:
     problems = []
     if file.study != path.stem:
         problems.append(Problem("study", file.study, f"must equal the file's name, {path.stem!r}"))
+    problems += name_problems("study", file.study, "study")
+    if file.study == PUBLISHED:
+        problems.append(Problem("study", file.study, "is where the published run is; choose another name"))
     if len(set(file.backends)) < len(file.backends):
         problems.append(Problem("backends", file.backends, "name each backend once"))
     if file.memory_gib * 2**30 < 2**20:

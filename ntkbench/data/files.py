@@ -8,6 +8,7 @@ import os
 import tarfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,9 @@ UCI = Path(__file__).parent / "files" / "uci_tabular.npz"
 UCI_SHA256 = "08aa8882282206fe4f091dd6f354d4280efef5138d5047fa5c132e64b3f2b3bf"
 
 GET_ANEW = "get the file anew"
+
+MOST_BYTES = 2**28
+"""Of a download, a file and what is inside, each: the largest, CIFAR-10's archive, has 170 MB."""
 
 IMAGE_BYTES = 32 * 32 * 3
 """Of one record of CIFAR-10, after the byte of its label: all of red, then green, then blue, each row by row."""
@@ -116,17 +120,34 @@ def _members(of: BinaryArchive) -> list[tuple[Path, bytes]]:
 def _unpack(archive: Path, of: BinaryArchive) -> dict[str, bytes]:
     try:
         with tarfile.open(archive, "r:gz") as opened:
-            members = {name: opened.extractfile(f"{of.folder}/{name}") for name in of.files}
-            return {name: member.read() if member else b"" for name, member in members.items()}
+            return {name: _member(archive, opened, f"{of.folder}/{name}") for name in of.files}
     except (OSError, EOFError, KeyError, zlib.error, tarfile.TarError) as error:
         raise DataUnavailable(f"{archive} is no whole archive of {of.folder} ({error}); {GET_ANEW}") from error
 
 
+def _member(archive: Path, opened: tarfile.TarFile, name: str) -> bytes:
+    """Read where it lies: nothing is written to the disk, so that no name in an archive leads anywhere."""
+    found = opened.getmember(name)
+    if not found.isreg():
+        raise DataUnavailable(f"{archive} has no file in {name}; {GET_ANEW}")
+    _small_enough(archive / name, found.size)
+    content = opened.extractfile(found)
+    return content.read() if content else b""
+
+
+def _small_enough(path: Path, size: int) -> None:
+    if size > MOST_BYTES:
+        raise DataUnavailable(f"{path} has more than {MOST_BYTES} bytes, which no file of the data sets has; {GET_ANEW}")
+
+
 def _read(path: Path, mend: str) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            payload = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise DataUnavailable(f"cannot read {path} ({error.strerror}); {mend}") from error
+    _small_enough(path, len(payload))
+    return payload
 
 
 def _verify(path: Path, payload: bytes, sha256: str, mend: str) -> None:
@@ -143,16 +164,36 @@ def _fetch(folder: str, url: str, name: str, sha256: str, instead: str) -> Path:
         raise DataUnavailable(f"fetching {name} needs the package pooch; install it, or {instead}") from error
     store = pooch.create(path=pooch.os_cache("ntkbench") / folder, base_url=url, registry={name: sha256})
     try:
-        return Path(store.fetch(name))
+        return Path(store.fetch(name, downloader=_download))
     except (OSError, ValueError) as error:
         raise DataUnavailable(f"cannot fetch {url}{name} (no network?): {error}; or {instead}") from error
 
 
+class _Bounded(io.FileIO):
+    """A file that takes `MOST_BYTES` at most: a server may send more than it should, and checksums come afterwards."""
+
+    def write(self, data: Any) -> int:
+        if self.tell() + len(data) > MOST_BYTES:
+            raise ValueError(f"the server sends more than {MOST_BYTES} bytes")
+        return super().write(data)
+
+
+def _download(url: str, output_file: str, store: Any) -> None:
+    """A downloader of pooch."""
+    import pooch
+
+    with _Bounded(output_file, "wb") as file:
+        pooch.HTTPDownloader()(url, file, store)
+
+
 def _decompress(path: Path, payload: bytes) -> bytes:
     try:
-        return gzip.decompress(payload)
+        with gzip.GzipFile(fileobj=io.BytesIO(payload)) as file:
+            content = file.read(MOST_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataUnavailable(f"{path} is no whole gzip file ({error}); {GET_ANEW}") from error
+    _small_enough(path, len(content))
+    return content
 
 
 def _parse_idx(path: Path, content: bytes) -> np.ndarray:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ntkbench import names
 from ntkbench.data import images, synthetic, tabular
 from ntkbench.data.dataset import Dataset
 from ntkbench.data.source import Source
@@ -23,8 +24,7 @@ def check(name: str, train_size: int, test_size: int = 0, input_dim: int | None 
     Raises:
         ValueError: naming the field, its value and the mend.
     """
-    if name not in SOURCES:
-        raise ValueError(f"dataset {name!r} is unknown; choose one of {', '.join(SOURCES)}")
+    names.check("dataset", name, SOURCES)
     source = SOURCES[name]
     for field, value, least in (("train_size", train_size, source.smallest_train_size), ("test_size", test_size, 0)):
         if not is_whole(value) or value < least:
@@ -76,8 +76,10 @@ def load(
         DataUnavailable: if the files of the source cannot be had, or are damaged.
     """
     check(name, train_size, test_size, input_dim)
-    if splits is not None and splits < 1:
-        raise ValueError(f"splits must be at least 1, got {splits}")
+    if splits is not None and not (is_whole(splits) and splits >= 1):
+        raise ValueError(f"splits must be a whole number of at least 1, got {splits!r}")
+    if not isinstance(permute_labels, bool):
+        raise ValueError(f"permute_labels must be True or False, got {permute_labels!r}")
     found = [_split(SOURCES[name], root, s, train_size, test_size, input_dim, permute_labels) for s in range(splits or 1)]
     if splits is None:
         return found[0]

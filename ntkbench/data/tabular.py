@@ -16,6 +16,7 @@ from functools import cache
 
 import numpy as np
 
+from ntkbench import names
 from ntkbench.data import files
 from ntkbench.data.dataset import Dataset
 from ntkbench.data.source import Source, on_sphere
@@ -73,8 +74,7 @@ def read(name: str) -> tuple[np.ndarray, np.ndarray]:
         ValueError: for an unknown name.
         DataUnavailable: if the package's file is missing or damaged.
     """
-    if name not in SETS:
-        raise ValueError(f"tabular set {name!r} is unknown; choose one of {', '.join(SETS)}")
+    names.check("tabular set", name, SETS)
     if name not in SCIKIT_LEARN:
         arrays = _shipped()
         return arrays[f"x_{name}"].astype(float), arrays[f"y_{name}"].astype(int)

@@ -9,7 +9,7 @@ import pytest
 from ntkbench.backends import Backend
 from ntkbench.claims import get
 from ntkbench.claims.convergence import initialization
-from ntkbench.networks import FullyConnected, Parameters
+from ntkbench.networks import SPECIFICATIONS, FullyConnected, Parameters
 from tests.claims.tiny import CONVERGENCE, case_of
 
 CLAIM = get(CONVERGENCE)
@@ -63,10 +63,11 @@ def test_seeds_grow_in_proportion_to_width(backend: Backend) -> None:
     assert arrays["K2"].shape == (48, 3, 3)
 
 
-def test_correlated_weights_keep_the_kernel_away_from_its_limit(backend: Backend) -> None:
+@pytest.mark.parametrize("specification", SPECIFICATIONS)
+def test_correlated_weights_keep_the_kernel_away_from_its_limit(backend: Backend, specification: str) -> None:
     deviations = {}
     for control in (None, "correlated_weights"):
-        case = case_of(CONVERGENCE, depth=2, seeds=16, control=control)
+        case = case_of(CONVERGENCE, depth=2, seeds=16, control=control, specification=specification)
         arrays = CLAIM.measure(backend, case, CLAIM.prepare(case, 1), 256, 1)
         deviations[control] = np.median(CLAIM.summarize(case, arrays, 256)["deviation"])
     assert deviations["correlated_weights"] > 3 * deviations[None]

@@ -7,6 +7,7 @@ import pytest
 
 from ntkbench.backends import Backend
 from ntkbench.claims import get
+from ntkbench.networks import Residual
 from tests.claims.tiny import HIERARCHY, case_of, wide_over_narrow
 
 CLAIM = get(HIERARCHY)
@@ -100,13 +101,22 @@ def test_a_sharper_softplus_is_computed_as_a_plain_one_on_larger_inputs(backend:
         ({"sharpness": -1.0}, "sharpness must be positive"),
         ({"readout": "global_average"}, "readout 'global_average' is of convolutional networks"),
         ({"image": (2, 3, 1), "top": 4}, "has 6 numbers, input_dim is 4"),
-        ({"image": (2, 2, 1), "top": 5}, "top is 5, convolutional networks have the hierarchy to order 4"),
+        ({"image": (2, 2, 1), "top": 5}, "top is 5, only fully connected networks have the hierarchy"),
+        ({"specification": "residual", "top": 5}, "top is 5, only fully connected networks have the hierarchy"),
+        ({"specification": "residual", "top": 4, "image": (2, 2, 1)}, "specification 'residual' has no image"),
+        ({"specification": "residul"}, "specification 'residul' is unknown; did you mean 'residual'?"),
         ({"times": (0.25, 1.0)}, "time 0.25 is an odd number of steps"),
     ],
 )
 def test_cases_that_make_no_sense_are_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         case_of(HIERARCHY, **fields)
+
+
+def test_a_case_may_ask_for_other_networks_of_its_sizes() -> None:
+    case = case_of(HIERARCHY, specification="residual", top=4, depth=2, antisymmetric=True)
+    expected = Residual(case.input_dim, 8, 2, case.activation, antisymmetric=True)
+    assert case.architecture(8) == expected
 
 
 def test_convolutional_networks_are_truncated_too(backend: Backend) -> None:

@@ -243,7 +243,7 @@ def test_permuted_labels_tell_nothing_about_the_points() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("cifar", 10), "dataset 'cifar' is unknown; choose one of sphere"),
+        (("cifar", 10), "dataset 'cifar' is unknown; did you mean 'cifar10'"),
         (("sphere", 0, 0, 5), "train_size must be a whole number of at least 1"),
         (("digits", 1, 0, 64), "at least 2 for dataset 'digits'"),
         (("sphere", 2.0, 0, 5), "train_size"),

@@ -7,7 +7,7 @@ import numpy as np
 
 from ntkbench import data
 from ntkbench.backends.base import Backend
-from ntkbench.claims.base import Arrays, Case, Claim, Panel
+from ntkbench.claims.base import Arrays, Case, Claim, Panel, SpecifiedCase
 from ntkbench.claims.calls import Call, Draw, LimitingKernels, Ntk
 from ntkbench.verdicts.expectations import Rate
 
@@ -20,7 +20,7 @@ PILOT_SEEDS = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
-class InitializationCase(Case):
+class InitializationCase(SpecifiedCase):
     """Adds which statistic the case resolves.
 
     Attributes:
@@ -134,7 +134,7 @@ class Initialization(Claim):
     growth: ClassVar = {"direction": 1e4}
 
     def measure(self, backend: Backend, case: InitializationCase, data: data.Dataset, width: int, root: int) -> Arrays:
-        _, limit = backend.limiting_kernels(case.network(width), data.x)
+        _, limit = backend.limiting_kernels(case.architecture(width), data.x)
         arrays = {"K2": _kernels(backend, case, width, range(case.seeds_at(width)), data.x, root), "K2_limit": limit}
         if case.statistic == "bias":
             # Negative seeds: the pilot must share no network with the measurement, or its noise would enter the bias.
@@ -144,13 +144,13 @@ class Initialization(Claim):
 
     def calls(self, case: InitializationCase, width: int) -> tuple[Call, ...]:
         n = case.train_size
-        sampled = [(case.network(width), case.seeds_at(width))]
+        sampled = [(case.architecture(width), case.seeds_at(width))]
         if case.statistic == "bias":
-            sampled.append((case.network(PILOT_WIDTH), PILOT_SEEDS))
+            sampled.append((case.architecture(PILOT_WIDTH), PILOT_SEEDS))
         drawn: list[Call] = []
         for net, seeds in sampled:
             drawn += [Draw(net=net, seeds=seeds, in_blocks=True), Ntk(net=net, seeds=seeds, rows=n)]
-        return (LimitingKernels(net=case.network(width), rows=n), *drawn)
+        return (LimitingKernels(net=case.architecture(width), rows=n), *drawn)
 
     def summarize(self, case: InitializationCase, arrays: Arrays, width: int) -> dict[str, np.ndarray]:
         difference = (arrays["K2"] - arrays["K2_limit"]) / np.linalg.norm(arrays["K2_limit"])
@@ -162,7 +162,7 @@ class Initialization(Claim):
 
 def _kernels(backend: Backend, case: InitializationCase, width: int, seeds: range, x: np.ndarray, root: int) -> np.ndarray:
     """Kernels of many networks, drawn and measured in blocks: thousands of them do not fit into memory at once."""
-    net = case.network(width)
+    net = case.architecture(width)
     correlation = CORRELATION if case.control == "correlated_weights" else 0.0
     blocks = backend.seed_blocks(len(seeds), bytes_per_seed=8 * net.parameter_count)
     return np.concatenate([backend.ntk(net, net.initialize(root, seeds[block], correlation), x) for block in blocks])

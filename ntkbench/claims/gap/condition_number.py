@@ -69,7 +69,7 @@ class ConditionNumberCase(SplitCase):
             raise ValueError(f"bias_variance {self.bias_variance}: the kernel is that of the weights only, leave it out")
         if self.image is None:
             raise ValueError("image is missing: half of the population is convolutional, say the (height, width, channels)")
-        for name, usual in (("readout", "flatten"), ("padding", "circular")):
+        for name, usual in (("specification", "fully_connected"), ("readout", "flatten"), ("padding", "circular")):
             if (value := getattr(self, name)) != usual:
                 raise ValueError(f"{name} {value!r}: the population has both, leave it out")
         most = 2 * min(map(len, self._space()))

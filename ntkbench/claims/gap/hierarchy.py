@@ -50,7 +50,7 @@ class HierarchyGapCase(TwiceTheStepCase, ArchitectureCase):
         if not 0 < self.tolerance < 1:
             raise ValueError(f"tolerance must lie between 0 and 1, got {self.tolerance}")
         if self.judged is not None and self.judged not in self.times:
-            raise ValueError(f"judged {self.judged} is none of the recorded times {list(self.times)}")
+            raise ValueError(f"judged {self.judged} is none of the recorded times: choose one of {list(self.times)}")
         check_real(self.dataset)
 
     def tolerance_at(self, width: int) -> float:

@@ -54,7 +54,9 @@ class TransferCase(SplitCase, NestedCase):
             if name not in PAIRS:
                 raise ValueError(f"dataset {name!r} is no pair of classes: choose one of {', '.join(PAIRS)}")
         if data.SOURCES[self.source_dataset].input_dim != self.input_dim:
-            raise ValueError(f"source_dataset {self.source_dataset!r} has other images than dataset {self.dataset!r}")
+            raise ValueError(
+                f"source_dataset {self.source_dataset!r} has other images than dataset {self.dataset!r}: take others"
+            )
         if shared := set(PAIRS[self.dataset]) & set(PAIRS[self.source_dataset]):
             raise ValueError(f"source_dataset {self.source_dataset!r} has class {min(shared)} of {self.dataset!r}: take others")
         data.check(self.source_dataset, self.source_size)

@@ -25,7 +25,7 @@ class RecipeCase(SmoothCase):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.times[-1] ** 2 >= self.widths[0]:
-            raise ValueError(f"time {self.times[-1]} is not below sqrt({self.widths[0]}): the recipe is for earlier times")
+            raise ValueError(f"time {self.times[-1]} is not below sqrt({self.widths[0]}): take earlier times")
 
 
 def _delivers(p: int) -> Paired:

@@ -44,8 +44,8 @@ class TruncationCase(TwiceTheStepCase, ArchitectureCase):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.image is not None and self.top > 4:
-            raise ValueError(f"top is {self.top}, convolutional networks have the hierarchy to order 4")
+        if self.top > 4 and not self.architecture(self.widths[0]).rank_one:
+            raise ValueError(f"top is {self.top}, only fully connected networks have the hierarchy beyond order 4")
         if not self.sharpness > 0:
             raise ValueError(f"sharpness must be positive, got {self.sharpness}")
         if self.sharpness != 1.0 and (self.activation, self.depth, self.bias_variance) != ("softplus", 1, 0.0):
