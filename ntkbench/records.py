@@ -5,29 +5,46 @@ the same: delete it and run again.
 """
 
 import csv
-import errno
 import hashlib
 import io
 import json
-import os
-import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+import zipfile
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import IO, TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
+from ntkbench.files import MEND, RecordError, read_bytes, read_json, read_whole, write_bytes, write_json
 from ntkbench.verdicts.expectations import Verdict
 
 if TYPE_CHECKING:  # measuring needs no pandas, so a GPU machine may lack it
     import pandas as pd
 
+__all__ = [
+    "COLUMNS",
+    "MEND",
+    "Measurement",
+    "Record",
+    "RecordError",
+    "flatten",
+    "read_facts",
+    "read_json",
+    "read_record",
+    "read_rows",
+    "read_table",
+    "unflatten",
+    "write_bytes",
+    "write_json",
+    "write_record",
+    "write_table",
+]
+
 Measurement = dict[int, dict[str, np.ndarray]]
 """Width -> observable -> array."""
 
 PROVENANCE = "provenance"
-MEND = "delete it and run again"
 
 COLUMNS: dict[str, dict[str, str]] = {
     "quantities": {
@@ -108,12 +125,16 @@ COLUMNS: dict[str, dict[str, str]] = {
         "theory_low": "int",
         "theory_high": "int",
     },
+    "history": {
+        "published": "str",
+        "commit": "str",
+        "results_version": "str",
+        "claim": "str",
+        "expectation": "str",
+        **dict.fromkeys(get_args(Verdict), "int"),
+    },
 }
 """Columns of the tables, in order, and the kind of value in each (`verdict`: a `Verdict`). An empty number is missing (NaN)."""
-
-
-class RecordError(Exception):
-    """A file that cannot be used or written; the message names it, what is wrong and the mend."""
 
 
 @dataclass(frozen=True)
@@ -140,13 +161,13 @@ def write_record(path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[st
     Non-finite values are data (a run may diverge); how many there are is added to the facts as `nonfinite`.
 
     Raises:
-        RecordError: if the disk is full, read-only or the folder may not be written.
+        RecordError: as `files.write_bytes`.
         ValueError: for an array of Python objects, or facts that are no JSON.
     """
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     if objects := [name for name, array in arrays.items() if array.dtype.hasobject]:
         raise ValueError(f"arrays of Python objects cannot be recorded: {', '.join(objects)}")
-    facts = {**facts, "nonfinite": {name: bad for name, array in arrays.items() if (bad := _nonfinite(array))}}
+    facts = {**facts, "nonfinite": _nonfinite(arrays)}
     facts["content"] = _digest(arrays, facts)
     buffer = io.BytesIO()
     text = json.dumps(facts, sort_keys=True, allow_nan=False).encode()
@@ -163,23 +184,37 @@ def read_record(path: Path, expect: Mapping[str, Any] | None = None) -> Record:
     Raises:
         RecordError: if the file is missing, unreadable, damaged or foreign.
     """
-    payload = _read(path)
+    payload = read_bytes(path)
     try:
+        _refuse_oversized(io.BytesIO(payload))
         with np.load(io.BytesIO(payload), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         facts = json.loads(arrays.pop(PROVENANCE).tobytes())
         content = facts["content"]
         intact = content == _digest(arrays, facts)
+        counted = facts["nonfinite"] == _nonfinite(arrays)
     # A damaged archive fails in zipfile, zlib, numpy's header parser or json, each with errors of its own.
     except Exception as error:
         kind = "no npz archive" if not payload.startswith(b"PK") else "damaged or truncated"
         raise RecordError(f"{path} is {kind} ({type(error).__name__}: {error}); {MEND}") from error
     if not intact:
         raise RecordError(f"{path} is damaged: its contents do not have the hash that was recorded; {MEND}")
+    if not counted:
+        raise RecordError(f"{path} is damaged: it does not hold as many numbers that are not finite as it says; {MEND}")
     for name, wanted in (expect or {}).items():
         if facts.get(name) != wanted:
             raise RecordError(f"{path} is foreign: its {name} is {facts.get(name)!r}, expected {wanted!r}; {MEND}")
     return Record(arrays, facts)
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """The provenance of a record alone, neither its arrays nor held against them; RecordError as `read_record`."""
+    try:
+        with path.open("rb") as file:
+            _refuse_oversized(file)
+            return dict(json.loads(np.load(file, allow_pickle=False)[PROVENANCE].tobytes()))
+    except Exception:  # as there, where what is wrong gets its words
+        return read_record(path).facts
 
 
 def flatten(measurement: Mapping[int, Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -221,7 +256,7 @@ def read_rows(path: Path, table: str) -> list[dict[str, Any]]:
         RecordError: if the file is missing, unreadable, truncated, or has other columns or kinds of values.
     """
     try:
-        text = _read(path).decode()
+        text = read_whole(path).decode()
     except UnicodeDecodeError as error:
         raise RecordError(f"{path} is damaged: it is not text ({error}); {MEND}") from error
     columns = COLUMNS[table]
@@ -247,49 +282,20 @@ def read_table(path: Path, table: str) -> "pd.DataFrame":
     )
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write strict JSON (no NaN), atomically.
-
-    Raises:
-        RecordError: as `write_record`.
-        ValueError: if `value` holds a number that is not finite.
-    """
-    write_bytes(path, (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode())
+def _nonfinite(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """How many numbers of each array are not finite, where there are any."""
+    floats = {name: array for name, array in arrays.items() if array.dtype.kind in "fc"}
+    return {name: bad for name, array in floats.items() if (bad := int(np.count_nonzero(~np.isfinite(array))))}
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON; RecordError if the file is missing, unreadable or damaged."""
-    try:
-        return json.loads(_read(path))
-    except ValueError as error:
-        raise RecordError(f"{path} is damaged: {error}; {MEND}") from error
-
-
-def write_bytes(path: Path, payload: bytes) -> None:
-    """Write a file so that a reader sees all of it or none: a temporary file in the same folder, flushed and renamed.
-
-    Raises:
-        RecordError: as `write_record`.
-    """
-    temporary: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        temporary = Path(name)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        raise RecordError(_cannot_write(path, error)) from error
-
-
-def _nonfinite(array: np.ndarray) -> int:
-    return int(np.count_nonzero(~np.isfinite(array))) if array.dtype.kind in "fc" else 0
+def _refuse_oversized(file: IO[bytes]) -> None:
+    """Members are written as they are: one that unpacks to more than the file holds is not ours, and could fill the memory."""
+    size = file.seek(0, io.SEEK_END)
+    with zipfile.ZipFile(file) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > size:
+        raise ValueError(f"its members unpack to {unpacked} bytes, the file has {size}")
+    file.seek(0)
 
 
 def _digest(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> str:
@@ -324,38 +330,3 @@ def _parse(kind: str, text: str) -> Any:
     if kind == "int":
         return int(text)
     return float(text) if text else float("nan")
-
-
-def _read(path: Path) -> bytes:
-    try:
-        payload = path.read_bytes()
-    except FileNotFoundError as error:
-        raise RecordError(f"{path} is missing; run again") from error
-    except IsADirectoryError as error:
-        raise RecordError(f"{path} is a folder, expected a file; {MEND}") from error
-    except PermissionError as error:
-        raise RecordError(f"{path} may not be read by this user; give read permission, or {MEND}") from error
-    except OSError as error:
-        raise RecordError(f"{path} cannot be read ({error.strerror}); check the disk, or {MEND}") from error
-    if not payload:
-        raise RecordError(f"{path} is empty; {MEND}")
-    return payload
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _cannot_write(path: Path, error: OSError) -> str:
-    mends: Sequence[tuple[tuple[int, ...], str]] = (
-        ((errno.ENOSPC, errno.EDQUOT), "the disk is full: free some space and run again"),
-        ((errno.EROFS,), "the file system is read-only: work in a writable copy"),
-        ((errno.EACCES, errno.EPERM), f"the folder {path.parent} may not be written by this user: give write permission"),
-        ((errno.EISDIR, errno.ENOTDIR, errno.EEXIST), "a folder and a file are in each other's place: remove it and run again"),
-    )
-    for numbers, mend in mends:
-        if error.errno in numbers:
-            return f"{path} cannot be written: {mend}"
-    return f"{path} cannot be written ({error.strerror}): check the disk and run again"

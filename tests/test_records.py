@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ntkbench import records
+from ntkbench import files, records
 from ntkbench.records import RecordError, read_json, read_record, read_table, write_json, write_record, write_table
 
 ARRAYS = {"16/f": np.linspace(-1, 1, 12).reshape(3, 4), "16/K2": np.arange(6, dtype=np.float32), "32/f": np.full(2, np.nan)}
@@ -207,7 +207,7 @@ def test_a_full_disk_is_named() -> None:
         pytest.skip("this system has no /dev/full")
     with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OSError, match="No space left") as caught:
         full.write(b"x")
-    assert "the disk is full" in records._cannot_write(Path("x.npz"), caught.value)
+    assert "the disk is full" in files.cannot_write(Path("x.npz"), caught.value)
 
 
 def test_tables_keep_every_digit_and_kind(tmp_path: Path) -> None:

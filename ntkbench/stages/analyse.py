@@ -1,6 +1,6 @@
 """Stage 4: from the measurements of a claim to its quantities and verdicts."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ntkbench.crosscheck import within
-from ntkbench.records import MEND, RecordError, read_rows, write_table
+from ntkbench import lineage
+from ntkbench.records import read_rows, write_table
 from ntkbench.seeding import rng
 from ntkbench.stages.cell import Cell
 from ntkbench.verdicts.decide import decide
@@ -36,55 +36,26 @@ def analyse(
         quantities, judgements: the csv files to write.
 
     Raises:
-        RecordError: if a file is missing, damaged or foreign, or an output cannot be written; also if a cross-check speaks of
-            another claim or case, not of just the observables that were measured, or contradicts its own numbers.
+        RecordError: if a file is missing, damaged or foreign, or an output cannot be written.
     """
     records = [cell.read_inputs(path)[1] for cell, path in zip(cells, inputs, strict=True)]
     judged: dict[str, dict[str, Any]] = {}
     rows: list[dict[str, Any]] = []
-    observables: dict[str, set[str]] = {cell.name: set() for cell in cells}
     for backend, paths in measurements.items():
         judged[backend] = {}
         for cell, record, path in zip(cells, records, paths, strict=True):
             measured, _ = cell.read_measurement(backend, record, path)
-            observables[cell.name] |= {name for arrays in measured.values() for name in arrays}
             summaries = {width: cell.claim.summarize(cell.case, arrays, width) for width, arrays in measured.items()}
             judged[backend][cell.name] = (cell.case, summaries)
             rows += quantity_rows(cell, backend, summaries)
-    agreed = {cell.name: agreement(cell, observables[cell.name], path) for cell, path in zip(cells, crosschecks, strict=True)}
+    compared = [read_rows(lineage.check(path), "crosscheck") for path in crosschecks]
+    agreed = {cell.name: all(row["agrees"] for row in of) for cell, of in zip(cells, compared, strict=True)}
     verdicts = decide(cells[0].claim, judged, agreed, partial(rng, cells[0].root))
     write_table(quantities, "quantities", rows)
     write_table(judgements, "verdicts", (asdict(row) for row in verdicts))
-
-
-def agreement(cell: Cell, observables: Collection[str], path: Path) -> bool:
-    """Whether the backends agree in every observable of a cell, by its cross-check.
-
-    A csv carries no hash as a record does, and one that is cut between two lines reads well: it is held against the
-    measurement instead.
-
-    Args:
-        observables: the names that were measured.
-        path: the csv of the cell.
-
-    Raises:
-        RecordError: if the file is missing, damaged or foreign: rows of another claim or case, not one row for each
-            observable, or an `agrees` that is not what `max_rel` and `allowed` say.
-    """
-    rows = read_rows(path, "crosscheck")
-    for row in rows:
-        if (row["claim"], row["case"]) != (cell.claim.id, cell.name):
-            place = f"{cell.claim.id} {cell.name}"
-            raise RecordError(f"{path} is foreign: it has a row of {row['claim']} {row['case']}, expected {place}; {MEND}")
-    compared = sorted(row["quantity"] for row in rows)
-    if compared != sorted(observables):
-        named = ", ".join(compared) or "nothing"
-        raise RecordError(f"{path} is damaged: it compares {named}, measured were {', '.join(sorted(observables))}; {MEND}")
-    for row in rows:
-        if row["agrees"] != within(row["max_rel"], row["allowed"]):
-            numbers = f"max_rel {row['max_rel']:.3g} and allowed {row['allowed']:.3g}"
-            raise RecordError(f"{path} is damaged: {row['quantity']} has agrees {row['agrees']} with {numbers}; {MEND}")
-    return all(row["agrees"] for row in rows)
+    sources = [*(path for paths in measurements.values() for path in paths), *crosschecks]
+    for output in (quantities, judgements):
+        lineage.note(output, "analyse", sources, cells[0].claim.id)
 
 
 def quantity_rows(cell: Cell, backend: str, summaries: Summaries) -> Iterator[dict[str, Any]]:

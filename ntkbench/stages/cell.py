@@ -58,6 +58,7 @@ class Cell:
             "claim": self.claim.id,
             "case": self.name,
             "backend": backend,
+            "root": self.root,
             "config": self._hash(self.device, self.precision),
             "code": stage_hash("measure", self.claim.id, backend),
             "inputs": inputs.content,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ntkbench import lineage
 from ntkbench.provenance import environment
 from ntkbench.records import read_record, read_rows, write_json, write_table
 
@@ -24,19 +25,24 @@ def collect(
         verdicts, crosscheck, facts: the files to write, two csv and one json.
 
     Raises:
-        RecordError: if a file is missing or damaged, or an output cannot be written.
+        RecordError: if a file is missing, damaged or foreign, or an output cannot be written.
     """
     for table, parts, output in (("verdicts", judgements, verdicts), ("crosscheck", crosschecks, crosscheck)):
-        write_table(output, table, [row for part in parts for row in read_rows(part, table)])
+        write_table(output, table, [row for part in parts for row in read_rows(lineage.check(part), table)])
+        lineage.note(output, "collect", parts)
     seconds: dict[str, float] = {}
     peak: dict[str, int] = {}
     devices: dict[str, list[dict[str, object]]] = {}
+    roots = set()
     for path in measurements:
         of = read_record(path).facts
         backend = of["backend"]
+        roots.add(of["root"])
         seconds[backend] = seconds.get(backend, 0.0) + sum(of["seconds"].values())
         peak[backend] = max(peak.get(backend, 0), of["peak_memory_bytes"])
         if of["backend_facts"] not in devices.setdefault(backend, []):
             devices[backend].append(of["backend_facts"])
-    measured = {"backends": devices, "measured_seconds": seconds, "peak_memory_bytes": peak}
+    (root,) = roots
+    measured = {"root": root, "backends": devices, "measured_seconds": seconds, "peak_memory_bytes": peak}
     write_json(facts, {"study": study, **environment(), **measured})
+    lineage.note(facts, "collect", measurements)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from ntkbench import lineage
 from ntkbench.crosscheck import CrosscheckRow, StructureMismatch, compare
 from ntkbench.records import write_table
 from ntkbench.stages.cell import Cell
@@ -62,8 +63,9 @@ def _crosscheck_cell(cell: Cell, inputs: Path, measurements: Mapping[str, Path],
     if wrong := [row for row in rows if not row.agrees and not math.isnan(row.max_rel)]:
         write_table(failed, "crosscheck", table)
         raise CrosscheckFailed(_report(cell, list(measurements), wrong, failed))
-    failed.unlink(missing_ok=True)
     write_table(output, "crosscheck", table)
+    lineage.note(output, "crosscheck", measurements.values(), cell.claim.id)
+    failed.unlink(missing_ok=True)
 
 
 def _report(cell: Cell, backends: list[str], wrong: Sequence[CrosscheckRow], kept: Path) -> str:

@@ -17,6 +17,8 @@ from ntkbench.provenance import environment
 from ntkbench.records import Measurement, Record, RecordError, flatten, read_record, unflatten, write_record
 from ntkbench.stages.cell import Cell
 
+SMALLER = "take fewer --cores, a smaller memory_gib, fewer seeds or smaller widths; finished widths are kept"
+
 
 class MeasurementFailed(Exception):
     """The claim cannot measure a case; the message names both, the width and why."""
@@ -104,8 +106,15 @@ def _measure_width(
         engine.synchronize()
     # Both frameworks say by a RuntimeError that the device's memory is full or that a kernel failed.
     except (ValueError, RuntimeError, MemoryError) as error:
-        raise MeasurementFailed(f"{cell} {engine.name}, width {width}: {str(error) or type(error).__name__}") from error
+        mend = f": {SMALLER}" if _out_of_memory(error) else ""
+        raise MeasurementFailed(f"{cell} {engine.name}, width {width}: {str(error) or type(error).__name__}{mend}") from error
     return arrays, {"seconds": time.perf_counter() - start, "peak_memory_bytes": _peak_memory()}
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Neither framework has an error of its own for it on a CPU; these words are numpy's, torch's and jax's."""
+    told = ("unable to allocate", "can't allocate memory", "out of memory", "resource_exhausted")
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in told)
 
 
 def seconds_left(seconds: Mapping[int, float], remaining: Sequence[int]) -> float | None:

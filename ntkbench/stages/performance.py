@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ntkbench import lineage
 from ntkbench.performance import workloads
 from ntkbench.performance.timing import Timing, measure_apart
 from ntkbench.performance.workloads import Curve, Workload
@@ -39,3 +40,4 @@ def performance(curves: Sequence[Curve], backend: str, rounds: int, output: Path
             kept = {name: settings[name] for name in ("precision", "threads")}
             rows.append({**asdict(workload), **asdict(timing), **named, **kept, "flops": workloads.flops(workload.products)})
     write_table(output, "performance", rows)
+    lineage.note(output, "performance", (), backend=backend)

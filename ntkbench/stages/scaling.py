@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ntkbench import lineage
 from ntkbench.figures.scaling import draw
 from ntkbench.performance.scaling import table, timings
 from ntkbench.records import read_table, write_table
@@ -17,9 +18,11 @@ def scaling(parts: Sequence[Path], performance: Path, exponents: Path, figure: P
         figure: its path without suffix.
 
     Raises:
-        RecordError: if a part is missing, damaged or without rows, or an output cannot be written.
+        RecordError: if a part is missing, damaged, foreign or without rows, or an output cannot be written.
     """
-    rows = [row for part in parts for row in timings(part)]
+    rows = [row for part in parts for row in timings(lineage.check(part))]
     write_table(performance, "performance", rows)
     write_table(exponents, "scaling", table(rows))
     draw(read_table(performance, "performance"), figure)
+    for output in (performance, exponents, figure.with_suffix(".svg"), figure.with_suffix(".png")):
+        lineage.note(output, "scaling", parts)

@@ -81,8 +81,10 @@ def versions(path: Path) -> dict[str, str]:
     ("error", "words"),
     [
         (np.linalg.LinAlgError("the kernel is not positive definite"), "the kernel is not positive definite"),
-        (RuntimeError("out of memory"), "out of memory"),
-        (MemoryError(), "MemoryError"),
+        (RuntimeError("out of memory"), "out of memory: take fewer --cores, a smaller memory_gib"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "DefaultCPUAllocator: can't allocate memory: take fewer"),
+        (RuntimeError("RESOURCE_EXHAUSTED: 9 bytes"), "RESOURCE_EXHAUSTED: 9 bytes: take fewer --cores"),
+        (MemoryError(), "MemoryError: take fewer --cores"),
     ],
 )
 def test_what_cannot_be_measured_is_named_and_the_others_are_measured(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ntkbench import records
+from ntkbench import lineage, records
 from ntkbench.performance.workloads import Curve, Workload
 from ntkbench.report.costs import scaling_entries
 from ntkbench.stages.scaling import scaling
@@ -20,7 +20,7 @@ import json, sys
 from pathlib import Path
 from ntkbench.performance.workloads import Curve
 from ntkbench.stages.session import job
-with job(1):
+with job(1, "torch.csv"):
     from ntkbench.stages.performance import performance
     curves = [Curve.make(**curve) for curve in json.loads(sys.argv[1])]
     performance(curves, "torch", 2, Path(sys.argv[2]), device="cpu", precision="float64", threads=1, memory_bytes=2**30)
@@ -89,6 +89,7 @@ def parts(tmp_path: Path) -> list[Path]:
     for backend in ("torch", "jax"):
         of_backend = [row for row in rows if row["backend"] == backend]
         records.write_table(tmp_path / f"{backend}.csv", "performance", of_backend)
+        lineage.note(tmp_path / f"{backend}.csv", "performance", (), backend=backend)
     return [tmp_path / f"{backend}.csv" for backend in ("torch", "jax")]
 
 
@@ -124,6 +125,7 @@ def test_timings_of_which_nothing_can_be_made_are_refused_with_the_mend(
     changed = [] if change is None else [*rows[1:], rows[0] | change] if change else [*rows, rows[0]]
     for path in (parts[1], tmp_path / "performance.csv"):
         records.write_table(path, "performance", changed)
+        lineage.note(path, "performance", (), backend="jax")
     match = rf"{{}}.* {message}.*; delete it and run again"
     with pytest.raises(records.RecordError, match=match.format("jax.csv")):
         scaling(parts, tmp_path / "joined.csv", tmp_path / "scaling.csv", tmp_path / "figure")

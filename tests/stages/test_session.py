@@ -68,7 +68,7 @@ def test_an_interruption_is_told_from_a_failure(
 def test_a_job_has_the_threads_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in session.THREAD_VARIABLES:
         monkeypatch.setenv(name, "7")
-    with session.job(3):
+    with session.job(3, "a.npz"):
         assert {os.environ[name] for name in session.THREAD_VARIABLES} == {"3"}
 
 
@@ -87,7 +87,7 @@ def test_a_known_error_is_one_line(
 ) -> None:
     for name in session.THREAD_VARIABLES:
         monkeypatch.setenv(name, "1")
-    with pytest.raises(SystemExit) as caught, session.job(1):
+    with pytest.raises(SystemExit) as caught, session.job(1, "a.npz"):
         raise error
     assert caught.value.code == 1
     assert capsys.readouterr().err == f"{type(error).__name__}: {error}\n"
@@ -96,5 +96,70 @@ def test_a_known_error_is_one_line(
 def test_an_unknown_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in session.THREAD_VARIABLES:
         monkeypatch.setenv(name, "1")
-    with pytest.raises(ZeroDivisionError), session.job(1):
+    with pytest.raises(ZeroDivisionError), session.job(1, "a.npz"):
         raise ZeroDivisionError
+
+
+def run_in(folder: Path, owner: int, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """As if this process were a job of the run of `owner`; where the marks are."""
+    for name in session.THREAD_VARIABLES:
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv(session.RUN, f"{owner} {folder}")
+    (folder / ".lock").write_text("7\n")
+    return folder / ".jobs"
+
+
+def test_a_job_has_a_mark_while_it_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    marks = run_in(tmp_path, 7, monkeypatch)
+    with session.job(1, "a.npz"):
+        (mark,) = marks.iterdir()
+        assert mark.read_text() == "a.npz"
+        assert mark.name.endswith(f"-{os.getpid()}")
+        assert "Killed" not in session.farewell(tmp_path / "tiny")
+    assert list(marks.iterdir()) == []
+
+
+def test_a_job_whose_run_has_made_way_for_another_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    marks = run_in(tmp_path, 6, monkeypatch)
+    with pytest.raises(SystemExit), session.job(1, "a.npz"):
+        pytest.fail("the job went on")
+    assert (
+        capsys.readouterr().err == f"AlreadyRunning: the run that started this job has ended, and another works in {tmp_path}\n"
+    )
+    assert list(marks.iterdir()) == []
+
+
+WORKER = """
+import time
+from ntkbench.stages.session import job
+with job(1, "a.npz"):
+    print(flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_job_that_was_killed_is_named_and_its_mark_is_no_hindrance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    marks = run_in(tmp_path, 7, monkeypatch)
+    with subprocess.Popen([sys.executable, "-c", WORKER], cwd=ROOT, stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout is not None
+        worker.stdout.readline()
+        assert "Killed" not in session.farewell(tmp_path / "tiny")
+        worker.kill()
+    told = session.farewell(tmp_path / "tiny").splitlines()
+    assert told[0].startswith("Killed: the job that makes a.npz (process ")
+    assert "`dmesg` tells" in told[0]
+    assert "workflow/config/tiny.yaml" in told[0]
+    session.await_jobs(tmp_path)
+    assert list(marks.iterdir()) == []
+
+
+def test_memory_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in session.THREAD_VARIABLES:
+        monkeypatch.setenv(name, "1")
+    with pytest.raises(SystemExit), session.job(1, "a.npz"):
+        raise MemoryError("8 GiB")
+    told = capsys.readouterr().err
+    assert told == "MemoryError: a.npz cannot be made in the memory there is (8 GiB): take fewer --cores, or smaller widths\n"

@@ -81,10 +81,10 @@ class Checkout:
         kept = {name: value for name, value in os.environ.items() if name not in outside}
         return {**kept, "STUB_LOG": str(self.root / "calls.log"), "COLUMNS": "200"}
 
-    def start(self, *arguments: str, stderr: int = subprocess.DEVNULL) -> "subprocess.Popen[str]":
+    def start(self, *arguments: str, options: str = "study=tiny", stderr: int = subprocess.DEVNULL) -> "subprocess.Popen[str]":
         """In a session of its own, so that it can be killed as a whole."""
         return subprocess.Popen(
-            self.command(*arguments),
+            self.command(*arguments, options=options),
             cwd=self.root,
             env=self.environment(),
             stdout=subprocess.DEVNULL,
