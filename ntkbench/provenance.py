@@ -14,6 +14,10 @@ from typing import Any
 PACKAGE = "ntkbench"
 ROOT = Path(__file__).resolve().parent.parent
 
+RESULTS_VERSION = 1
+"""Goes up by one with every change of the code that moves a result by more than rounding (docs/versioning.md). A test measures
+the canary, small cases with stored results, and says when that is due."""
+
 DISTRIBUTIONS = (
     "ntkbench",
     "numpy",
@@ -81,6 +85,7 @@ def environment() -> dict[str, Any]:
     """Commit, versions and machine, as plain values; nothing that names the host or the user."""
     commit, dirty = _git()
     return {
+        "results_version": RESULTS_VERSION,
         "commit": commit,
         "dirty": dirty,
         "versions": {name: version for name in DISTRIBUTIONS if (version := _version(name)) is not None},

@@ -1,9 +1,18 @@
+"""Verdicts of two runs, row by row."""
+
 import math
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy import stats
 
-from ntkbench.comparison import ComparisonRow, compare_runs
+from ntkbench import records
+from ntkbench.comparison import ComparedVerdict, Level, compare_verdicts
+from ntkbench.seeding import rng
+
+REFERENCE = Path(__file__).resolve().parent.parent / "results" / "reference"
 
 
 def row(**changes: Any) -> dict[str, Any]:
@@ -15,8 +24,8 @@ def row(**changes: Any) -> dict[str, Any]:
     return plain | changes
 
 
-def one(mine: dict[str, Any], theirs: dict[str, Any]) -> ComparisonRow:
-    (compared,) = compare_runs([mine], [theirs])
+def one(mine: dict[str, Any], theirs: dict[str, Any], *settings: Any) -> ComparedVerdict:
+    (compared,) = compare_verdicts([mine], [theirs], *settings)
     return compared
 
 
@@ -24,7 +33,7 @@ def test_a_run_reproduces_itself() -> None:
     compared = one(row(), row())
     assert (compared.claim, compared.expectation, compared.case, compared.backend) == ("family/some", "rate", "plain", "torch")
     assert (compared.verdict, compared.reference_verdict) == ("supported", "supported")
-    assert (compared.difference, compared.outcome, compared.reason) == (0.0, "reproduced", "")
+    assert (compared.difference, compared.level, compared.outcome, compared.reason) == (0.0, Level.BITWISE, "reproduced", "")
 
 
 def test_estimates_may_differ_by_the_joint_half_width() -> None:
@@ -81,7 +90,7 @@ def test_invalid_is_lost_though_the_question_is_another() -> None:
 
 def test_rows_of_one_run_only_are_listed() -> None:
     here, there, bad = row(case="new"), row(case="old"), row(case="bad", verdict="invalid")
-    compared = compare_runs([row(), here], [there, row(), bad])
+    compared = compare_verdicts([row(), here], [there, row(), bad])
     assert [(c.case, c.outcome, c.reason) for c in compared] == [
         ("plain", "reproduced", ""),
         ("new", "not comparable", "not in the reference"),
@@ -93,7 +102,7 @@ def test_rows_of_one_run_only_are_listed() -> None:
 
 
 def test_backends_are_compared_apart() -> None:
-    compared = compare_runs([row(), row(backend="jax", verdict="contradicted")], [row(), row(backend="jax")])
+    compared = compare_verdicts([row(), row(backend="jax", verdict="contradicted")], [row(), row(backend="jax")])
     assert [c.outcome for c in compared] == ["reproduced", "differs"]
 
 
@@ -115,8 +124,95 @@ def test_unresolved_estimates() -> None:
 
 def test_bad_tables_are_refused() -> None:
     with pytest.raises(ValueError, match="the reference has two verdict rows for family/some, rate, plain, torch"):
-        compare_runs([row()], [row(), row()])
+        compare_verdicts([row()], [row(), row()])
     short = row()
     del short["margin"]
     with pytest.raises(ValueError, match="a verdict row of this run lacks margin"):
-        compare_runs([short], [row()])
+        compare_verdicts([short], [row()])
+
+
+ROUNDING = {("family/some", "plain"): 1e-6}
+
+
+@pytest.mark.parametrize(
+    ("change", "level"),
+    [
+        ({}, Level.BITWISE),
+        ({"p_value": 0.0011}, Level.ROUNDING),
+        ({"estimate": -1 - 9e-7}, Level.ROUNDING),
+        ({"ci_low": -1.3 + 9e-7}, Level.ROUNDING),
+        ({"estimate": -1 - 2e-6}, Level.INTERVAL),
+        ({"ci_high": -0.7 + 2e-6}, Level.INTERVAL),
+        ({"ci_high": math.inf}, Level.INTERVAL),
+        ({"estimate": -1.5}, Level.APART),
+        ({"verdict": "contradicted"}, Level.APART),
+    ],
+)
+def test_levels(change: dict[str, Any], level: Level) -> None:
+    for required in Level:
+        compared = one(row(**change), row(), required, ROUNDING)
+        assert compared.level == level
+        assert compared.outcome == ("reproduced" if level >= required else "differs")
+        assert bool(compared.reason) == (level < required)
+
+
+def test_rounding_is_of_the_estimate_where_that_is_large() -> None:
+    large = row(estimate=-100.0, ci_low=-101.0, ci_high=-99.0)
+    assert one(large | {"estimate": -100 - 9e-5}, large, Level.ROUNDING, ROUNDING).outcome == "reproduced"
+    assert one(large | {"estimate": -100 - 2e-4}, large, Level.ROUNDING, ROUNDING).outcome == "differs"
+
+
+def test_what_differs_by_more_than_rounding_says_by_how_much() -> None:
+    compared = one(row(estimate=-1.0001), row(), Level.ROUNDING, ROUNDING)
+    expected = "the same draws, yet rounding allows 1e-06, estimate or interval differ by 0.0001, within the intervals"
+    assert compared.reason == expected
+    assert "its cross-check is missing" in one(row(estimate=-1.0001), row(), Level.ROUNDING).reason
+
+
+def test_the_order_of_rows_does_not_matter() -> None:
+    rows = [row(case=f"case {k}", estimate=float(-k)) for k in range(5)]
+    compared = compare_verdicts(rows, rows[::-1])
+    assert [c.case for c in compared] == [r["case"] for r in rows]
+    assert all(c.level == Level.BITWISE for c in compared)
+
+
+def test_what_torch_and_jax_found_of_the_same_draws_is_within_rounding() -> None:
+    """The allowance of estimates on real ones: two programs that share the draws alone, in every row of the published run."""
+    rows = records.read_rows(REFERENCE / "verdicts.csv", "verdicts")
+    rounding: dict[tuple[str, str], float] = {}
+    for entry in records.read_rows(REFERENCE / "crosscheck.csv", "crosscheck"):
+        key = (entry["claim"], entry["case"])
+        rounding[key] = max(entry["allowed"], rounding.get(key, 0.0))
+    torch, jax = ([{**r, "backend": ""} for r in rows if r["backend"] == backend] for backend in ("torch", "jax"))
+    compared = [c for c in compare_verdicts(torch, jax, Level.ROUNDING, rounding) if c.level is not None]
+    assert len(compared) > 350
+    assert [c for c in compared if c.outcome != "reproduced"] == []
+    # Another estimate of the table in its place would not pass for rounding.
+    moved = [{**r, "estimate": r["estimate"] * 1.01} for r in torch if r["kind"] != "identity" and r["estimate"]]
+    wrong = [c for c in compare_verdicts(moved, jax, Level.ROUNDING, rounding) if c.level is not None and c.estimate]
+    assert sum(c.outcome == "differs" for c in wrong) > 0.95 * len([c for c in wrong if c.verdict])
+
+
+def estimated(truth: float, root: int, pairs: int, seeds: int = 16) -> list[dict[str, Any]]:
+    """Means of normal draws around a truth with their 95% intervals, one per case."""
+    draws = truth + rng(root, "draws").standard_normal((pairs, seeds))
+    half = stats.t.ppf(0.975, seeds - 1) * draws.std(axis=1, ddof=1) / math.sqrt(seeds)
+    means = draws.mean(axis=1)
+    return [
+        row(case=str(k), estimate=float(m), ci_low=float(m - h), ci_high=float(m + h))
+        for k, (m, h) in enumerate(zip(means, half, strict=True))
+    ]
+
+
+def test_runs_of_the_same_truth_agree_at_the_stated_rate_and_a_shift_is_caught() -> None:
+    pairs = 4000
+    here, there = estimated(0.0, 1, pairs), estimated(0.0, 2, pairs)
+    agreed = np.mean([c.outcome == "reproduced" for c in compare_verdicts(here, there)])
+    # 95%, and a little more by Student's factor; four standard errors of the count.
+    assert 0.95 - 4 * math.sqrt(0.95 * 0.05 / pairs) < agreed < 0.975
+    shifted = estimated(2.0, 3, pairs)
+    assert np.mean([c.outcome == "reproduced" for c in compare_verdicts(shifted, there)]) < 0.01
+    # As the same draws they would not pass: hardly any two agree to rounding.
+    rounding = {("family/some", str(k)): 1e-6 for k in range(pairs)}
+    exact = compare_verdicts(here, there, Level.ROUNDING, rounding)
+    assert np.mean([c.outcome == "reproduced" for c in exact]) < 0.001

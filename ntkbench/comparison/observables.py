@@ -1,0 +1,107 @@
+"""What two runs measured from the same draws, element by element."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ntkbench import claims
+from ntkbench.comparison.levels import Level, Outcome
+from ntkbench.comparison.runs import Cell, Run
+from ntkbench.crosscheck import Measurement, StructureMismatch, compare
+from ntkbench.records import Record, read_facts, read_record, unflatten
+
+STRUCTURE = "all observables"
+"""The quantity of a row that speaks of a whole measurement."""
+
+
+@dataclass(frozen=True)
+class ComparedObservable:
+    """One observable of one measurement against the same of a reference run, the worst over the widths.
+
+    Attributes:
+        max_rel: largest difference of two entries, relative to the observable's scale at its width.
+        allowed: what torch and jax may differ by in it.
+        level: how nearly the two agree; None where they are not compared.
+        reason: why it differs or is not comparable, empty where it was reproduced.
+    """
+
+    claim: str
+    case: str
+    backend: str
+    quantity: str
+    max_rel: float
+    allowed: float
+    level: Level | None
+    outcome: Outcome
+    reason: str
+
+
+def compare_observables(run: Run, reference: Run) -> Iterator[ComparedObservable]:
+    """Compare every measurement that both runs keep, by the rule and the tolerances of the cross-check.
+
+    An observable is *bitwise* the same if it has the same bytes at every width, and *within rounding* if it differs by no more
+    than torch and jax may. Either reproduces it. One whose entries are not finite at the same places in both (training
+    diverged) and that is not the same to the byte is *not comparable*. Measurements of cases with other settings are not
+    comparable either. A width, an observable or a seed that one run alone has makes the measurement *differ*.
+
+    The runs must be of the same root and precision: from other draws nothing could be expected of single entries.
+
+    Yields:
+        Rows in the order of claims, cases, backends and observables.
+
+    Raises:
+        RecordError: if a record is missing or damaged.
+    """
+    known = set(claims.all_claims())
+    for cell in sorted(set(run.measurements) & set(reference.measurements)):
+        claim = cell[0]
+        if claim not in known:
+            yield _whole(cell, "not comparable", "the claim is not known here, and with it the tolerances")
+        elif other := _other_settings(run, reference, cell):
+            yield _whole(cell, "not comparable", other)
+        else:
+            first, second = (read_record(of.measurements[cell]) for of in (run, reference))
+            yield from _compare_cell(cell, claims.get(claim).growth, first, second)
+
+
+def _whole(cell: Cell, outcome: Outcome, reason: str) -> ComparedObservable:
+    level = Level.APART if outcome == "differs" else None
+    return ComparedObservable(*cell, STRUCTURE, math.nan, math.nan, level, outcome, reason)
+
+
+def _other_settings(run: Run, reference: Run, cell: Cell) -> str:
+    here, there = (read_facts(of.inputs(cell))["parameters"] for of in (run, reference))
+    names = [name for name in {**here, **there} if here.get(name) != there.get(name)]
+    return "; ".join(f"{name} is {here.get(name)} here, {there.get(name)} there" for name in names)
+
+
+def _compare_cell(cell: Cell, growth: Mapping[str, float], mine: Record, theirs: Record) -> Iterator[ComparedObservable]:
+    first, second = unflatten(mine.arrays), unflatten(theirs.arrays)
+    settings = [record.facts["backend_facts"] for record in (mine, theirs)]
+    device = next((str(of["device"]) for of in settings if of["device"] != "cpu"), "cpu")
+    try:
+        rows = compare(first, second, growth, str(settings[0]["precision"]), device, claim=cell[0], case=cell[1])
+    except StructureMismatch as error:
+        yield _whole(cell, "differs", str(error).partition(": ")[2])
+        return
+    for row in rows:
+        level: Level | None = Level.APART
+        outcome: Outcome = "reproduced"
+        reason = ""
+        if _same_bytes(first, second, row.quantity):
+            level = Level.BITWISE
+        elif row.agrees:
+            level = Level.ROUNDING
+        elif math.isnan(row.max_rel):
+            level, outcome, reason = None, "not comparable", "not finite in both, at the same places"
+        else:
+            outcome, reason = "differs", f"it is off by {row.max_rel:.2g} of its scale, rounding allows {row.allowed:.2g}"
+        yield ComparedObservable(*cell, row.quantity, row.max_rel, row.allowed, level, outcome, reason)
+
+
+def _same_bytes(first: Measurement, second: Measurement, name: str) -> bool:
+    """Whether an observable is the same to the byte at all widths; the signs of zeros and NaN count."""
+    pairs = [(first[width][name], second[width][name]) for width in first if name in first[width]]
+    return all(np.array_equal(a.reshape(-1).view(np.uint8), b.reshape(-1).view(np.uint8)) for a, b in pairs)
