@@ -12,6 +12,7 @@ SHELL := /bin/sh
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(ACCELERATOR)
 SCRATCH := build/smoke
+KILLS ?= 50
 # Benchmarks: the sizes (usual or large), QUICK=1 without peers and memory, where a run is stored, what is compared, threads.
 SIZE ?= usual
 QUICK ?= 0
@@ -34,7 +35,7 @@ COMPILE := build/uv/bin/uv pip compile pyproject.toml --universal --python-versi
 
 export PYTHONNOUSERSITE := 1
 
-.PHONY: help environment reproduce report plan test lint dry-run smoke benchmark benchmark-compare benchmark-rule benchmark-peers lock schema clean
+.PHONY: help environment reproduce report plan test lint dry-run smoke faults slurm-check test-matrix matrix canary test-gpu benchmark benchmark-compare benchmark-rule benchmark-peers lock audit crate numbers schema clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -79,7 +80,7 @@ report: $(STAMP) ## the HTML report of STUDY, in results/<study>/report.html; ru
 	$(RUN)
 	$(RUN) --report results/$(STUDY)/report.html
 
-test: $(STAMP) lint ## everything that CI checks
+test: $(STAMP) lint build/citation/.installed build/crate-validator/.installed ## everything that CI checks
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 	$(MAKE) --no-print-directory dry-run smoke
 
@@ -102,6 +103,25 @@ smoke: $(STAMP) ## the smoke study end to end, in a copy, so that nobody's resul
 	cd $(SCRATCH) && $(abspath $(BIN))/python -m snakemake --cores 2 --config study=smoke
 	test -s $(SCRATCH)/paper/main.pdf
 
+test-matrix: $(STAMP) ## the core tests in every supported combination of Python, torch and jax; docs/environments.md
+	$(BIN)/python -m tests.environments.matrix build/environments
+
+matrix: $(STAMP) ## one small study under other versions, threads and orders, compared; docs/reproduction.md
+	$(BIN)/python -m tests.matrix build/matrix
+
+canary: $(STAMP) ## store results for a raised RESULTS_VERSION; docs/versioning.md
+	$(BIN)/python -m tests.canary
+
+test-gpu: $(STAMP) ## every check of an NVIDIA GPU, in eight minutes; docs/gpu.md
+	$(BIN)/python -m tests.gpu
+
+slurm-check: $(STAMP) ## the smoke study on a Slurm cluster of one node (root, apt), killed and resumed, against a run without
+	@$(BIN)/python -m tests.slurm.check --local $(SCRATCH) || [ $$? -eq 77 ]
+
+faults: $(STAMP) ## the smoke study killed KILLS times at random moments, against a run that nobody disturbs
+	rm -rf build/faults
+	$(BIN)/python -m tests.faults.kills build/faults --study smoke --kills $(KILLS)
+
 benchmark: $(STAMP) ## speed, alone on the machine: ratios to peers and to the roofline, stored in RUN_FILE
 	@mkdir -p $(dir $(RUN_FILE))
 	@$(TIMED) $(BIN)/python -m pytest -m "performance and not slow" --benchmark-enable --benchmark-quiet \
@@ -123,11 +143,37 @@ build/peers/.installed: requirements/peers.txt
 	@PIP_CONSTRAINT=/dev/null PIP_USER=0 build/peers/bin/python -m pip install --quiet --no-deps -r requirements/peers.txt
 	@touch $@
 
+# A folder of its own: what the package depends on contradicts the lock, and only its schema is read.
+build/citation/.installed: requirements/citation.txt $(STAMP)
+	@$(PIP) install --quiet --no-deps --require-hashes --target build/citation -r requirements/citation.txt
+	@touch $@
+
 lock: $(STAMP) ## resolve requirements/*.txt and environment.yml anew
 	$(PIP) install --quiet --upgrade --target build/uv uv
 	$(COMPILE) --extra dev --excludes requirements/cpu-excludes.txt --output-file requirements/cpu.txt
 	$(COMPILE) --extra dev --extra cuda --output-file requirements/cuda.txt
 	$(BIN)/python tests/pins.py > environment.yml
+
+crate: $(STAMP) ## STUDY as a Workflow Run RO-Crate in build/crate/<study>, validated
+	rm -rf build/crate/$(STUDY)
+	$(BIN)/ntkbench crate results/$(STUDY) --output build/crate/$(STUDY)
+	@$(MAKE) --no-print-directory build/crate-validator/.installed
+	build/crate-validator/bin/python tests/validate_crate.py build/crate/$(STUDY)
+
+# A venv of its own: the validator's many packages have no place in ours.
+build/crate-validator/.installed: requirements/crate.txt
+	@$(PYTHON) -m venv build/crate-validator
+	@PIP_CONSTRAINT=/dev/null PIP_USER=0 build/crate-validator/bin/python -m pip install --quiet --no-deps -r requirements/crate.txt
+	@touch $@
+
+numbers: $(STAMP) ## renew the measured numbers in the READMEs from the tables that they name
+	$(BIN)/python -m tests.typed_numbers --write
+
+audit: $(STAMP) ## known vulnerabilities of the locked packages, by pip-audit; fails where its service gives no answer
+	@test -x build/audit/bin/pip-audit || { $(BIN)/python -m venv build/audit && \
+		PIP_CONSTRAINT=/dev/null PIP_USER=0 build/audit/bin/python -m pip install --quiet pip-audit; }
+	@echo 'torch==$(TORCH)' > build/audit/torch.txt
+	@$(BIN)/python -m tests.audit build/audit/bin/pip-audit requirements/$(ACCELERATOR).txt build/audit/torch.txt
 
 schema: $(STAMP) ## write workflow/schemas/study.schema.json
 	$(BIN)/ntkbench schema > workflow/schemas/study.schema.json

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.integrate import DOP853
 
+from ntkbench import names
 from ntkbench.scalars import is_finite
 
 
@@ -47,8 +48,7 @@ INTEGRATORS: dict[str, Tableau] = {
 
 def tableau(name: str) -> Tableau:
     """The tableau called `name`; ValueError names the known ones."""
-    if name not in INTEGRATORS:
-        raise ValueError(f"unknown integrator {name!r}; known: {', '.join(INTEGRATORS)}")
+    names.check("integrator", name, INTEGRATORS)
     return INTEGRATORS[name]
 
 
@@ -68,6 +68,8 @@ def steps_between(times: Sequence[float], step: float) -> list[int]:
     """
     if not (is_finite(step) and step > 0):
         raise ValueError(f"step must be positive and finite, got {step!r}")
+    if not isinstance(times, Sequence | np.ndarray):
+        raise ValueError(f"times must be a sequence of numbers, got {times!r}")
     whole = [_whole_steps(time, step) for time in times]
     counts = [b - a for a, b in zip([0, *whole], whole, strict=False)]
     if not counts or counts[0] < 0 or any(k <= 0 for k in counts[1:]):

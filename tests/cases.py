@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ntkbench.networks import Convolutional, FullyConnected, Network, Parameters
+from ntkbench.networks import Convolutional, FullyConnected, Network, Parameters, Residual
 from ntkbench.seeding import rng
 
 ROOT = 20190918
@@ -114,3 +114,14 @@ CONVOLUTIONAL = (
     Case("conv-identity-2-outputs-average", Convolutional((3, 3, 2), 2, 2, "identity", "zero", "global_average", 2), False),
 )
 """Every activation, padding, readout and parametrization at least once; maps that are no squares, or smaller than a window."""
+
+RESIDUAL = (
+    Case("residual-tanh-3-biases-antisymmetric", Residual(3, 4, 3, "tanh", bias_variance=0.3, antisymmetric=True)),
+    Case(
+        "residual-erf-2-mean-field",
+        Residual(2, 4, 2, "erf", parametrization="mean_field", feature_strength=0.7, weight_variance=1.3),
+        False,
+    ),
+    Case("residual-relu-2-outputs-standard", Residual(3, 4, 2, "relu", 2, "standard", bias_variance=0.5), False),
+)
+"""Of an architecture that backends know by its forward pass alone."""

@@ -9,6 +9,7 @@ import hypothesis
 import pytest
 
 from ntkbench.backends import BACKENDS, Backend, load
+from tests.device import DEVICE
 
 hypothesis.settings.register_profile(
     "reproducible",
@@ -22,5 +23,6 @@ hypothesis.settings.load_profile("reproducible")
 
 @pytest.fixture(scope="session", params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> Backend:
-    """Each backend in turn, float64 on the CPU. One whose framework is missing is an error: nothing is skipped."""
-    return load(request.param, device="cpu", precision="float64", threads=1)
+    """Each backend in turn, float64, on the CPU or the device asked for. A framework that is missing is an error: nothing is
+    skipped."""
+    return load(request.param, device=DEVICE, precision="float64", threads=1)

@@ -13,7 +13,7 @@ import torch
 from scipy.integrate import solve_ivp
 from scipy.special import erf
 
-from ntkbench.networks import Convolutional, Network, Parameters
+from ntkbench.networks import Convolutional, Network, Parameters, Residual
 
 ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "relu": lambda z: np.where(z.real > 0, z, 0),
@@ -56,7 +56,7 @@ def network(net: Network, vector: np.ndarray, x: np.ndarray) -> np.ndarray:
     theta = unflatten(net, vector)
     total = 0
     for copy, copy_weight in enumerate(net.copy_weights):
-        h = x
+        h = before = x
         for l, layer in enumerate(net.layers, start=1):
             if isinstance(net, Convolutional):
                 channels = net.image[2] if l == 1 else net.width
@@ -64,6 +64,7 @@ def network(net: Network, vector: np.ndarray, x: np.ndarray) -> np.ndarray:
             z = layer.weight_multiplier * np.einsum("...ji,...ni->...nj", theta[f"W{l}"][..., copy, :, :], h)
             if net.bias_variance > 0:
                 z = z + layer.bias_multiplier * theta[f"b{l}"][..., copy, None, :]
+            z = before = before + z if isinstance(net, Residual) and 1 < l <= net.depth else z
             h = ACTIVATIONS[net.activation](z) if l <= net.depth else z
         total = total + copy_weight * h
     return total
@@ -182,13 +183,14 @@ def _torch_network(net: Network, vector: torch.Tensor, x: torch.Tensor) -> torch
     theta = unflatten(net, vector)
     total = torch.zeros((), dtype=torch.float64)
     for copy, copy_weight in enumerate(net.copy_weights):
-        h = x
+        h = before = x
         for l, layer in enumerate(net.layers, start=1):
             if isinstance(net, Convolutional):
                 h = _torch_seen(net, l, h.reshape(len(x), net.positions, -1))
             z = layer.weight_multiplier * h @ theta[f"W{l}"][copy].T
             if net.bias_variance > 0:
                 z = z + layer.bias_multiplier * theta[f"b{l}"][copy]
+            z = before = before + z if isinstance(net, Residual) and 1 < l <= net.depth else z
             h = TORCH_ACTIVATIONS[net.activation](z) if l <= net.depth else z
         total = total + copy_weight * h
     return total

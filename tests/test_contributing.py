@@ -1,4 +1,4 @@
-"""The worked example of CONTRIBUTING.md works: printed whole, typed, valid and measurable."""
+"""The worked examples of docs/extending.md work: printed whole, typed, valid and measurable."""
 
 import importlib.util
 import re
@@ -16,12 +16,16 @@ import yaml
 import ntkbench.claims
 from ntkbench import backends, config
 from ntkbench.claims import Claim, all_claims
+from ntkbench.data import SOURCES, Source, load
 from tests.claims import test_contract as contract
+from tests.data import test_sources as promises
 from tests.tiny import TINY
 
 ROOT = Path(__file__).resolve().parent.parent
-TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+RULES = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 PLACE = "constancy/weights_movement"
+SOURCE = "hypercube"
 
 
 def block(marker: str, language: str) -> str:
@@ -38,19 +42,39 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def claim(file: Path, monkeypatch: pytest.MonkeyPatch) -> Claim:
-    """The example, known to the package as if its file lay there."""
-    name = f"ntkbench.claims.{PLACE.replace('/', '.')}"
+def module_of(file: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The file, imported as if it lay in the package."""
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None
     module: ModuleType = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, name, module)
     spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def claim(file: Path, monkeypatch: pytest.MonkeyPatch) -> Claim:
+    """The example, known to the package."""
+    module = module_of(file, f"ntkbench.claims.{PLACE.replace('/', '.')}", monkeypatch)
     known = {**all_claims(), PLACE: module.CLAIM}
     monkeypatch.setattr(ntkbench.claims, "all_claims", lambda: known)
     return module.CLAIM
+
+
+@pytest.fixture
+def source_file(tmp_path: Path) -> Path:
+    path = tmp_path / f"{SOURCE}.py"
+    path.write_text(block("example: data", "python"), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def source(source_file: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
+    """The example of a source, known to the package."""
+    (found,) = module_of(source_file, f"ntkbench.data.{SOURCE}", monkeypatch).SOURCES
+    monkeypatch.setitem(SOURCES, SOURCE, found)
+    return found
 
 
 def study(tmp_path: Path, **sizes: Any) -> config.Study:
@@ -68,7 +92,9 @@ def test_the_example_is_a_complete_claim(claim: Claim) -> None:
     assert f"ntkbench/claims/{PLACE}.py" in TEXT
     contract.test_claims_are_complete(claim)
     contract.test_expectations_and_panels_speak_of_declared_things(claim)
-    assert f"@inproceedings{{{claim.source.split(',')[0]}," in (ROOT / "paper" / "references.bib").read_text(encoding="utf-8")
+    assert f"@inproceedings{{{claim.source.split(',')[0]}," in (ROOT / "ntkbench" / "references.bib").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_the_example_s_cases_are_valid(claim: Claim, tmp_path: Path) -> None:
@@ -92,32 +118,67 @@ def test_the_example_measures_what_it_says(claim: Claim, tmp_path: Path) -> None
     assert abs(fall["mean_field"] + 0.5) < 0.25
 
 
-def test_the_example_passes_the_linters(file: Path) -> None:
-    text = file.read_text(encoding="utf-8")
+def test_the_source_keeps_what_sources_promise(source: Source) -> None:
+    assert f"`ntkbench/data/{SOURCE}.py`" in TEXT
+    assert f"`*{SOURCE}.SOURCES`" in TEXT
+    assert source.name == SOURCE
+    for splits in (None, 3):
+        promises.test_shapes_dtypes_and_norms(SOURCE, splits)
+    promises.test_no_test_points_is_an_empty_array(SOURCE)
+    promises.test_a_split_does_not_depend_on_how_many_are_asked_for(SOURCE)
+    promises.test_training_sets_are_nested(SOURCE)
+    promises.test_roots_give_other_data(SOURCE)
+    promises.test_every_source_says_what_it_is()
+
+
+def test_the_source_has_the_targets_it_says(source: Source) -> None:
+    found = load(SOURCE, train_size=200, test_size=50, input_dim=6, root=0)
+    assert set(np.unique(found.x)) == {-1.0, 1.0}
+    np.testing.assert_array_equal(found.y[:, 0], found.x[:, 0] * found.x[:, 1])
+    np.testing.assert_array_equal(found.y_test[:, 0], found.x_test[:, 0] * found.x_test[:, 1])
+
+
+def test_a_claim_takes_the_source(claim: Claim, source: Source, tmp_path: Path) -> None:
+    cases = study(tmp_path, dataset=SOURCE, train_size=4, widths=[16, 32], seeds=3, times=[0.5]).cases[PLACE]
+    case = next(iter(cases.values()))
+    torch = backends.load("torch", device="cpu", threads=1)
+    found = claim.measure(torch, case, claim.prepare(case, 0), 16, 0)
+    assert (claim.summarize(case, found, 16)["movement"] > 0).all()
+
+
+@pytest.mark.parametrize("marker", ["example", "example: data"])
+def test_the_examples_pass_the_linters(marker: str) -> None:
+    place = {"example": f"ntkbench/claims/{PLACE}.py", "example: data": f"ntkbench/data/{SOURCE}.py"}[marker]
     for command in (["check"], ["format", "--check"]):
-        named = ["--stdin-filename", f"ntkbench/claims/{PLACE}.py", "-"]
-        ruff = [sys.executable, "-m", "ruff", *command, *named]
-        done = subprocess.run(ruff, input=text, cwd=ROOT, capture_output=True, text=True, check=False)
+        ruff = [sys.executable, "-m", "ruff", *command, "--stdin-filename", place, "-"]
+        done = subprocess.run(ruff, input=block(marker, "python"), cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.slow
-def test_the_example_is_typed(file: Path, tmp_path: Path) -> None:
-    mypy = [sys.executable, "-m", "mypy", "--config-file", "pyproject.toml", "--cache-dir", str(tmp_path / "cache"), str(file)]
-    done = subprocess.run(mypy, cwd=ROOT, capture_output=True, text=True, check=False)
+def test_the_examples_are_typed(file: Path, source_file: Path, tmp_path: Path) -> None:
+    mypy = [sys.executable, "-m", "mypy", "--config-file", "pyproject.toml", "--cache-dir", str(tmp_path / "cache")]
+    done = subprocess.run([*mypy, str(file), str(source_file)], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("place", ["networks/residual.py", "backends/torch/residual.py", "backends/jax/residual.py"])
+def test_the_architecture_is_printed_as_it_is(place: str) -> None:
+    assert block(f"file: ntkbench/{place}", "python") == (ROOT / "ntkbench" / place).read_text(encoding="utf-8")
+
+
 def test_files_that_are_named_exist() -> None:
-    named = set(re.findall(r"`((?:ntkbench|tests|paper|workflow)/[\w/.-]*)`", TEXT)) - {f"ntkbench/claims/{PLACE}.py"}
-    assert len(named) > 10
+    examples = {f"ntkbench/claims/{PLACE}.py", f"ntkbench/data/{SOURCE}.py"}
+    named = set(re.findall(r"`((?:ntkbench|tests|paper|workflow|docs)/[\w/.-]*)`", TEXT + RULES)) - examples
+    assert len(named) > 20
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
 
 
 def test_the_steps_after_the_file_are_named_in_order() -> None:
     steps = [
-        "`ntkbench validate", "`make schema`", "`ntkbench claims --markdown`", "`make test`", "`make reproduce STUDY=smoke`",
+        "`ntkbench validate", "`make schema`", "`ntkbench claims --markdown`", "`ntkbench catalogue --write`", "`make test`",
+        "`make reproduce STUDY=smoke`",
     ]  # fmt: skip
-    worked = TEXT[TEXT.index("## Adding a claim, worked") :]
+    worked = TEXT[TEXT.index("## A claim") : TEXT.index("## A source of data")]
     places = [worked.index(step) for step in steps]
     assert places == sorted(places)

@@ -501,6 +501,16 @@ def too_large() -> config.Study:
     return replace(small, cases=cases)
 
 
+def test_the_cost_of_an_architecture_that_is_not_counted_is_not_known() -> None:
+    small, claim = study(), "gap/hierarchy"
+    (name, case), *_ = small.cases[claim].items()
+    cases = {**small.cases, claim: {name: case, "other": replace(case, specification="residual")}}
+    measured = [job for of_job in planning.measurements(replace(small, cases=cases), RATES) for job in of_job]
+    told = {job.case: (job.seconds, job.memory) for job in measured if job.claim == claim}
+    assert None not in told[name]
+    assert told["other"] == (None, None)
+
+
 def test_a_case_that_is_too_large_is_refused_by_name() -> None:
     planned = planning.jobs(too_large(), RATES, 2)
     with pytest.raises(

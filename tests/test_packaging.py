@@ -25,15 +25,24 @@ def requirements(*extras: str) -> list[Requirement]:
     return [Requirement(text) for text in texts]
 
 
+def unmet(asked: list[Requirement], locked: dict[str, str]) -> list[str]:
+    """Names of what is not locked, or locked outside of its range."""
+    versions = {requirement: locked.get(canonicalize_name(requirement.name)) for requirement in asked}
+    return [r.name for r, version in versions.items() if version is None or not r.specifier.contains(version)]
+
+
 @pytest.mark.parametrize("python", ["3.11", "3.12"])
 @pytest.mark.parametrize("lock", LOCKS)
 def test_the_lock_meets_every_declared_range(lock: str, python: str) -> None:
     locked = {**pins.locked(lock, python), "torch": pins.torch_pin()}
     extras = ("dev", "cuda") if lock == "cuda" else ("dev",)
-    for requirement in requirements(*extras):
-        name = canonicalize_name(requirement.name)
-        assert name in locked, f"{name} is not locked: run `make lock`"
-        assert requirement.specifier.contains(locked[name]), f"{name} {locked[name]}: run `make lock`"
+    assert unmet(requirements(*extras), locked) == [], "run `make lock`; for torch change TORCH in the Makefile"
+
+
+def test_what_is_not_locked_or_locked_out_of_range_is_named() -> None:
+    locked = {"numpy": "2.4.6", "pyyaml": "6.0.4", "torch": "2.13.0"}
+    asked = [Requirement(text) for text in ("numpy>=2,<3", "PyYAML>=6", "torch>=2.14", "jax[cuda13]>=0.10")]
+    assert unmet(asked, locked) == ["torch", "jax"]
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -80,20 +89,25 @@ def test_what_is_imported_is_declared() -> None:
     assert imported | {"snakemake"} == {canonicalize_name(r.name) for r in requirements()}
 
 
-def test_the_wheel_holds_code_data_and_types(tmp_path: Path) -> None:
+def build_wheel(folder: Path) -> Path:
+    """The wheel of this checkout, built in `folder`."""
     command = [sys.executable, "-c", "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"]
     from tests.scratch import copy_checkout
 
-    copy_checkout(tmp_path / "copy")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        (tmp_path / "copy" / name).write_bytes((ROOT / name).read_bytes())
-    subprocess.run([*command, str(tmp_path)], cwd=tmp_path / "copy", check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as file:
+    copy_checkout(folder / "copy")
+    for name in ("pyproject.toml", "README.md", "LICENSE", "CITATION.cff"):
+        (folder / "copy" / name).write_bytes((ROOT / name).read_bytes())
+    subprocess.run([*command, str(folder)], cwd=folder / "copy", check=True, capture_output=True)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def test_the_wheel_holds_code_data_and_types(tmp_path: Path) -> None:
+    with zipfile.ZipFile(build_wheel(tmp_path)) as file:
         shipped = {name for name in file.namelist() if name.startswith("ntkbench/")}
     sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "ntkbench").rglob("*.py")}
     data = {path.relative_to(ROOT).as_posix() for path in (ROOT / "ntkbench" / "data" / "files").iterdir()}
-    assert shipped == sources | data | {"ntkbench/py.typed"}
+    assert shipped == sources | data | {"ntkbench/py.typed", "ntkbench/references.bib"}
 
 
 def test_committed_files_name_no_host_of_a_package_index() -> None:
@@ -111,7 +125,18 @@ def test_committed_files_name_no_host_of_a_package_index() -> None:
 
 def test_make_help_lists_the_targets() -> None:
     done = subprocess.run(["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
-    for target in ("reproduce", "test", "environment", "report", "benchmark", "lint", "lock", "clean"):
+    for target in (
+        "reproduce",
+        "test",
+        "test-matrix",
+        "test-gpu",
+        "environment",
+        "report",
+        "benchmark",
+        "lint",
+        "lock",
+        "clean",
+    ):
         assert re.search(rf"make {target} ", done.stdout), target
 
 

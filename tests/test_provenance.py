@@ -128,7 +128,7 @@ def test_every_stage_has_code(stage: str) -> None:
 
 def test_the_environment_names_no_host() -> None:
     facts = environment()
-    assert {"commit", "dirty", "versions", "python", "platform", "processor", "cpus"} == set(facts)
+    assert {"results_version", "commit", "dirty", "versions", "python", "platform", "processor", "cpus"} == set(facts)
     assert facts["versions"]["numpy"]
     if platform.node():
         assert platform.node() not in str({name: value for name, value in facts.items() if name != "commit"})

@@ -45,7 +45,7 @@ def test_the_example_of_a_prediction_runs_and_its_estimates_hold(backend, tmp_pa
     rows = re.findall(r"order (\d), t = +(\S+): error (\S+), estimate (\S+), inside", result.stdout)
     assert len(rows) == 24
     assert all(1 / 15 < float(error) / float(estimate) < 15 for _, _, error, estimate in rows)
-    said = re.search(r"At t = 32 the frozen NTK errs by (\S+), order 3 by (\S+), order 4 by (\S+)\. ", README).groups()
+    said = re.search(r"At t = 32 the frozen NTK errs by (\S+), order 3 by (\S+), order 4 by (\S+)\.\s", README).groups()
     assert [float(error) for _, t, error, _ in rows if t == "32.00"] == [float(error) for error in said]
     assert (tmp_path / "prediction.png").stat().st_size > 10_000
 
@@ -104,10 +104,25 @@ def test_the_claims_table_is_the_one_that_the_command_prints():
     assert all(claim_id in shown for claim_id in all_claims())
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
-def test_commands_that_are_documented_exist(document):
+@pytest.mark.parametrize("document", ["README.md", "docs/extending.md"])
+def test_a_document_for_users_names_a_study_and_how_to_begin(document):
+    code = _code(document)
+    assert "smoke" in _studies(code)
+    assert ". .venv/bin/activate" in code
+
+
+def _code(document):
     text = (ROOT / document).read_text()
-    code = "\n".join(re.findall(r"```\n(.*?)```", text, re.S) + re.findall(r"(?<!`)`([^`]+)`(?!`)", text))
+    return "\n".join(re.findall(r"```\n(.*?)```", text, re.S) + re.findall(r"(?<!`)`([^`]+)`(?!`)", text))
+
+
+def _studies(code):
+    return set(re.findall(r"(?:STUDY=|study=|ntkbench plan )([a-z]+)", code))
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/extending.md"])
+def test_commands_that_are_documented_exist(document):
+    code = _code(document)
     targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.M))
     asked = set(re.findall(r"\bmake ([a-z-]+)", code))
     assert {"test"} < asked <= targets
@@ -116,9 +131,7 @@ def test_commands_that_are_documented_exist(document):
     assert asked
     assert asked <= commands
     studies = {file.stem for file in (ROOT / "workflow" / "config").glob("*.yaml")}
-    asked = set(re.findall(r"(?:STUDY=|study=|ntkbench plan )([a-z]+)", code))
-    assert {"smoke"} <= asked <= studies | {"mine"}  # which is the reader's own
-    assert ". .venv/bin/activate" in code
+    assert _studies(code) <= studies | {"mine"}  # which is the reader's own
 
 
 def test_settings_of_a_backend_that_are_documented_exist():

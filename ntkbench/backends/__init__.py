@@ -2,6 +2,7 @@
 
 import importlib
 
+from ntkbench import names
 from ntkbench.backends.base import Backend, BackendUnavailable, Trajectory
 
 BACKENDS = ("torch", "jax")
@@ -20,8 +21,7 @@ def load(
         ValueError: for an unknown name, or as `Backend`.
         BackendUnavailable: if the framework is not installed or `cuda` is asked for without a GPU.
     """
-    if name not in BACKENDS:
-        raise ValueError(f"unknown backend {name!r}; known: {', '.join(BACKENDS)}")
+    names.check("backend", name, BACKENDS)
     try:
         module = importlib.import_module(f"ntkbench.backends.{name}")
     except ModuleNotFoundError as error:

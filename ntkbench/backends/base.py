@@ -19,6 +19,7 @@ from typing import TypedDict
 
 import numpy as np
 
+from ntkbench import names
 from ntkbench.networks import Network, Parameters
 from ntkbench.scalars import is_whole
 
@@ -99,10 +100,8 @@ class Backend(abc.ABC):
     name: str
 
     def __init__(self, device: str = "auto", precision: str = "float64", threads: int | None = None, memory_bytes: int = 2**31):
-        if device not in DEVICES:
-            raise ValueError(f"device {device!r} is unknown; choose one of {', '.join(DEVICES)}")
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision {precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
+        names.check("device", device, DEVICES)
+        names.check("precision", precision, PRECISIONS)
         if threads is not None and (not is_whole(threads) or threads < 1):
             raise ValueError(f"threads must be a whole number of at least 1, got {threads!r}")
         if not is_whole(memory_bytes) or memory_bytes < 2**20:
@@ -134,7 +133,8 @@ class Backend(abc.ABC):
     ) -> np.ndarray:
         """Empirical NTK `K2 = mobility * <grad f_o(x1), grad f_o'(x2)>`, computed layerwise.
 
-        `x2` None means `x1`. Source: Jacot et al. 2018, section 4; the layerwise contraction is the structure of per-example
+        Of networks that are known by their forward pass alone, by products of gradients of single points. `x2` None means
+        `x1`. Source: Jacot et al. 2018, section 4; the layerwise contraction is the structure of per-example
         gradients: rank one for dense layers, a product over positions for convolutions (Novak et al. 2022).
 
         Args:
@@ -153,14 +153,13 @@ class Backend(abc.ABC):
 
         `K_{r+1}(x_1..x_r, x) = mobility * <grad K_r(x_1..x_r), grad f(x)>` (Huang & Yau 2019, Theorem 2.3); exact. Fully
         connected networks: from first-order responses of activations and back-propagated signals (the 2n+1 rule), without
-        parameter-sized temporaries up to order 4. Convolutional networks: order 4 at most, by forward mode along dense
-        gradients, n^2 passes through all points for K4. K5 and K6 would take n^3 and n^4, and no low rank makes these
-        affordable.
+        parameter-sized temporaries up to order 4. All others: order 4 at most, by forward mode along dense gradients, n^2
+        passes through all points for K4. K5 and K6 would take n^3 and n^4, and no low rank makes these affordable.
 
         Raises:
-            ValueError: as `ntk` for `one`; also for an order outside 2..6, for a convolutional network beyond order 4, and for
-                ReLU beyond order 2, whose second derivative is a delta function, so that K3 and higher do not exist in the
-                sense of the theory.
+            ValueError: as `ntk` for `one`; also for an order outside 2..6, beyond order 4 for a network that is not fully
+                connected, and for ReLU beyond order 2, whose second derivative is a delta function, so that K3 and higher do
+                not exist in the sense of the theory.
         """
 
     @abc.abstractmethod
@@ -181,11 +180,11 @@ class Backend(abc.ABC):
             [4][a, i, j, k] = sum_bcd K4(a, b, c, d) u_bi u_cj u_dk
 
         No kernel of three slots is ever formed: the directions `v_i = sum_c u_ci grad f_c` take the place of the gradients, in
-        the 2n+1 rule for fully connected networks, in forward mode for convolutional ones.
+        the 2n+1 rule for fully connected networks, in forward mode for all others.
 
         With several outputs each slot takes pairs of a point and an output, in the order of `f.reshape(n * O)`:
-        `K3((x_a, o), ..)` is that of the function `f_o` at `x_a`, and `v_i = sum_(c,o) u_(c,o)i grad f_o(x_c)`. Convolutional
-        networks have one output here.
+        `K3((x_a, o), ..)` is that of the function `f_o` at `x_a`, and `v_i = sum_(c,o) u_(c,o)i grad f_o(x_c)`. Only
+        fully connected networks have several here.
 
         Args:
             rows: points of the first slot, (n1, d) or (S, n1, d); x: points of the others, (n, d) or (S, n, d).

@@ -3,13 +3,14 @@
 Checks of arrays that callers may give in other forms return them as numpy arrays.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import combinations_with_replacement
 
 import numpy as np
 
+from ntkbench import names
 from ntkbench.backends.base import OBSERVABLES, OUTPUTS
-from ntkbench.networks import SMOOTH_ACTIVATIONS, Convolutional, Network
+from ntkbench.networks import SMOOTH_ACTIVATIONS, Network
 from ntkbench.scalars import is_finite, is_whole
 
 ASYMMETRY = 1000.0
@@ -38,8 +39,15 @@ def real(name: str, values: object) -> np.ndarray:
     return array
 
 
+def network(net: object) -> None:
+    """ValueError unless it is the specification of a network."""
+    if not isinstance(net, Network):
+        raise ValueError(f"net is a {type(net).__name__}: give a network of ntkbench.networks")
+
+
 def parameters(net: Network, theta: object) -> int:
     """The number of seeds in `theta`; ValueError names the first entry that is missing, no numpy array, or unfit for `net`."""
+    network(net)
     if not isinstance(theta, Mapping):
         raise ValueError(f"theta is a {type(theta).__name__}: give a mapping of names to numpy arrays")
     seeds: tuple[int, ...] = ()
@@ -82,9 +90,13 @@ def inputs(net: Network, seeds: int, x: object, name: str = "x") -> np.ndarray:
 
 def shared_inputs(net: Network, x: object, name: str) -> np.ndarray:
     """`x` as an array; ValueError unless it is real, finite, and of shape (n, input_dim)."""
+    network(net)
     points = real(name, x)
     if points.ndim != 2 or points.shape[1] != net.input_dim:
         raise ValueError(f"{name} has shape {points.shape}; the network asks for (n, {net.input_dim})")
+    with np.errstate(over="ignore"):
+        if not np.isfinite((points**2).sum(axis=1)).all():
+            raise ValueError(f"{name} has rows whose squared norms overflow: scale them down")
     return points
 
 
@@ -96,14 +108,15 @@ def one_output(net: Network) -> None:
 
 def outputs(net: Network, choice: str) -> None:
     """ValueError unless `choice` is one of `OUTPUTS` and fits the network."""
-    if choice not in OUTPUTS:
-        raise ValueError(f"outputs {choice!r} is unknown; choose one of {', '.join(OUTPUTS)}")
+    network(net)
+    names.check("outputs", choice, OUTPUTS)
     if choice == "one" and net.output_dim != 1:
         raise ValueError(f"outputs 'one' asks for one output, the network has {net.output_dim}: choose 'trace' or 'full'")
 
 
 def hierarchy(net: Network, order: int) -> None:
     """ValueError unless the network has one output and its hierarchy exists up to `order`."""
+    network(net)
     if net.output_dim != 1:
         raise ValueError(f"the hierarchy's tensors ask for one output, the network has {net.output_dim}")
     hierarchy_exists(net, order)
@@ -111,12 +124,14 @@ def hierarchy(net: Network, order: int) -> None:
 
 def hierarchy_exists(net: Network, order: int) -> None:
     """ValueError unless the hierarchy of `net`, of however many outputs, exists up to `order`."""
+    network(net)
     if not is_whole(order) or order not in range(2, 7):
         raise ValueError(f"order must be an integer from 2 to 6, got {order!r}")
-    if order > 4 and isinstance(net, Convolutional):
+    if order > 4 and not net.rank_one:
         raise ValueError(
-            f"K5 and K6 are there for fully connected networks alone, got order {order}: gradients of convolutions have no low "
-            f"rank, and dense directions would take n^{order - 2} passes through all points; take order 4 at most"
+            f"K5 and K6 are there for fully connected networks alone, got order {order}: no low rank is known of the gradients "
+            f"of {type(net).__name__}, and dense directions would take n^{order - 2} passes through all points; take order 4 "
+            "at most"
         )
     if order > 2 and net.activation not in SMOOTH_ACTIVATIONS:
         raise ValueError(
@@ -128,8 +143,8 @@ def hierarchy_exists(net: Network, order: int) -> None:
 def contraction(net: Network, seeds: int, x: np.ndarray, basis: object, order: int) -> np.ndarray:
     """The basis as an array; ValueError unless it and the order are those of `Backend.contracted_hierarchy`."""
     hierarchy_exists(net, order)
-    if isinstance(net, Convolutional) and net.output_dim != 1:
-        raise ValueError(f"contractions of convolutional networks ask for one output, the network has {net.output_dim}")
+    if not net.rank_one and net.output_dim != 1:
+        raise ValueError(f"contractions of {type(net).__name__} ask for one output, the network has {net.output_dim}")
     if order not in (3, 4):
         raise ValueError(f"contractions have order 3 or 4, got {order}")
     vectors, n = real("basis", basis), x.shape[-2] * net.output_dim
@@ -157,8 +172,10 @@ def training(
         raise ValueError(
             f"y has shape {targets.shape}; inputs of shape {x.shape} and the network ask for {shape} or {(seeds, *shape)}"
         )
-    if unknown := [name for name in observe if name not in OBSERVABLES]:
-        raise ValueError(f"unknown observable {', '.join(map(repr, unknown))}; known: {', '.join(OBSERVABLES)}")
+    if isinstance(observe, str) or not isinstance(observe, Collection):
+        raise ValueError(f"observe must be a sequence of observables, got {observe!r}")
+    for name in observe:
+        names.check("observable", name, OBSERVABLES)
     if "K2" in observe:
         one_output(net)
     if "f_test" in observe and x_test is None:
@@ -225,10 +242,20 @@ def kernel_descent(
         )
     if not (is_finite(step) and step > 0):
         raise ValueError(f"step must be positive and finite, got {step!r}")
-    if not len(counts) or not all(is_whole(count) and count >= 0 for count in counts):
-        raise ValueError(f"counts must be whole numbers of steps of at least 0, got {list(counts)}")
+    numbers = list(counts) if isinstance(counts, Iterable) else []
+    if not numbers or not all(is_whole(count) and 0 <= count < 2**53 for count in numbers):
+        raise ValueError(f"counts must be whole numbers of steps of at least 0, below 2**53, got {counts!r}")
     _symmetric(matrix)
     return matrix, start, rows
+
+
+def products(shapes: object) -> None:
+    """ValueError unless they are quadruples (count, rows, inner, columns) of whole numbers."""
+    given = list(shapes) if isinstance(shapes, Sequence) and not isinstance(shapes, str) else [()]
+    if not all(
+        isinstance(shape, Sequence) and len(shape) == 4 and all(is_whole(n) and n >= 0 for n in shape) for shape in given
+    ):
+        raise ValueError(f"shapes must be a sequence of (count, rows, inner, columns), whole numbers, got {shapes!r}")
 
 
 def _symmetric(kernel: np.ndarray) -> None:

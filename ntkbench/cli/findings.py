@@ -32,7 +32,7 @@ def verdicts(results: Results) -> None:
         print_reasons(verdict, ((cause(row), row["claim"] if verdict == "invalid" else "") for row in undecided))
     counts, backends = (Counter(row[name] for row in rows) for name in ("verdict", "backend"))
     each = ", ".join(f"{count} {name}" for name, count in backends.items())
-    print_out(f"\n{len(rows)} verdicts: " + ", ".join(f"{counts[name]} {name}" for name in STYLES) + f" ({each})")
+    print_out(f"\n{len(rows)} verdicts: " + ", ".join(f"{counts[name]} {name}" for name in STYLES) + f" ({escape(each)})")
     if rejected := sum(row["verdict"] == "contradicted" and _is_rival(row) for row in rows):
         print_out(
             f"{rejected} of the contradicted are rival readings: no source states them, and the claims expect them to fail"
@@ -40,7 +40,7 @@ def verdicts(results: Results) -> None:
     if results.resolve().name == "smoke":
         print_out("The smoke study's sizes are for checking the machinery, not for verdicts.")
     print_out(_crosscheck_line(results))
-    print_out(_paper_line(results))
+    print_out(escape(_paper_line(results)))
 
 
 @app.command()
@@ -80,7 +80,7 @@ def _quantity_table(claim_id: str, rows: Rows, names: Sequence[str], geometric: 
         place = row["case"], row["quantity"], row["width"], along
         values.setdefault(place, {}).setdefault(row["backend"], []).append(row["value"])
     for case in dict.fromkeys(row["case"] for row in rows):
-        table.add_row(f"[bold]{case}[/]")
+        table.add_row(f"[bold]{escape(case)}[/]")
         for (of, quantity, width, along), by_backend in values.items():
             if of == case:
                 draw = partial(rng, 0, "quantities", claim_id, case, quantity, width)
@@ -98,12 +98,12 @@ def _verdict_table(rows: Rows) -> Table:
         question = f"{row['expectation']}: {_asked(row)}" + (" (rival reading)" if _is_rival(row) else "")
         tree.setdefault(row["claim"], {}).setdefault(question, {}).setdefault(row["case"], []).append(row)
     for claim, questions in tree.items():
-        table.add_row(f"[bold]{claim}[/]")
+        table.add_row(f"[bold]{escape(claim)}[/]")
         for question, cases in questions.items():
-            table.add_row(f"  {question}")
+            table.add_row(f"  {escape(question)}")
             for case, of_case in cases.items():
                 for backend, estimate, verdict in _lines(of_case):
-                    table.add_row(f"    {case}", backend, escape(estimate), f"[{STYLES[verdict]}]{verdict}[/]")
+                    table.add_row(f"    {escape(case)}", escape(backend), escape(estimate), f"[{STYLES[verdict]}]{verdict}[/]")
     return table
 
 

@@ -30,17 +30,18 @@ def or_exit(make: Callable[[], T]) -> T:
     """The value, or one line on stderr and exit code 2."""
     try:
         return make()
-    except (ValueError, records.RecordError) as error:
-        typer.echo(f"ntkbench: {error}", err=True)
+    except (ValueError, OSError, records.RecordError) as error:
+        # Names of files need not be text: what has no letters is shown by its bytes.
+        typer.echo(f"ntkbench: {error}".encode("utf-8", "backslashreplace").decode(), err=True)
         raise typer.Exit(2) from None
 
 
 def outline(first: str, *others: str) -> Table:
     """Without lines, the first column indented by whoever fills it, so that 80 columns hold it."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column(first, overflow="fold")
+    table.add_column(escape(first), overflow="fold")
     for name in others:
-        table.add_column(name, no_wrap=name == "verdict")
+        table.add_column(escape(name), no_wrap=name == "verdict")
     return table
 
 

@@ -3,7 +3,7 @@
 Tensors are there for one output. Without them every output of a point has signals of its own, and counts as a point.
 """
 
-from ntkbench.networks import Convolutional, Network
+from ntkbench.networks import Network
 
 FORMS = ("auto", "tensors", "tensor_free")
 
@@ -22,7 +22,7 @@ def by_tensors(net: Network, n: int, rows: int, order: int) -> tuple[float, floa
 
     Kernels are built with all rows in every slot, also where the integration asks for the training points alone.
     """
-    if isinstance(net, Convolutional):
+    if not net.rank_one:
         building = _moving_kernels(net, rows, rows, rows, order)
     else:
         products = 4 * rows**2 * net.width**2 + 12 * rows ** min(order, 4) * net.width
@@ -39,11 +39,11 @@ def tensor_free(net: Network, n: int, rows: int, order: int, k: int) -> tuple[fl
 def contraction(net: Network, n: int, rows: int, order: int, k: int) -> tuple[float, float]:
     """Operations and bytes of kernels in a basis of k vectors: `k^(order-2)` directions through all points, their products.
 
-    Convolutional networks hold one pair of directions at a time, as tangents of the kernel's factors.
+    Networks whose gradients have no low rank hold one pair of directions at a time, as tangents of the kernel's factors.
     """
     directions = k ** (order - 2)
     n, rows = n * net.output_dim, rows * net.output_dim
-    if isinstance(net, Convolutional):
+    if not net.rank_one:
         building = _moving_kernels(net, n, rows, k, order)
         floats = 2 ** (order - 2) * (net.parameter_count + net.copies * rows * net.positions * net.width * net.depth)
     else:
@@ -52,7 +52,7 @@ def contraction(net: Network, n: int, rows: int, order: int, k: int) -> tuple[fl
     return float(net.copies * building), 8.0 * (floats + rows * k ** (order - 1))
 
 
-def _moving_kernels(net: Convolutional, n: int, rows: int, k: int, order: int) -> int:
+def _moving_kernels(net: Network, n: int, rows: int, k: int, order: int) -> int:
     """Operations of the NTK of rows and points for every choice of directions, each kernel with its tangents.
 
     Passes forward and backward and a gradient for every point, `2 p F` operations each, and a product of `F` multiply-adds per

@@ -7,13 +7,14 @@ from itertools import pairwise
 
 import numpy as np
 
+from ntkbench import names
 from ntkbench.backends import checks
 from ntkbench.backends.base import Backend
 from ntkbench.hierarchy import truncation_error
 from ntkbench.hierarchy.cost import FORMS, choose
 from ntkbench.hierarchy.expansion import Expansion
 from ntkbench.hierarchy.one_network import OneNetwork, ntk_of_points
-from ntkbench.networks import Convolutional, Network, Parameters
+from ntkbench.networks import Network, Parameters
 from ntkbench.scalars import is_finite
 
 
@@ -79,7 +80,7 @@ def predict_training(
 
     Test points are driven by the residual on the training points (Huang & Yau 2019, Theorem 2.6). Order 2 is the frozen NTK.
 
-    Two forms, equal where both fit: `tensors` (order 2 to 6, to 4 for convolutional networks, memory n^order), and
+    Two forms, equal where both fit: `tensors` (order 2 to 6, beyond 4 for fully connected networks alone, memory n^order), and
     `tensor_free` (order 2 to 4, memory n^2), which projects the residual's path on a basis of few vectors. The first basis is
     that of the frozen NTK's path, known in closed form. It is chosen anew along the path just found and along what changed
     since the one before, which foretells the next change, as large as the path's singular values ask for, until the error that
@@ -178,16 +179,15 @@ def _check_several(net: Network, order: int, form: str) -> None:
         raise ValueError(f"form 'tensors' is of one output, the network has {net.output_dim}: choose 'tensor_free'")
     if order > 4:
         raise ValueError(f"networks of several outputs have orders 2, 3 and 4, got order {order}")
-    if isinstance(net, Convolutional):
+    if not net.rank_one:
         raise ValueError(
-            f"convolutional networks have one output here, this one {net.output_dim}: take one, or full connections"
+            f"{type(net).__name__} networks have one output here, this one {net.output_dim}: take one, or full connections"
         )
 
 
 def _check(net: Network, order: int, times: Sequence[float], form: str, tolerance: float, estimate: bool) -> None:
     checks.hierarchy_exists(net, order)
-    if form not in FORMS:
-        raise ValueError(f"form {form!r} is unknown; choose one of {', '.join(FORMS)}")
+    names.check("form", form, FORMS)
     if net.output_dim > 1:
         _check_several(net, order, form)
     if form == "tensor_free" and order > 4:

@@ -1,11 +1,23 @@
 """The NNGP kernel and the limiting NTK of a network specification."""
 
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
 import numpy as np
 
+from ntkbench.limits import fully_connected, residual
 from ntkbench.limits.convolutional import ImagePairs
 from ntkbench.limits.fully_connected import PointPairs
 from ntkbench.limits.tiles import CACHE_BYTES, Pairs, Run, assemble, in_numpy
-from ntkbench.networks import Convolutional, FullyConnected, Network
+from ntkbench.networks import Convolutional, FullyConnected, Network, Residual
+
+LIMITS: Mapping[type[Network], Callable[[Any, np.ndarray, np.ndarray, int, Run], Pairs]] = {
+    FullyConnected: partial(PointPairs, fully_connected.LAYERS),
+    Convolutional: lambda net, x1, x2, memory_bytes, run: ImagePairs(net, x1, x2, run),
+    Residual: partial(PointPairs, residual.LAYERS),
+}
+"""Of an architecture, its pairs of points for (net, x1, x2, memory_bytes, run). A new one is a line here."""
 
 
 def kernels(
@@ -19,7 +31,7 @@ def kernels(
         Theta^(1) = Sigma^(1),       Theta^(l+1) = Sigma^(l+1) + v Theta^(l) E[sigma'(u) sigma'(u')];
 
     returned are `Sigma^(depth+1)` and `Theta^(depth+1)` (Jacot et al. 2018, Proposition 1 and Theorem 1). Convolutional
-    networks: `ntkbench.limits.convolutional`.
+    networks: `ntkbench.limits.convolutional`; residual ones: `ntkbench.limits.residual`.
 
     What the specification changes:
 
@@ -49,22 +61,21 @@ def kernels(
         `(nngp, ntk)`, each (n1, n2), in the dtype of the inputs.
 
     Raises:
-        ValueError: for inputs of another shape or dtype, without points, or not finite; for variances so large that the
-            series for tanh or softplus would be too long; for a budget below the temporaries of one pair.
+        ValueError: for inputs of another shape or dtype, without points, or not finite; for an architecture whose limit is not
+            known; for variances so large that the series for tanh or softplus would be too long; for a budget below the
+            temporaries of one pair.
     """
     x2 = x1 if x2 is None else x2
     for name, x in (("x1", x1), ("x2", x2)):
         _check(net, x, name)
     if x1.dtype != x2.dtype:
         raise ValueError(f"x1 is {x1.dtype} and x2 is {x2.dtype}: give both the same dtype")
-    pairs: Pairs
-    match net:
-        case FullyConnected():
-            pairs = PointPairs(net, x1, x2, memory_bytes, run)
-        case Convolutional():
-            pairs = ImagePairs(net, x1, x2, run)
-        case _:
-            raise ValueError(f"no limiting kernels are known of {type(net).__name__}")
+    if type(net) not in LIMITS:
+        raise ValueError(
+            f"no limiting kernels are known of {type(net).__name__}: write its recursion in `ntkbench/limits/` and enter it in "
+            "`ntkbench/limits/kernels.py`, or ask for kernels of finite width"
+        )
+    pairs = LIMITS[type(net)](net, x1, x2, memory_bytes, run)
     return assemble(pairs, (len(x1), len(x2)), x1.dtype, x2 is x1, memory_bytes)
 
 

@@ -70,10 +70,13 @@ class NoWindow:
         return [f]
 
 
-def limit(net: Network, largest_variance: float) -> Limit:
+def limit(net: Network, largest_variance: float, skips: bool = False) -> Limit:
     """The limit of `net` for inputs whose first preactivations have variances up to `largest_variance`.
 
     The mean square of tanh and of softplus grows with the variance, so that the largest variance bounds every layer's.
+
+    Args:
+        skips: whether hidden layers add to what they see.
 
     Raises:
         ValueError: if a Hermite series would be too long.
@@ -84,7 +87,7 @@ def limit(net: Network, largest_variance: float) -> Limit:
         terms.append(hermite.terms(net.activation, variance) if net.activation in hermite.ACTIVATIONS else 0)
         if terms[-1]:
             mean_square = float(hermite.mean_square(net.activation, variance, terms[-1]))
-            variance = net.weight_variance * mean_square + net.bias_variance
+            variance = (variance if skips else 0.0) + net.weight_variance * mean_square + net.bias_variance
     return Limit(
         activation=net.activation,
         depth=net.depth,

@@ -68,16 +68,7 @@ def relu(
             root = haversine * haversine
             root = haversine - root
             root = xp.sqrt(xp.abs(root))
-        turn = xp.atan2(root, half)
-        turn *= 1 / math.pi
-        half *= turn
-        root *= 1 / math.pi
-        haversine -= root
-        haversine += half
-        turn *= tangent
-        tangent -= turn
-        half = 0.5 - haversine
-        tangent += half if gain == v else half * (gain / v)
+        haversine, tangent, half = relu_layer(xp, gain / v, (haversine, tangent, half), root)
         if l < limit.depth - 1:
             haversine, tangent, half = _affine(xp, limit, (q1[l : l + 2], q2[l : l + 2]), (haversine, tangent, half), window)
     for q in (q1, q2):
@@ -85,6 +76,26 @@ def relu(
         half *= spread
         tangent *= spread
     return half, tangent
+
+
+def relu_layer(xp: Any, ratio: float, state: tuple[Array, Array, Array], root: Array) -> tuple[Array, Array, Array]:
+    """Haversine, half NTK and half cosine of a layer's activations, from those of its preactivations, which are overwritten.
+
+    Args:
+        ratio: the layer's gain over the weight variance. root: `sqrt(h (1 - h))` of the haversine h.
+    """
+    haversine, tangent, half = state
+    turn = xp.atan2(root, half)
+    turn *= 1 / math.pi
+    half *= turn
+    root *= 1 / math.pi
+    haversine -= root
+    haversine += half
+    turn *= tangent
+    tangent -= turn
+    half = 0.5 - haversine
+    tangent += half if ratio == 1 else half * ratio
+    return haversine, tangent, half
 
 
 def _affine(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from ntkbench import names
 from ntkbench.networks.network import Network
 from ntkbench.scalars import is_whole
 
@@ -50,15 +51,14 @@ class Convolutional(Network):
         if len(sides) != 3 or not all(is_whole(side) and side >= 1 for side in sides):
             raise ValueError(f"image must be (height, width, channels), whole numbers of at least 1, got {self.image!r}")
         object.__setattr__(self, "image", tuple(int(side) for side in sides))
-        for name, known in (("padding", PADDINGS), ("readout", READOUTS)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} {getattr(self, name)!r} is unknown; choose one of {', '.join(known)}")
+        names.check("padding", self.padding, PADDINGS)
+        names.check("readout", self.readout, READOUTS)
         object.__setattr__(self, "input_dim", self.positions * self.image[2])
         self.check()
 
     @property
     def positions(self) -> int:
-        """Pixels of an image."""
+        """Pixels of an image, at each of which a convolution is applied."""
         return self.image[0] * self.image[1]
 
     @property

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 from ntkbench.networks.network import Network
 
@@ -13,6 +14,8 @@ class FullyConnected(Network):
     Raises:
         ValueError: naming the field, its value and what would be accepted.
     """
+
+    rank_one: ClassVar[bool] = True
 
     input_dim: int
     width: int

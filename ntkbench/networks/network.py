@@ -5,14 +5,17 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 
+from ntkbench import names
 from ntkbench.scalars import is_finite, is_whole
 from ntkbench.seeding import rng
 
 SMOOTH_ACTIVATIONS = ("tanh", "erf", "gelu", "softplus", "identity")
 ACTIVATIONS = ("relu", *SMOOTH_ACTIVATIONS)
+DEEPEST = 10_000
 PARAMETRIZATIONS = ("ntk", "standard", "mean_field")
 
 Parameters = dict[str, np.ndarray]
@@ -51,6 +54,9 @@ class Network(abc.ABC):
     (Chizat et al. 2019), so that `f_0 = 0` and every odd kernel of the hierarchy vanishes at t = 0.
     """
 
+    rank_one: ClassVar[bool] = False
+    """Whether the gradient of every layer at one point has rank one, on which fast ways rest: K5, K6 and several outputs."""
+
     input_dim: int
     width: int
     depth: int
@@ -67,6 +73,11 @@ class Network(abc.ABC):
     def fans(self) -> tuple[tuple[int, int], ...]:
         """(fan_in, fan_out) of the `depth + 1` layers, readout last."""
 
+    @property
+    def positions(self) -> int:
+        """Places at which every hidden layer is applied to one point."""
+        return 1
+
     def check(self, *counts: str) -> None:
         """ValueError, naming the field, its value and what is accepted; `counts` are sizes besides those of all networks."""
         for field in (*counts, "width", "depth", "output_dim"):
@@ -74,12 +85,10 @@ class Network(abc.ABC):
             if not is_whole(value) or value < 1:
                 raise ValueError(f"{field} must be a whole number of at least 1, got {value!r}")
             object.__setattr__(self, field, int(value))
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(f"activation {self.activation!r} is unknown; choose one of {', '.join(ACTIVATIONS)}")
-        if self.parametrization not in PARAMETRIZATIONS:
-            raise ValueError(
-                f"parametrization {self.parametrization!r} is unknown; choose one of {', '.join(PARAMETRIZATIONS)}"
-            )
+        if self.depth > DEEPEST:
+            raise ValueError(f"depth must be at most {DEEPEST}, got {self.depth}: every layer is a step of each program")
+        names.check("activation", self.activation, ACTIVATIONS)
+        names.check("parametrization", self.parametrization, PARAMETRIZATIONS)
         if not (is_finite(self.weight_variance) and self.weight_variance > 0):
             raise ValueError(f"weight_variance must be positive and finite, got {self.weight_variance!r}")
         if not (is_finite(self.bias_variance) and self.bias_variance >= 0):

@@ -203,7 +203,7 @@ def test_what_does_not_fit_is_refused(
     [
         (FullyConnected(3, 4, 1, "relu"), "relu"),
         (FullyConnected(3, 4, 1, "tanh", output_dim=2), r"2 points of 2 outputs ask for \(4, k\)"),
-        (Convolutional((1, 1, 3), 4, 1, "tanh", output_dim=2), "convolutional networks ask for one output"),
+        (Convolutional((1, 1, 3), 4, 1, "tanh", output_dim=2), "contractions of Convolutional ask for one output"),
     ],
 )
 def test_networks_without_these_kernels_are_refused(backend: Backend, net: Network, message: str) -> None:

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ntkbench.backends import Backend, load
-from ntkbench.backends.jax import convolutional_hierarchy as in_jax
-from ntkbench.backends.torch import convolutional_hierarchy as in_torch
+from ntkbench.backends.jax import along_directions as in_jax
+from ntkbench.backends.jax.architectures import architecture
+from ntkbench.backends.torch import along_directions as in_torch
 from ntkbench.networks import PADDINGS, PARAMETRIZATIONS, READOUTS, SMOOTH_ACTIVATIONS, Convolutional
 from ntkbench.seeding import rng
 from tests import oracles
@@ -98,7 +99,9 @@ def test_blocks_under_a_tiny_budget_change_nothing(backend: Backend) -> None:
     """Cut everywhere: seeds, rows, points and, in torch, directions."""
     tiny, net = load(backend.name, device="cpu", memory_bytes=2**20), Convolutional((6, 6, 2), 16, 1, "tanh")
     points, directions = in_torch.block_sizes(net, 37, 37, 2, 3, 8, tiny.memory_bytes)
-    (tile_rows, tile_points), _ = in_jax.block_sizes(net, 37, 27, 2, 3, 8, tiny.memory_bytes * 5 // 8, tiny.memory_bytes)
+    (tile_rows, tile_points), _ = in_jax.block_sizes(
+        architecture(net), net, 37, 27, 2, 3, 8, tiny.memory_bytes * 5 // 8, tiny.memory_bytes
+    )
     assert directions == 1 < points < 27
     assert tile_rows < 37
     assert tile_points < 27

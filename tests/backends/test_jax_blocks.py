@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from ntkbench.backends import load
-from ntkbench.backends.jax import convolutional, ntk, roofline, training
+from ntkbench.backends.jax import convolutional, convolutional_ntk, layerwise, ntk, roofline, training
+from ntkbench.backends.jax.resources import Sizes
 from ntkbench.networks import PADDINGS, Convolutional, FullyConnected
 from ntkbench.seeding import rng
 from tests import oracles
@@ -25,12 +26,12 @@ X, Y = rng(ROOT, "blocks x").standard_normal((4, 3)), rng(ROOT, "blocks y").stan
 @given(n=st.integers(1, 700))
 def test_strips_cover_the_upper_triangle_once_and_little_else(n: int) -> None:
     seen = np.zeros((n, n), dtype=int)
-    pairs = ntk._strips(n)
+    pairs = layerwise.strips(n)
     for rows, columns in pairs:
         seen[rows, columns] += 1
     assert seen.max() == 1
     assert (seen[np.triu_indices(n)] == 1).all()
-    assert len(pairs) <= ntk.STRIPS
+    assert len(pairs) <= layerwise.STRIPS
     assert len(pairs) == 1 or seen.sum() < n * n * 0.8
 
 
@@ -38,14 +39,14 @@ def test_strips_cover_the_upper_triangle_once_and_little_else(n: int) -> None:
 def test_every_way_gives_the_same_kernel(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     """In the smallest blocks: a row, an image, an output channel at a time."""
     load("jax", device="cpu", threads=1)
-    monkeypatch.setattr(ntk, "_ways", lambda net, *_: [way] * net.depth + ["positions"])
-    monkeypatch.setattr(ntk, "STRIP_ROWS", 1)
+    monkeypatch.setattr(convolutional_ntk, "_ways", lambda net, *_: [way] * net.depth + ["positions"])
+    monkeypatch.setattr(layerwise, "STRIP_ROWS", 1)
     net = Convolutional((2, 3, 2), 3, 2, "tanh", "zero", output_dim=2, bias_variance=0.2)
     drawn, x = net.initialize(ROOT, [0]), rng(ROOT, "ways").standard_normal((3, net.input_dim))
     expected = oracles.full_ntk(net, oracles.flatten(drawn, 0), x, x)
     theta, points = {name: jnp.asarray(array[0, 0]) for name, array in drawn.items()}, jnp.asarray(x)
     for inputs, columns in (([points], slice(None)), ([points, points[:2]], slice(2))):
-        kernel = jax.jit(lambda at, *x: net.mobility * ntk.kernel(net, at, x, "full", ntk.Sizes(1, 1)))
+        kernel = jax.jit(lambda at, *x: net.mobility * convolutional_ntk.kernel(net, at, x, "full", Sizes(1, 1)))
         found = kernel(theta, *inputs)
         assert_allclose(found, expected[:, columns], rtol=0, atol=1e-13 * np.abs(expected).max())
 
@@ -66,9 +67,8 @@ def test_the_cheapest_way_is_taken() -> None:
     """Few pixels and many channels: positions; large maps: gradients; gradients larger than what makes them: channels."""
     small, large = Convolutional((2, 2, 64), 64, 2, "relu"), Convolutional((16, 16, 8), 8, 2, "relu")
     between = Convolutional((8, 8, 64), 64, 2, "relu")
-    found = [ntk._ways(net, 32, 32, "one") for net in (small, large, between)]
+    found = [convolutional_ntk._ways(net, 32, 32, "one") for net in (small, large, between)]
     assert found == [["positions"] * 3, ["gradients", "gradients", "positions"], ["channels", "channels", "positions"]]
-    assert ntk._ways(NET, 32, 32, "one") == ["positions"] * 3
 
 
 @pytest.mark.parametrize("padding", PADDINGS)

@@ -125,7 +125,7 @@ def test_costs_count_outputs_as_points() -> None:
         (FullyConnected(3, 4, 1, "tanh", 3), {"order": 5}, "several outputs have orders 2, 3 and 4, got order 5"),
         (FullyConnected(3, 4, 1, "tanh", 3), {"y": np.ones(2)}, r"y must be of shape \(2, 3\) or \(1, 2, 3\)"),
         (FullyConnected(3, 4, 1, "relu", 3), {}, "relu has no K3"),
-        (Convolutional((1, 1, 3), 4, 1, "tanh", output_dim=3), {}, "convolutional networks have one output here"),
+        (Convolutional((1, 1, 3), 4, 1, "tanh", output_dim=3), {}, "Convolutional networks have one output here"),
     ],
     ids=str,
 )

@@ -7,7 +7,7 @@ import mpmath
 import numpy as np
 from scipy.special import erf, ndtr
 
-from ntkbench.networks import Convolutional, FullyConnected
+from ntkbench.networks import Convolutional, FullyConnected, Residual
 
 Function = Callable[[np.ndarray], np.ndarray]
 
@@ -34,20 +34,26 @@ def expectation_by_grid(function: Function, q1: float, q2: float, c: float) -> f
     return float(WEIGHT @ (function(u) * function(v)) @ WEIGHT)
 
 
-def kernels_by_grid(net: FullyConnected, x1: np.ndarray, x2: np.ndarray) -> tuple[float, float]:
-    """NNGP kernel and NTK of one pair of points by the recursion that Jacot et al. print (`ntk`), for smooth activations."""
+def kernels_by_grid(net: FullyConnected | Residual, x1: np.ndarray, x2: np.ndarray) -> tuple[float, float]:
+    """NNGP kernel and NTK of one pair of points by the recursion that Jacot et al. print (`ntk`), for smooth activations.
+
+    A hidden layer of a residual network adds to what it sees.
+    """
     v, b = net.weight_variance, net.bias_variance
     function, slope = FUNCTIONS[net.activation]
     q1, q2, c = (v * float(a @ b_) / net.input_dim + b for a, b_ in ((x1, x1), (x2, x2), (x1, x2)))
     theta = c
-    for _ in range(net.depth):
+    for l in range(net.depth):
+        kept = isinstance(net, Residual) and l < net.depth - 1
         derivative = expectation_by_grid(slope, q1, q2, c)
-        q1, q2, c = (v * expectation_by_grid(function, *t) + b for t in ((q1, q1, q1), (q2, q2, q2), (q1, q2, c)))
-        theta = c + v * theta * derivative
+        term = v * expectation_by_grid(function, q1, q2, c) + b
+        theta = kept * theta + term + v * theta * derivative
+        c = kept * c + term
+        q1, q2 = (kept * q + v * expectation_by_grid(function, q, q, q) + b for q in (q1, q2))
     return c, theta
 
 
-def relu_kernels(net: FullyConnected, x1: np.ndarray, x2: np.ndarray) -> tuple[float, float]:
+def relu_kernels(net: FullyConnected | Residual, x1: np.ndarray, x2: np.ndarray) -> tuple[float, float]:
     """The same for ReLU from the arc-cosine formula, with 60 digits, so that arccos loses nothing that matters."""
     with mpmath.workdps(60):
         v, b = mpmath.mpf(net.weight_variance), mpmath.mpf(net.bias_variance)
@@ -59,12 +65,14 @@ def relu_kernels(net: FullyConnected, x1: np.ndarray, x2: np.ndarray) -> tuple[f
 
         q1, q2, c = first(x1, x1), first(x2, x2), first(x1, x2)
         theta = c
-        for _ in range(net.depth):
+        for l in range(net.depth):
+            kept = isinstance(net, Residual) and l < net.depth - 1
             norms = mpmath.sqrt(q1 * q2)
             angle = mpmath.acos(max(min(c / norms, mpmath.mpf(1)), mpmath.mpf(-1)))
-            c = v * norms / (2 * mpmath.pi) * (mpmath.sin(angle) + (mpmath.pi - angle) * mpmath.cos(angle)) + b
-            q1, q2 = v * q1 / 2 + b, v * q2 / 2 + b
-            theta = c + v * theta * (mpmath.pi - angle) / (2 * mpmath.pi)
+            term = v * norms / (2 * mpmath.pi) * (mpmath.sin(angle) + (mpmath.pi - angle) * mpmath.cos(angle)) + b
+            theta = kept * theta + term + v * theta * (mpmath.pi - angle) / (2 * mpmath.pi)
+            c = kept * c + term
+            q1, q2 = (kept * q + v * q / 2 + b for q in (q1, q2))
         return float(c), float(theta)
 
 

@@ -1,9 +1,9 @@
 """The contract in jax: numpy in, blocks through the compiled functions, numpy out."""
 
 import importlib.metadata
+import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from typing import cast
 
 import jax
 import numpy as np
@@ -11,24 +11,16 @@ import numpy as np
 from ntkbench import limits
 from ntkbench.backends import checks
 from ntkbench.backends.base import Backend, BackendUnavailable, Progress, Trajectory
-from ntkbench.backends.jax import (
-    assembly,
-    contraction,
-    convolutional_hierarchy,
-    hierarchy,
-    linear_algebra,
-    ntk,
-    roofline,
-    runtime,
-    training,
-)
-from ntkbench.backends.jax.blocks import CACHE_BYTES, Block, Stretches, blocks
+from ntkbench.backends.jax import hierarchy, linear_algebra, ntk, roofline, runtime, training
+from ntkbench.backends.jax.architectures import architecture
+from ntkbench.backends.jax.blocks import Stretches
 from ntkbench.backends.jax.limits import runner
 from ntkbench.backends.jax.network import undivided
+from ntkbench.backends.jax.resources import Resources
 from ntkbench.backends.jax.transfers import Transfers
 from ntkbench.backends.jax.within_budget import WithinBudget, pair_of_outputs
 from ntkbench.integrators import steps_between, tableau
-from ntkbench.networks import Convolutional, FullyConnected, Network, Parameters
+from ntkbench.networks import Network, Parameters
 
 
 class JaxBackend(Backend):
@@ -57,7 +49,8 @@ class JaxBackend(Backend):
             )
         self.dtype = np.dtype(precision)
         self._transfers = Transfers(self._device, self.dtype)
-        self._within = WithinBudget(self._transfers, memory_bytes, self.threads if self.device == "cpu" else None)
+        self._resources = Resources(self._transfers, memory_bytes, self.threads if self.device == "cpu" else None)
+        self._within = WithinBudget(self._resources)
         runtime.demand_full_precision()
         if self._transfers.put(np.ones(1)).dtype != self.dtype or runtime.matmul_precision() != "highest":
             raise BackendUnavailable(f"jax does not hold {precision} at matrix-product precision 'highest'")
@@ -74,6 +67,7 @@ class JaxBackend(Backend):
             "matmul_precision": runtime.matmul_precision(),
             "tf32": runtime.matmul_precision() != "highest",
             "deterministic": self.device == "cpu" or runtime.flags_in_time,
+            "xla_flags": os.environ["XLA_FLAGS"],
             "threads": int(self.threads or 0),
         }
 
@@ -88,7 +82,7 @@ class JaxBackend(Backend):
         found = np.empty((seeds, x.shape[-2], net.output_dim), self.dtype)
         net, scale = undivided(net)
         per_seed = ntk.bytes_per_seed(net, x.shape[-2], 0, self.dtype.itemsize, "one")
-        for block in self._blocks(seeds, per_seed, self._within.left(net)):
+        for block in self._resources.blocks(seeds, per_seed, self._within.left(net)):
             parameters = self._transfers.parameters(theta, block)
             self._transfers.keep(found, block, self._within.outputs(net, parameters, block.cut_seeds(x)))
         found /= scale
@@ -105,7 +99,7 @@ class JaxBackend(Backend):
         found = np.empty((seeds, x1.shape[-2], columns, *pair_of_outputs(net, outputs)), self.dtype)
         net, _ = undivided(net)
         per_seed = ntk.bytes_per_seed(net, x1.shape[-2], columns, self.dtype.itemsize, outputs)
-        for block in self._blocks(seeds, per_seed, self._within.left(net)):
+        for block in self._resources.blocks(seeds, per_seed, self._within.left(net)):
             points1, points2 = block.cut_seeds(x1), None if x2 is None else block.cut_seeds(x2)
             parameters = self._transfers.parameters(theta, block)
             self._within.write_kernel(found[block.kept], net, parameters, points1, points2, outputs)
@@ -119,54 +113,19 @@ class JaxBackend(Backend):
         if order == 2:
             return {2: self.ntk(net, theta, x)}
         n = x.shape[-2]
-        if isinstance(net, Convolutional):
-            return {2: self.ntk(net, theta, x), **self._along_directions(net, theta, x, x, np.eye(n), int(order))}
-        net = cast(FullyConnected, net)
-        found = {r: np.zeros((seeds,) + (n,) * r, self.dtype) for r in range(2, int(order) + 1)}
-        for r in (min(int(order), 4), *range(5, int(order) + 1)):
-            size, directions, needed = assembly.block_sizes(net, n, r, self.dtype.itemsize, self.memory_bytes)
-            for block in self._blocks(seeds, needed):
-                at, points = self._transfers.parameters(theta, block), self._transfers.put(block.cut_seeds(x))
-                kernels = {q: kernel[block.kept] for q, kernel in found.items()}
-                assembly.add_pieces(kernels, net, at, points, r, (size, directions), self._transfers)
+        found = architecture(net).tensors(net, theta, x, int(order), self._resources)
+        if found is None:
+            return {2: self.ntk(net, theta, x), **self.contracted_hierarchy(net, theta, x, x, np.eye(n), order)}
         return found
 
     def contracted_hierarchy(
         self, net: Network, theta: Parameters, rows: np.ndarray, x: np.ndarray, basis: np.ndarray, order: int
     ) -> dict[int, np.ndarray]:
-        """Fully connected: one seed and copy after another, in blocks of rows and of points."""
+        """In blocks of rows and of points; ValueError also if one of each exceeds `memory_bytes`."""
         seeds = checks.parameters(net, theta)
         rows, x = checks.inputs(net, seeds, rows, "rows"), checks.inputs(net, seeds, x)
         basis = checks.contraction(net, seeds, x, basis, order)
-        if isinstance(net, Convolutional):
-            return self._along_directions(net, theta, rows, x, basis, int(order))
-        net = cast(FullyConnected, net)
-        n1, k = rows.shape[-2], basis.shape[-1]
-        sizes = contraction.block_sizes(net, n1, x.shape[-2], k, int(order), self.dtype.itemsize, self.memory_bytes)
-        found = {r: np.zeros((seeds, n1 * net.output_dim) + (k,) * (r - 1), self.dtype) for r in range(3, int(order) + 1)}
-        for s in range(seeds):
-            given = [array[s] if array.ndim == 3 else array for array in (rows, x, basis)]
-            for c, weight in enumerate(net.copy_weights):
-                one = {name: self._transfers.put(array[s, c]) for name, array in theta.items()}
-                made = contraction.contracted(net, one, *given, order=int(order), sizes=sizes, put=self._transfers.put)
-                for r, kernel in zip(found, made, strict=True):
-                    found[r][s] += net.mobility ** (r - 1) * weight**r * self._transfers.get(kernel)
-        return found
-
-    def _along_directions(
-        self, net: Convolutional, theta: Parameters, rows: np.ndarray, x: np.ndarray, basis: np.ndarray, order: int
-    ) -> dict[int, np.ndarray]:
-        """`contracted_hierarchy` in blocks of seeds, of rows and of points."""
-        n1, k, seeds, left = rows.shape[-2], basis.shape[-1], len(theta["W1"]), self._within.left(net)
-        sizes = n1, x.shape[-2], k, order, self.dtype.itemsize
-        tile, needed = convolutional_hierarchy.block_sizes(net, *sizes, left, self.memory_bytes)
-        found = {r: np.zeros((seeds, n1) + (k,) * (r - 1), self.dtype) for r in range(3, order + 1)}
-        for block in self._blocks(seeds, needed, left):
-            at, points = self._transfers.parameters(theta, block), block.cut_seeds(x)
-            given = points if rows is x else block.cut_seeds(rows), points, block.cut_seeds(basis)
-            kernels = {r: kernel[block.kept] for r, kernel in found.items()}
-            convolutional_hierarchy.add_tiles(kernels, net, at, given, tile, self._within.sizes, self._transfers)
-        return found
+        return architecture(net).contraction(net, theta, rows, x, basis, int(order), self._resources)
 
     def train(
         self,
@@ -197,8 +156,8 @@ class JaxBackend(Backend):
         path = [
             {name: np.empty(array.shape, self.dtype) for name, array in theta.items()} for _ in counts if "theta" in observe
         ]
-        images = training.images(net, self._within.sizes.images, self.dtype.itemsize)
-        seed_blocks = self._blocks(seeds, training.bytes_per_seed(net, n, method, self.dtype.itemsize, images))
+        images = training.images(net, self._resources.sizes.images, self.dtype.itemsize)
+        seed_blocks = self._resources.blocks(seeds, training.bytes_per_seed(net, n, method, self.dtype.itemsize, images))
         stretches = Stretches(progress, len(seed_blocks) * sum(counts))
         for block in seed_blocks:
             points, test_points = block.cut_seeds(x), None if x_test is None else block.cut_seeds(x_test)
@@ -233,7 +192,9 @@ class JaxBackend(Backend):
         f = np.empty((seeds, len(counts), n, 1), self.dtype)
         K2 = np.empty((seeds, len(counts), n, n), self.dtype)
         state_size = sum(n**r for r in range(1, order))
-        for block in self._blocks(seeds, self.dtype.itemsize * ((len(method.weights) + 4) * state_size + 2 * n**order)):
+        for block in self._resources.blocks(
+            seeds, self.dtype.itemsize * ((len(method.weights) + 4) * state_size + 2 * n**order)
+        ):
             top, targets = map(self._transfers.put, (block.cut(kernels[order]), y if y.ndim == 1 else block.cut(y)))
             state = tuple(self._transfers.own(block.cut(k)) for k in (f0, *(kernels[r] for r in range(2, order))))
             for i, count in enumerate(counts):
@@ -244,7 +205,7 @@ class JaxBackend(Backend):
 
     def limiting_kernels(self, net: Network, x1: np.ndarray, x2: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """By `ntkbench.limits`, compiled for a tile."""
-        given = [checks.shared_inputs(net, x, name) for name, x in (("x1", x1), ("x2", x2)) if x is not None]
+        given = [checks.shared_inputs(net, x, name) for name, x in (("x1", x1), ("x2", x2)) if name == "x1" or x is not None]
         points = [x.astype(self.dtype) for x in given]
         budget = self.memory_bytes if self.device == "cuda" else min(self.memory_bytes, limits.CACHE_BYTES)
         return limits.kernels(net, *points, memory_bytes=budget, run=runner(self._transfers.put, self._transfers.get))
@@ -254,7 +215,7 @@ class JaxBackend(Backend):
         kernel, rhs = checks.linear_system(kernel, rhs, ridge)
         batch, sides = (kernel, rhs) if kernel.ndim == 3 else (kernel[None], rhs[None])
         found, shift = np.empty(sides.shape, self.dtype), self._transfers.put(ridge)
-        for block in self._blocks(len(batch), 4 * self.dtype.itemsize * (batch[0].size + sides[0].size)):
+        for block in self._resources.blocks(len(batch), 4 * self.dtype.itemsize * (batch[0].size + sides[0].size)):
             matrices, rows = map(self._transfers.put, (block.cut(batch), block.cut(sides)))
             self._transfers.keep(found, block, linear_algebra.solve(matrices, rows, shift))
             failed = ~np.isfinite(found[block.kept]).all(axis=(1, 2))
@@ -274,7 +235,7 @@ class JaxBackend(Backend):
         train, test = (np.empty((batch, len(counts), k, out), self.dtype) for k in (n, rows))
         needed = self.dtype.itemsize * (4 * n * n + 2 * rows * n + 2 * len(counts) * (n + rows) * out)
         length_and_counts = self._transfers.put(step), self._transfers.put(np.asarray(counts))
-        for block in self._blocks(batch, needed):
+        for block in self._resources.blocks(batch, needed):
             matrices, residuals, tests = (self._transfers.put(block.cut(array)) for array in (kernel, residual0, kernel_test))
             movements = linear_algebra.kernel_descent(matrices, residuals, *length_and_counts, tests)
             self._transfers.keep(train, block, movements[0])
@@ -283,11 +244,5 @@ class JaxBackend(Backend):
 
     def matrix_products(self, shapes: Sequence[tuple[int, int, int, int]]) -> Callable[[], None]:
         """Compiled before it is returned."""
+        checks.products(shapes)
         return roofline.matrix_products(shapes, self.precision, self._device)
-
-    def _blocks(self, total: int, bytes_each: int, budget: int | None = None) -> list[Block]:
-        """Equal blocks of a batch axis under the budget, that of the backend unless given, and on a CPU within its cache."""
-        largest = self.memory_bytes if budget is None else budget
-        if self.device == "cpu":
-            largest = min(largest, CACHE_BYTES * int(self.threads or 1))
-        return blocks(total, largest // max(1, bytes_each))

@@ -12,7 +12,7 @@ CPU. Points and networks are batch axes that callers add.
 
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,8 @@ import numpy as np
 from jax import Array
 
 from ntkbench.backends.jax.activations import DERIVATIVES
-from ntkbench.networks import KERNEL, Convolutional, Layer
+from ntkbench.backends.jax.network import affine_of_rows
+from ntkbench.networks import KERNEL, Convolutional
 
 WINDOW = KERNEL**2
 
@@ -98,18 +99,12 @@ def forward(net: Convolutional, theta: dict[str, Array], image: Array, see: Call
     h, seen, slopes = [image.reshape(net.positions, -1)], [], []
     for l, layer in enumerate(hidden, start=1):
         seen.append(see(net, h[-1]))
-        value, slope, *_ = DERIVATIVES[net.activation](affine(layer, theta, l, seen[-1]))
+        value, slope, *_ = DERIVATIVES[net.activation](affine_of_rows(layer, theta, l, seen[-1]))
         h.append(value)
         slopes.append(slope)
     last = h.pop()
     read = last.mean(axis=0) if net.readout == "global_average" else last.ravel()
-    return Maps(h, seen, slopes, read, affine(readout, theta, len(net.layers), read))
-
-
-def affine(layer: Layer, theta: dict[str, Array], l: int, rows: Array) -> Array:
-    """`c_l rows W_l^T + e_l b_l`."""
-    z = layer.weight_multiplier * (rows @ theta[f"W{l}"].T)
-    return z + layer.bias_multiplier * theta[f"b{l}"] if f"b{l}" in theta else z
+    return Maps(h, seen, slopes, read, affine_of_rows(readout, theta, len(net.layers), read))
 
 
 def backward(net: Convolutional, theta: dict[str, Array], maps: Maps) -> list[Array]:
@@ -122,14 +117,6 @@ def backward(net: Convolutional, theta: dict[str, Array], maps: Maps) -> list[Ar
         entries = net.layers[l - 1].weight_multiplier * (delta[-1] @ theta[f"W{l}"])
         delta.append(jax.vmap(partial(fold, net))(entries) * maps.slopes[l - 2])
     return delta[::-1]
-
-
-def over_images(function: Callable[[Any], Any], images: Any, size: int) -> Any:
-    """`function` of one image, over the first axis of the arrays in `images`, `size` images at a time."""
-    n = jax.tree.leaves(images)[0].shape[0]
-    if size >= n:
-        return jax.vmap(function)(images)
-    return jax.lax.map(function, images, batch_size=-(-n // -(-n // size)))
 
 
 def image_entries(net: Convolutional) -> int:

@@ -8,16 +8,15 @@ import math
 import operator
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import partial, reduce
+from functools import reduce
 from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ntkbench.backends.jax import convolutional
 from ntkbench.backends.jax.activations import DERIVATIVES, Derivatives
-from ntkbench.networks import Convolutional, FullyConnected, Layer, Network
+from ntkbench.networks import FullyConnected, Layer, Network
 
 Theta = dict[str, Array]
 """Parameters by the names of `ntkbench.networks.Parameters`; without the leading axes (seeds, copies) for one network."""
@@ -31,8 +30,7 @@ def undivided(net: Network) -> tuple[Network, float]:
     """
     if net.parametrization != "mean_field":
         return net, 1.0
-    mean_field = cast(FullyConnected | Convolutional, net)
-    return replace(mean_field, parametrization="ntk", feature_strength=1.0), net.feature_strength * math.sqrt(net.width)
+    return replace(cast(Any, net), parametrization="ntk", feature_strength=1.0), net.feature_strength * math.sqrt(net.width)
 
 
 class Activations(NamedTuple):
@@ -62,6 +60,12 @@ def affine(layer: Layer, theta: Theta, l: int, h: Array) -> Array:
     if f"b{l}" in theta:
         z = z + layer.bias_multiplier * theta[f"b{l}"][:, None]
     return z
+
+
+def affine_of_rows(layer: Layer, theta: Theta, l: int, rows: Array) -> Array:
+    """The same of rows: `c_l rows W_l^T + e_l b_l`."""
+    z = layer.weight_multiplier * (rows @ theta[f"W{l}"].T)
+    return z + layer.bias_multiplier * theta[f"b{l}"] if f"b{l}" in theta else z
 
 
 def forward(net: FullyConnected, theta: Theta, x: Array) -> Activations:
@@ -113,16 +117,3 @@ def combine(net: Network, kernels: Array, order: int) -> Array:
     """
     factors = [net.mobility ** (order - 1) * weight**order for weight in net.copy_weights]
     return add(factor * kernels[:, c] for c, factor in enumerate(factors))
-
-
-@partial(jax.jit, static_argnums=(0, 3))
-def outputs(net: Network, theta: Theta, x: Array, images: int) -> Array:
-    """Network outputs f of all seeds, (S, n, output_dim); `images` of a convolutional network at a time."""
-    return combine(net, over_networks(lambda one, points: _outputs(net, one, points, images), theta, x), 1)
-
-
-def _outputs(net: Network, theta: Theta, x: Array, images: int) -> Array:
-    if isinstance(net, Convolutional):
-        found: Array = convolutional.over_images(lambda image: convolutional.forward(net, theta, image).output, x, images)
-        return found
-    return forward(cast(FullyConnected, net), theta, x).output.T

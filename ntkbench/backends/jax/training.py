@@ -9,23 +9,23 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ntkbench.backends.jax import convolutional
+from ntkbench.backends.jax.architectures import architecture
 from ntkbench.backends.jax.blocks import Stretches
-from ntkbench.backends.jax.network import Theta, outputs
+from ntkbench.backends.jax.network import Theta
 from ntkbench.backends.jax.stepping import steps
-from ntkbench.backends.jax.within_budget import WithinBudget
+from ntkbench.backends.jax.within_budget import WithinBudget, outputs
 from ntkbench.integrators import Tableau
-from ntkbench.networks import Convolutional, Network
+from ntkbench.networks import Network
 
 
 def velocity(net: Network, theta: Theta, x: Array, y: Array, images: int) -> Theta:
     """`d theta / dt = -mobility * grad L` of all seeds, `L = (1/2n) sum_a |f_a - y_a|^2`.
 
-    Convolutional networks add up the gradients of `images` points at a time, whose windows alone are held then.
+    The gradients of `images` points at a time are added up, whose temporaries alone are held then.
     """
     n = x.shape[-2]
     scale = net.mobility / n
-    if not isinstance(net, Convolutional) or images >= n:
+    if images >= n:
         return _slope(net, theta, x, y, jnp.full((n, 1), scale, x.dtype), images)
     parts = -(-n // images)
     size = -(-n // parts)
@@ -129,16 +129,11 @@ def _norm(weights: Array) -> Array:
 
 
 def images(net: Network, available: int, itemsize: int) -> int:
-    """Points of a convolutional network whose windows at every layer fit the bytes available, for one seed (one at least)."""
-    if not isinstance(net, Convolutional):
-        return 1
-    return convolutional.images_per_pass(net, available // (net.copies * net.depth), itemsize)
+    """Points whose temporaries at every layer fit the bytes available, for one seed (one at least)."""
+    return architecture(net).points_per_pass(net, available // (net.copies * net.depth), itemsize)
 
 
 def bytes_per_seed(net: Network, n: int, method: Tableau, itemsize: int, images: int) -> int:
     """Temporaries of `advance` for one seed: parameters, their slopes at every stage, and the activations both ways."""
-    if isinstance(net, Convolutional):
-        activations = min(n, images) * convolutional.image_entries(net) * net.depth
-    else:
-        activations = n * sum(layer.fan_in + 3 * layer.fan_out for layer in net.layers)
+    activations = architecture(net).training_entries(net, min(n, images))
     return itemsize * (net.parameter_count * (len(method.weights) + 4) + net.copies * activations)

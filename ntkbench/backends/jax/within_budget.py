@@ -1,46 +1,45 @@
 """Outputs and kernels of a block of seeds under a budget of bytes: by rows and by tiles, put together on the host."""
 
+from functools import partial
 from itertools import product
 
+import jax
 import numpy as np
+from jax import Array
 
-from ntkbench.backends.jax import convolutional, network, ntk
-from ntkbench.backends.jax.blocks import IMAGE_BYTES, Block, blocks
-from ntkbench.backends.jax.network import Theta
-from ntkbench.backends.jax.ntk import Sizes
-from ntkbench.backends.jax.transfers import Transfers
-from ntkbench.networks import Convolutional, Network
+from ntkbench.backends.jax import ntk
+from ntkbench.backends.jax.architectures import architecture
+from ntkbench.backends.jax.blocks import Block, blocks
+from ntkbench.backends.jax.network import Theta, combine, over_networks
+from ntkbench.backends.jax.resources import Resources
+from ntkbench.networks import Network
+
+
+@partial(jax.jit, static_argnums=(0, 3))
+def outputs(net: Network, theta: Theta, x: Array, points: int) -> Array:
+    """Network outputs f of all seeds, (S, n, output_dim), in passes of so many points."""
+    of = architecture(net)
+    return combine(net, over_networks(lambda one, at: of.outputs(net, one, at, points), theta, x), 1)
 
 
 class WithinBudget:
-    """Computes under a budget.
+    """Computes with the resources of one backend."""
 
-    Args:
-        cores: of a CPU, among which its cache is shared out; None for a GPU.
-
-    Attributes:
-        sizes: what convolutional networks may take for their images and gradients, a part of the budget.
-    """
-
-    def __init__(self, transfers: Transfers, budget: int, cores: int | None):
-        self._transfers, self._budget = transfers, budget
-        # Passes over images stay in a CPU's cache; the gradients formed at a time need no such care.
-        images = budget // 8 if cores is None else min(budget // 8, IMAGE_BYTES * cores)
-        self.sizes = Sizes(images, budget // 4)
+    def __init__(self, resources: Resources):
+        self.resources, self._transfers = resources, resources.transfers
 
     def left(self, net: Network) -> int:
-        """Bytes for all but what `sizes` allows."""
-        return self._budget - (sum(self.sizes) if isinstance(net, Convolutional) else 0)
+        """Bytes for all but passes over images."""
+        return self.resources.left(architecture(net).passes)
 
     def outputs(self, net: Network, theta: Theta, x: np.ndarray) -> np.ndarray:
         """f, (S, n, O), in blocks of rows."""
         rows, seeds = x.shape[-2], theta["W1"].shape[0]
         found = np.empty((seeds, rows, net.output_dim), self._transfers.dtype)
-        images = 1
-        if isinstance(net, Convolutional):
-            images = convolutional.images_per_pass(net, self.sizes.images // (seeds * net.copies), found.itemsize)
+        available = self.resources.sizes.images // (seeds * net.copies)
+        points = architecture(net).points_per_pass(net, available, found.itemsize)
         for tile in self._tiles(net, theta, rows, 0, "one"):
-            values = network.outputs(net, theta, self._transfers.put(tile.cut_points(x)), images)
+            values = outputs(net, theta, self._transfers.put(tile.cut_points(x)), points)
             found[:, tile.kept] = self._transfers.get(values)[:, : len(tile)]
         return found
 
@@ -63,13 +62,13 @@ class WithinBudget:
         rows, columns = x1.shape[-2], second.shape[-2]
         tiles1, tiles2 = self._tiles(net, theta, rows, columns, outputs), self._tiles(net, theta, columns, rows, outputs)
         if x2 is None and len(tiles1) == 1:
-            found[:] = get(ntk.ntk(net, theta, put(x1), None, outputs, self.sizes))[:seeds]
+            found[:] = get(ntk.ntk(net, theta, put(x1), None, outputs, self.resources.sizes))[:seeds]
             return
         for tile1, tile2 in product(tiles1, tiles2):
             if x2 is None and tile2.kept.start < tile1.kept.start:
                 continue
             points = put(tile1.cut_points(x1)), put(tile2.cut_points(second))
-            kernel = get(ntk.ntk(net, theta, *points, outputs, self.sizes))[:seeds, : len(tile1), : len(tile2)]
+            kernel = get(ntk.ntk(net, theta, *points, outputs, self.resources.sizes))[:seeds, : len(tile1), : len(tile2)]
             found[:, tile1.kept, tile2.kept] = kernel
             if x2 is None:
                 mirrored = kernel.swapaxes(1, 2)

@@ -3,7 +3,6 @@
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from typing import cast
 
 import numpy as np
 import torch
@@ -11,22 +10,14 @@ import torch
 from ntkbench import limits
 from ntkbench.backends import checks
 from ntkbench.backends.base import Backend, BackendUnavailable, Progress, Trajectory
-from ntkbench.backends.torch import (
-    contraction,
-    convolutional_hierarchy,
-    hierarchy,
-    linear_algebra,
-    network,
-    ntk,
-    roofline,
-    training,
-    within_budget,
-)
+from ntkbench.backends.torch import hierarchy, linear_algebra, ntk, roofline, training, within_budget
+from ntkbench.backends.torch.architecture import Kernels
+from ntkbench.backends.torch.architectures import architecture
 from ntkbench.backends.torch.limits import runner
 from ntkbench.backends.torch.tiles import cache_bytes
 from ntkbench.backends.torch.transfers import Transfers, joined, joined_by_name
 from ntkbench.integrators import steps_between, tableau
-from ntkbench.networks import Convolutional, FullyConnected, Network, Parameters
+from ntkbench.networks import Network, Parameters
 
 
 class TorchBackend(Backend):
@@ -60,7 +51,7 @@ class TorchBackend(Backend):
         return cuda or torch.get_float32_matmul_precision() != "highest"
 
     def facts(self) -> Mapping[str, str | int | float | bool]:
-        """Adds `tf32` and `deterministic` as torch reports them now."""
+        """Adds `tf32` and `deterministic` as torch reports them now, and the workspace that makes cuBLAS deterministic."""
         on_gpu = self.device == "cuda"
         return {
             "framework": "torch",
@@ -70,6 +61,7 @@ class TorchBackend(Backend):
             "precision": self.precision,
             "tf32": self._tf32(),
             "deterministic": torch.are_deterministic_algorithms_enabled(),
+            "cublas_workspace": os.environ["CUBLAS_WORKSPACE_CONFIG"],
             "threads": torch.get_num_threads(),
         }
 
@@ -84,7 +76,7 @@ class TorchBackend(Backend):
         seeds = checks.parameters(net, theta)
         x = checks.inputs(net, seeds, x)
         found = []
-        for block in self.seed_blocks(seeds, network.bytes_per_seed(net, x.shape[-2], self.dtype.itemsize)):
+        for block in self.seed_blocks(seeds, within_budget.bytes_per_seed(net, x.shape[-2], self.dtype.itemsize)):
             parameters, points = self._transfers.parameters(theta, block), self._transfers.points(net, x, seeds, block)
             found.append(within_budget.outputs(net, parameters, points, self.memory_bytes))
         return joined(found)
@@ -116,17 +108,10 @@ class TorchBackend(Backend):
         if order == 2:
             return {2: self.ntk(net, theta, x)}
         n = x.shape[-2]
-        if isinstance(net, Convolutional):
-            return {2: self.ntk(net, theta, x), **self._along_directions(net, theta, None, x, np.eye(n), int(order))}
-        net = cast(FullyConnected, net)
-        least, per_seed = (hierarchy.bytes_per_seed(net, n, order, self.dtype.itemsize, block) for block in (1, n))
-        checks.one_seed_fits(f"K{order} of {n} points at width {net.width}", least, self.memory_bytes)
-        found = []
-        for block in self.seed_blocks(seeds, per_seed):
-            parameters, points = self._transfers.parameters(theta, block), self._transfers.points(net, x, seeds, block)
-            kernels = hierarchy.kernels(net, parameters, points, order, self.memory_bytes)
-            found.append({r: self._transfers.get(kernel) for r, kernel in kernels.items()})
-        return joined_by_name(found)
+        prepared = architecture(net).tensors(net, n, int(order), self.dtype.itemsize, self.memory_bytes)
+        if prepared is None:
+            return {2: self.ntk(net, theta, x), **self.contracted_hierarchy(net, theta, x, x, np.eye(n), order)}
+        return self._in_blocks(prepared, net, theta, x)
 
     @torch.inference_mode()
     def contracted_hierarchy(
@@ -136,37 +121,16 @@ class TorchBackend(Backend):
         seeds = checks.parameters(net, theta)
         rows, x = checks.inputs(net, seeds, rows, "rows"), checks.inputs(net, seeds, x)
         basis = checks.contraction(net, seeds, x, basis, order)
-        if isinstance(net, Convolutional):
-            return self._along_directions(net, theta, None if rows is x else rows, x, basis, int(order))
-        net = cast(FullyConnected, net)
-        sizes = *basis.shape[-2:], order, self.dtype.itemsize
-        least, per_seed = (contraction.bytes_per_seed(net, block, *sizes) for block in (1, rows.shape[-2]))
-        checks.one_seed_fits(f"contractions over {x.shape[-2]} points at width {net.width}", least, self.memory_bytes)
-        found = []
-        for block in self.seed_blocks(seeds, per_seed):
-            at_rows, points, vectors = (self._transfers.points(net, array, seeds, block) for array in (rows, x, basis))
-            parameters = self._transfers.parameters(theta, block)
-            kernels = contraction.kernels(net, parameters, at_rows, points, vectors, order, self.memory_bytes)
-            found.append({r: self._transfers.get(kernel) for r, kernel in kernels.items()})
-        return joined_by_name(found)
+        sizes = rows.shape[-2], x.shape[-2], basis.shape[-1], int(order), self.dtype.itemsize
+        prepared = architecture(net).contraction(net, *sizes, self.memory_bytes)
+        return self._in_blocks(prepared, net, theta, rows, x, basis)
 
-    @torch.inference_mode(mode=False)
-    def _along_directions(
-        self, net: Convolutional, theta: Parameters, rows: np.ndarray | None, x: np.ndarray, basis: np.ndarray, order: int
-    ) -> dict[int, np.ndarray]:
-        """`contracted_hierarchy` in blocks of seeds; `rows` None means `x`. In inference mode there are no derivatives."""
-        seeds, n1, k = len(theta["W1"]), (x if rows is None else rows).shape[-2], basis.shape[-1]
-        sizes = n1, k, order, self.dtype.itemsize
-        least = convolutional_hierarchy.bytes_per_seed(net, 1, 1, *sizes)
-        what = f"K{order} of {n1} points along {k} directions at width {net.width}"
-        checks.one_seed_fits(what, least, self.memory_bytes)
-        blocks = convolutional_hierarchy.block_sizes(net, max(n1, x.shape[-2]), *sizes, self.memory_bytes)
-        found = []
-        for block in self.seed_blocks(seeds, convolutional_hierarchy.bytes_per_seed(net, *blocks, *sizes)):
-            at_rows = None if rows is None else self._transfers.points(net, rows, seeds, block)
-            points, vectors = (self._transfers.points(net, array, seeds, block) for array in (x, basis))
-            parameters = self._transfers.parameters(theta, block)
-            kernels = convolutional_hierarchy.kernels(net, parameters, at_rows, points, vectors, order, blocks)
+    def _in_blocks(self, prepared: Kernels, net: Network, theta: Parameters, *arrays: np.ndarray) -> dict[int, np.ndarray]:
+        """Of seeds; an array that stands for several remains one."""
+        seeds, found = len(theta["W1"]), []
+        for block in self.seed_blocks(seeds, prepared.bytes_per_seed):
+            given = {id(array): self._transfers.points(net, array, seeds, block) for array in arrays}
+            kernels = prepared.compute(self._transfers.parameters(theta, block), *(given[id(array)] for array in arrays))
             found.append({r: self._transfers.get(kernel) for r, kernel in kernels.items()})
         return joined_by_name(found)
 
@@ -238,7 +202,7 @@ class TorchBackend(Backend):
     @torch.inference_mode()
     def limiting_kernels(self, net: Network, x1: np.ndarray, x2: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """By `ntkbench.limits`, tile by tile on torch tensors."""
-        given = [checks.shared_inputs(net, x, name) for name, x in (("x1", x1), ("x2", x2)) if x is not None]
+        given = [checks.shared_inputs(net, x, name) for name, x in (("x1", x1), ("x2", x2)) if name == "x1" or x is not None]
         points = [x.astype(self.precision) for x in given]
         budget = self.memory_bytes if self.device == "cuda" else min(self.memory_bytes, limits.CACHE_BYTES)
         return limits.kernels(net, *points, memory_bytes=budget, run=runner(self.dtype, self.device))
@@ -277,6 +241,7 @@ class TorchBackend(Backend):
 
     def matrix_products(self, shapes: Sequence[tuple[int, int, int, int]]) -> Callable[[], None]:
         """By `torch.bmm` into outputs allocated once."""
+        checks.products(shapes)
         products = roofline.matrix_products(shapes, self.dtype, self.device)
 
         def run() -> None:

@@ -145,7 +145,7 @@ def pull_back(net: Convolutional, w: Weights, slopes: list[Tensor], top: Tensor)
 
 
 def write_slope(net: Convolutional, theta: Tensors, x: Tensor, y: Tensor, slope: Tensors) -> None:
-    """As `training.write_slope`: seed by seed, in pieces of points whose gradients are summed."""
+    """As `network.write_slope`: seed by seed, in pieces of points whose gradients are summed."""
     n, rows = x.shape[1], chunk_rows(net, x)
     for view in slope.values():
         view.zero_()
@@ -176,3 +176,10 @@ def _add_slope(net: Convolutional, w: Weights, found: Activations, top: Tensor, 
         by_row = slope[f"W{l}"].view(net.width, KERNEL, -1).unbind(1)
         for row, gradient in zip(WINDOW_ROWS, by_row, strict=True):
             gradient.addbmm_(signals[l - 1], seen(net, stack, row).mT, alpha=net.layers[l - 1].weight_multiplier)
+
+
+def floats_per_point(net: Convolutional, arrays: int) -> int:
+    """As `network.floats_per_point`: maps, and a stack of the largest."""
+    stack = KERNEL * max(net.width, net.image[2])
+    maps = net.positions * (arrays * net.depth * net.width + stack)
+    return net.copies * (net.input_dim + maps + arrays * net.output_dim)

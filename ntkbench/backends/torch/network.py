@@ -10,7 +10,7 @@ A single copy is `z_l = c_l W_l h_{l-1} + e_l b_l`, `h_0 = x`, `h_l = sigma(z_l)
 import torch
 
 from ntkbench.backends.torch.activations import derivatives
-from ntkbench.networks import KERNEL, Convolutional, Network
+from ntkbench.networks import Network
 
 Tensor = torch.Tensor
 Tensors = dict[str, Tensor]
@@ -25,6 +25,13 @@ def affine(net: Network, theta: Tensors, l: int, h: Tensor) -> Tensor:
         bias = theta[f"b{l}"].unsqueeze(1)
         return torch.baddbmm(bias, h, weight.mT, beta=layer.bias_multiplier, alpha=layer.weight_multiplier)
     return scaled_product(h, weight.mT, layer.weight_multiplier)
+
+
+def affine_of_one(net: Network, theta: Tensors, l: int, h: Tensor) -> Tensor:
+    """The same of one network, without its axis, for h (..., m_{l-1}); can be differentiated and vectorized again and again."""
+    layer = net.layers[l - 1]
+    z = layer.weight_multiplier * (h @ theta[f"W{l}"].mT)
+    return z + layer.bias_multiplier * theta[f"b{l}"] if net.bias_variance > 0 else z
 
 
 def pull_back(net: Network, theta: Tensors, l: int, signal: Tensor) -> Tensor:
@@ -99,13 +106,23 @@ def split_copies(net: Network, values: Tensor) -> Tensor:
 
 def floats_per_point(net: Network, arrays: int) -> int:
     """Numbers held per point by one seed when `arrays` arrays of each layer's size are alive at once, inputs counted."""
-    units = net.depth * net.width
-    if not isinstance(net, Convolutional):
-        return net.copies * (net.input_dim + arrays * (units + net.output_dim))
-    stack = KERNEL * max(net.width, net.image[2])
-    return net.copies * (net.input_dim + net.positions * (arrays * units + stack) + arrays * net.output_dim)
+    return net.copies * (net.input_dim + arrays * (net.depth * net.width + net.output_dim))
 
 
-def bytes_per_seed(net: Network, points: int, itemsize: int) -> int:
-    """Temporaries of `outputs` for one seed, its parameters counted."""
-    return itemsize * (net.parameter_count + points * floats_per_point(net, arrays=2))
+def write_slope(net: Network, theta: Tensors, x: Tensor, y: Tensor, slope: Tensors) -> None:
+    """Write `d theta / dt = -mobility * grad L` into `slope`.
+
+    Args:
+        x: (B, n, d); y: (S, n, O).
+        slope: arrays shaped as `theta`, overwritten; weights whose gradients come twice as fast in long rows lie transposed.
+    """
+    hidden, slopes, g = propagate(net, theta, x, highest=1)
+    residual = combine_copies(net, g) - y
+    top = split_copies(net, residual * (-net.mobility / x.shape[1]))
+    back = back_propagate(net, theta, slopes, top)
+    for l, (layer, h, delta) in enumerate(zip(net.layers, hidden, back, strict=True), start=1):
+        weight = slope[f"W{l}"]
+        out, left, right = (weight, delta.mT, h) if weight.is_contiguous() else (weight.mT, h.mT, delta)
+        out.baddbmm_(left, right, beta=0, alpha=layer.weight_multiplier)
+        if net.bias_variance > 0:
+            torch.sum(delta, dim=1, out=slope[f"b{l}"]).mul_(layer.bias_multiplier)

@@ -8,30 +8,24 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from ntkbench.backends.base import Progress
-from ntkbench.backends.torch import convolutional, ntk, within_budget
-from ntkbench.backends.torch.network import (
-    Tensor,
-    Tensors,
-    back_propagate,
-    combine_copies,
-    floats_per_point,
-    propagate,
-    split_copies,
-)
+from ntkbench.backends.torch import ntk, within_budget
+from ntkbench.backends.torch.architectures import architecture
+from ntkbench.backends.torch.network import Tensor, Tensors
 from ntkbench.integrators import Tableau
-from ntkbench.networks import Convolutional, Network, Parameters
+from ntkbench.networks import Network, Parameters
 
 
 def layer_views(net: Network, flat: Tensor, batch: int) -> Tensors:
     """The parameters of `batch` networks as views of a flat buffer, `W1, b1, W2, ...` one after the other.
 
-    Dense layers that widen lie there transposed, since gradients come twice as fast in long rows.
+    Layers that widen lie there transposed if the architecture has them so.
     """
     views: Tensors = {}
     start = 0
@@ -43,35 +37,9 @@ def layer_views(net: Network, flat: Tensor, batch: int) -> Tensors:
             size = math.prod(shape)
             views[name] = flat[start : start + size].view(shape)
             start += size
-        if layer.fan_out > layer.fan_in and not isinstance(net, Convolutional):
+        if layer.fan_out > layer.fan_in and architecture(net).turned:
             views[f"W{l}"] = views[f"W{l}"].view(batch, layer.fan_in, layer.fan_out).mT
     return views
-
-
-def write_slope(net: Network, theta: Tensors, x: Tensor, y: Tensor, slope: Tensors) -> None:
-    """Write `d theta / dt = -mobility * grad L` into `slope`.
-
-    Args:
-        x: (B, n, d); y: (S, n, O).
-        slope: arrays shaped as `theta`, overwritten.
-    """
-    if isinstance(net, Convolutional):
-        convolutional.write_slope(net, theta, x, y, slope)
-    else:
-        _write_dense_slope(net, theta, x, y, slope)
-
-
-def _write_dense_slope(net: Network, theta: Tensors, x: Tensor, y: Tensor, slope: Tensors) -> None:
-    hidden, slopes, g = propagate(net, theta, x, highest=1)
-    residual = combine_copies(net, g) - y
-    top = split_copies(net, residual * (-net.mobility / x.shape[1]))
-    back = back_propagate(net, theta, slopes, top)
-    for l, (layer, h, delta) in enumerate(zip(net.layers, hidden, back, strict=True), start=1):
-        weight = slope[f"W{l}"]
-        out, left, right = (weight, delta.mT, h) if weight.is_contiguous() else (weight.mT, h.mT, delta)
-        out.baddbmm_(left, right, beta=0, alpha=layer.weight_multiplier)
-        if net.bias_variance > 0:
-            torch.sum(delta, dim=1, out=slope[f"b{l}"]).mul_(layer.bias_multiplier)
 
 
 class _Buffer(NamedTuple):
@@ -88,6 +56,7 @@ class Stepper:
 
     def __init__(self, net: Network, theta: Tensors, x: Tensor, y: Tensor, tableau: Tableau, step: float):
         self.net = net
+        self._write_slope = partial(architecture(net).write_slope, net)
         self.x = x.contiguous()
         self.y = y.expand(len(x) // net.copies, -1, -1)
         size = sum(array.numel() for array in theta.values())
@@ -109,10 +78,10 @@ class Stepper:
 
     def advance(self) -> None:
         """One step."""
-        write_slope(self.net, self.now.views, self.x, self.y, self.slopes[0])
+        self._write_slope(self.now.views, self.x, self.y, self.slopes[0])
         for slot, terms in zip(self.slots[1:], self.sums[:-1], strict=True):
             self._move_point(terms)
-            write_slope(self.net, self.point.views, self.x, self.y, self.slopes[slot])
+            self._write_slope(self.point.views, self.x, self.y, self.slopes[slot])
         self._move_point(self.sums[-1])
         self.now, self.point = self.point, self.now
 
@@ -235,9 +204,9 @@ def movement(net: Network, theta: Tensors, start: Tensors) -> Tensor:
 
 def bytes_per_seed(net: Network, points: int, test_points: int, method: Tableau, observe: Sequence[str], itemsize: int) -> int:
     """Of training one seed: buffers, parameters and their initial values among them, and the largest of the observables."""
-    buffers = 4 + max(slope_slots(method)) + 1
-    training = itemsize * (buffers * net.parameter_count + points * floats_per_point(net, arrays=5))
+    of, buffers = architecture(net), 4 + max(slope_slots(method)) + 1
+    training = itemsize * (buffers * net.parameter_count + points * of.floats_per_point(net, arrays=5))
     kernel = ntk.bytes_per_seed(net, points, points, "one", itemsize) if "K2" in observe else 0
-    test = itemsize * test_points * floats_per_point(net, arrays=2)
+    test = itemsize * test_points * of.floats_per_point(net, arrays=2)
     copied = itemsize * net.parameter_count if "theta" in observe else 0
     return training + max(kernel, test, copied)

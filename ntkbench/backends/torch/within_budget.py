@@ -1,24 +1,27 @@
 """Outputs and kernels of a block of seeds under a budget of bytes: by rows and by tiles, put together on the host."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 
-from ntkbench.backends.torch import convolutional, network, ntk
-from ntkbench.backends.torch.network import Tensor, Tensors, floats_per_point
+from ntkbench.backends.torch import ntk
+from ntkbench.backends.torch.architectures import architecture
+from ntkbench.backends.torch.network import Tensor, Tensors
 from ntkbench.backends.torch.tiles import tiles
-from ntkbench.networks import Convolutional, Network
+from ntkbench.networks import Network
 
 
 def outputs(net: Network, theta: Tensors, x: Tensor, budget: int) -> np.ndarray:
     """f, (S, n, O), by rows where they do not fit the budget at once."""
-    seeds = x.shape[0] // net.copies
-    per_row = seeds * x.itemsize * floats_per_point(net, arrays=2)
+    seeds, of = x.shape[0] // net.copies, architecture(net)
+    per_row = seeds * x.itemsize * of.floats_per_point(net, arrays=2)
     rows = max(1, (budget - seeds * x.itemsize * net.parameter_count) // per_row)
-    of_rows: Callable[..., Tensor] = convolutional.outputs if isinstance(net, Convolutional) else network.outputs
-    parts = [of_rows(net, theta, x[:, i : i + rows]).cpu().numpy() for i in range(0, x.shape[1], rows)]
+    parts = [of.outputs(net, theta, x[:, i : i + rows]).cpu().numpy() for i in range(0, x.shape[1], rows)]
     return np.concatenate(parts, axis=1)
+
+
+def bytes_per_seed(net: Network, points: int, itemsize: int) -> int:
+    """Temporaries of `outputs` for one seed, its parameters counted."""
+    return itemsize * (net.parameter_count + points * architecture(net).floats_per_point(net, arrays=2))
 
 
 def kernel(net: Network, theta: Tensors, x1: Tensor, x2: Tensor | None, outputs: str, budget: int) -> np.ndarray:

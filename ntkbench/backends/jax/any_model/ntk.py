@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ntkbench import names
 from ntkbench.backends.base import OUTPUTS
 from ntkbench.backends.jax.any_model.function import (
     Function,
@@ -68,8 +69,7 @@ def empirical_ntk(
 
     Source: Jacot et al. 2018, section 4.
     """
-    if outputs not in OUTPUTS:
-        raise ValueError(f"outputs {outputs!r} is unknown; choose one of {', '.join(OUTPUTS)}")
+    names.check("outputs", outputs, OUTPUTS)
     if not is_whole(memory_bytes) or memory_bytes < 1:
         raise ValueError(f"memory_bytes must be a whole number of at least 1, got {memory_bytes!r}")
     x1 = examples("x1", x1)

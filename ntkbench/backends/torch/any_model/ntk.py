@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import nn
 
+from ntkbench import names
 from ntkbench.backends.base import OUTPUTS
 from ntkbench.backends.torch.any_model.function import (
     Function,
@@ -62,8 +63,7 @@ def empirical_ntk(
 
     Source: Jacot et al. 2018, section 4; Novak et al. 2022 for the routes and their costs.
     """
-    if outputs not in OUTPUTS:
-        raise ValueError(f"outputs {outputs!r} is unknown; choose one of {', '.join(OUTPUTS)}")
+    names.check("outputs", outputs, OUTPUTS)
     if not is_whole(memory_bytes) or memory_bytes < 1:
         raise ValueError(f"memory_bytes must be a whole number of at least 1, got {memory_bytes!r}")
     with torch.inference_mode(mode=False), torch.no_grad(), warnings.catch_warnings():

@@ -1,18 +1,19 @@
-"""K3 and K4 of convolutional networks, contracted with basis vectors in every slot but the first.
+"""K3 and K4 of any architecture, contracted with basis vectors in every slot but the first.
 
 With `u_i` the columns of the basis, `v_i = sum_b u_bi grad f_b` and `C_ai = sum_b K2(a, b) u_bi`, functions of the parameters,
 
     K3[a,i,j]   = D_{v_j} C_ai,        K4[a,i,j,k] = D_{v_k} D_{v_j} C_ai       (Huang & Yau 2019, Theorem 2.3),
 
 the outer derivative being one of `v_j` as well; the identity gives the tensors themselves. Both are forward mode through the
-layerwise kernel, one pair of directions at a time. The gradient of a convolution at one point has a rank of up to the number of
-positions, so that directions are held as what they are, arrays of the parameters' shapes: responses of low rank, as fully
-connected networks have them, would save nothing.
+kernel, one pair of directions at a time. The gradient of a convolution at one point has a rank of up to the number of
+positions, and of other architectures nothing is known, so that directions are held as what they are, arrays of the parameters'
+shapes: responses of low rank, as fully connected networks have them, would save nothing.
 """
 
+import abc
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,12 +21,44 @@ import numpy as np
 from jax import Array
 
 from ntkbench.backends import checks
-from ntkbench.backends.jax import convolutional, ntk
+from ntkbench.backends.jax.architecture import Architecture
 from ntkbench.backends.jax.blocks import blocks
 from ntkbench.backends.jax.network import Theta, combine, over_networks
-from ntkbench.backends.jax.ntk import Sizes
-from ntkbench.backends.jax.transfers import Transfers
-from ntkbench.networks import Convolutional
+from ntkbench.backends.jax.resources import Resources, Sizes
+from ntkbench.networks import Network, Parameters
+
+
+class AlongDirections(Architecture):
+    """An architecture whose hierarchy is this one."""
+
+    @abc.abstractmethod
+    def direction(self, net: Any, theta: Theta, x: Array, weights: Array, available: int) -> Theta:
+        """`sum_b weights_b grad f_b` of one network of one output, under the bytes available; for forward mode."""
+
+    def tensors(self, net: Any, theta: Parameters, x: np.ndarray, order: int, resources: Resources) -> None:
+        """Contractions with the identity."""
+
+    def contraction(
+        self,
+        net: Any,
+        theta: Parameters,
+        rows: np.ndarray,
+        x: np.ndarray,
+        basis: np.ndarray,
+        order: int,
+        resources: Resources,
+    ) -> dict[int, np.ndarray]:
+        """In blocks of seeds, of rows and of points."""
+        n1, k, seeds, left = rows.shape[-2], basis.shape[-1], len(theta["W1"]), resources.left(self.passes)
+        sizes = n1, x.shape[-2], k, order, resources.itemsize
+        tile, needed = block_sizes(self, net, *sizes, left, resources.budget)
+        found = {r: np.zeros((seeds, n1) + (k,) * (r - 1), resources.transfers.dtype) for r in range(3, order + 1)}
+        for block in resources.blocks(seeds, needed, left):
+            at, points = resources.transfers.parameters(theta, block), block.cut_seeds(x)
+            given = points if rows is x else block.cut_seeds(rows), points, block.cut_seeds(basis)
+            kernels = {r: kernel[block.kept] for r, kernel in found.items()}
+            add_tiles(self, kernels, net, at, given, tile, resources)
+        return found
 
 
 class Tile(NamedTuple):
@@ -41,23 +74,27 @@ class Tile(NamedTuple):
     weights: Array
 
 
-@partial(jax.jit, static_argnums=(0, 5, 6))
-def of_tile(net: Convolutional, theta: Theta, tile: Tile, x: Array, basis: Array, order: int, sizes: Sizes) -> dict[int, Array]:
+@partial(jax.jit, static_argnums=(0, 1, 6, 7))
+def of_tile(
+    of: AlongDirections, net: Network, theta: Theta, tile: Tile, x: Array, basis: Array, order: int, sizes: Sizes
+) -> dict[int, Array]:
     """What a tile adds to K3, (S, rows, k, k), and for order 4 to K4, (S, rows, k, k, k), of all seeds.
 
     Args:
         x, basis: of all points.
-        sizes: what convolutional networks may take, all seeds and tangents counted.
+        sizes: what passes over images may take, all seeds and tangents counted.
     """
     each = Sizes(*(size // (len(theta["W1"]) * net.copies * _parts(order)) for size in sizes))
 
     def of_network(one: Theta, x: Array, basis: Array, points: Array, weights: Array, *rows: Array) -> list[Array]:
         def kernel(at: Theta) -> Array:
-            return ntk.kernel(net, at, [*rows, points], "one", each) @ weights
+            return of.kernel(net, at, [*rows, points], "one", each) @ weights
 
         def derivatives(function: Callable[[Theta], Array], at: Theta) -> tuple[Array, Array]:
             """The function, and its derivatives along every direction, on axis 0."""
-            values, found = jax.lax.map(lambda u: jax.jvp(function, (at,), (_direction(net, at, x, u, each.images),)), basis.T)
+            values, found = jax.lax.map(
+                lambda u: jax.jvp(function, (at,), (of.direction(net, at, x, u, each.images),)), basis.T
+            )
             return values[0], found
 
         if order == 3:
@@ -69,45 +106,14 @@ def of_tile(net: Convolutional, theta: Theta, tile: Tile, x: Array, basis: Array
     return {r: combine(net, kernel, r) for r, kernel in enumerate(over_networks(of_network, theta, *given), start=3)}
 
 
-def _direction(net: Convolutional, theta: Theta, x: Array, weights: Array, available: int) -> Theta:
-    """`sum_b weights_b grad f_b`, in parts whose maps fit the bytes available; points that fill up a part have weight 0."""
-    parts = -(-len(x) // convolutional.images_per_pass(net, available // net.depth, x.dtype.itemsize))
-    if parts == 1:
-        return _weighted_gradient(net, theta, x, weights)
-    size = -(-len(x) // parts)
-    padded = [jnp.pad(array, [(0, parts * size - len(x)), *[(0, 0)] * (array.ndim - 1)]) for array in (x, weights)]
-
-    def add_part(total: Theta, part: list[Array]) -> tuple[Theta, None]:
-        return jax.tree.map(jnp.add, total, _weighted_gradient(net, theta, *part)), None
-
-    cut = [array.reshape(parts, size, *array.shape[1:]) for array in padded]
-    found: Theta = jax.lax.scan(add_part, jax.tree.map(jnp.zeros_like, theta), cut)[0]
-    return found
-
-
-def _weighted_gradient(net: Convolutional, theta: Theta, images: Array, weights: Array) -> Theta:
-    def passes(image: Array) -> tuple[list[Array], list[Array]]:
-        maps = convolutional.forward(net, theta, image, convolutional.surroundings)
-        signals = [delta[0] for delta in convolutional.backward(net, theta, maps)]
-        return [*signals, jnp.ones((1, 1), image.dtype)], [*maps.windows, maps.seen[None]]
-
-    found = {}
-    for l, (delta, seen) in enumerate(zip(*jax.vmap(passes)(images), strict=True), start=1):
-        layer, weighted = net.layers[l - 1], delta * weights[:, None, None]
-        found[f"W{l}"] = layer.weight_multiplier * jnp.tensordot(weighted, seen, axes=((0, 1), (0, 1)))
-        if f"b{l}" in theta:
-            found[f"b{l}"] = layer.bias_multiplier * weighted.sum(axis=(0, 1))
-    return found
-
-
 def add_tiles(
+    of: AlongDirections,
     kernels: dict[int, np.ndarray],
-    net: Convolutional,
+    net: Network,
     theta: Theta,
     given: tuple[np.ndarray, np.ndarray, np.ndarray],
     tile: tuple[int, int],
-    sizes: Sizes,
-    transfers: Transfers,
+    resources: Resources,
 ) -> None:
     """Adds K3 and K4 of a block of seeds to kernels of zeros, in place.
 
@@ -115,7 +121,7 @@ def add_tiles(
         given: rows, points and basis.
         tile: rows and points of a tile, as `block_sizes` gives them.
     """
-    rows, x, basis = given
+    (rows, x, basis), transfers = given, resources.transfers
     at_all = transfers.put(x), transfers.put(basis)
     for points in blocks(x.shape[-2], tile[1]):
         weights = np.array(points.cut_points(basis))
@@ -123,13 +129,13 @@ def add_tiles(
         second = transfers.put(points.cut_points(x)), transfers.put(weights)
         for block in blocks(rows.shape[-2], tile[0]):
             first = None if rows is x and tile == (x.shape[-2],) * 2 else transfers.put(block.cut_points(rows))
-            made = of_tile(net, theta, Tile(first, *second), *at_all, max(kernels), sizes)
+            made = of_tile(of, net, theta, Tile(first, *second), *at_all, max(kernels), resources.sizes)
             for r, kernel in kernels.items():
                 kernel[:, block.kept] += transfers.get(made[r])[: len(kernel), : len(block)]
 
 
 def block_sizes(
-    net: Convolutional, rows: int, n: int, k: int, order: int, itemsize: int, left: int, budget: int
+    of: Architecture, net: Network, rows: int, n: int, k: int, order: int, itemsize: int, left: int, budget: int
 ) -> tuple[tuple[int, int], int]:
     """Rows and points of a tile, as many as the budget allows, and the bytes that it takes for one seed, `Sizes` apart.
 
@@ -141,7 +147,8 @@ def block_sizes(
     """
 
     def needed(tile: tuple[int, int]) -> int:
-        passes = ntk.bytes_per_seed(net, *tile, itemsize, "one") + 3 * itemsize * net.parameter_count
+        kernel = 4 * tile[0] * tile[1] + of.kernel_entries(net, *tile, "one")
+        passes = itemsize * (4 * net.parameter_count + net.copies * kernel)
         return _parts(order) * passes + itemsize * 4 * net.copies * tile[0] * int(k ** (order - 1))
 
     what = f"K{order} of {n} points and {k} directions at width {net.width}, in blocks of one point,"
