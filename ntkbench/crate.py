@@ -192,11 +192,13 @@ def _author(author: Mapping[str, Any]) -> Entity:
 def _workflow(facts: Mapping[str, Any], parameters: Iterable[Entity]) -> list[Entity]:
     """The workflow, its language, and what it ran with."""
     about = citation.facts()
-    places = {name: f"https://pypi.org/project/{name}/" for name in facts["versions"] if name != PACKAGE}
-    versions = {"python": facts["python"], **facts["versions"]}
+    versions = {name: version for name, version in facts["versions"].items() if name != PACKAGE}
     software = [
-        {"@id": url, "@type": "SoftwareApplication", "name": name, "softwareVersion": versions[name], "url": url}
-        for name, url in {"python": "https://www.python.org/", **places}.items()
+        {"@id": url, "@type": "SoftwareApplication", "name": name, "softwareVersion": version}
+        for name, version, url in [
+            ("python", facts["python"], "https://www.python.org/"),
+            *((name, version, f"pkg:pypi/{name}@{version}") for name, version in versions.items()),
+        ]
     ]
     devices = [
         {"@id": f"#{backend}-{k}-{name}", "@type": "PropertyValue", "name": f"{backend}: {name}", "value": str(value)}

@@ -137,6 +137,7 @@ def write_bytes(path: Path, payload: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
+        note_of(path).unlink(missing_ok=True)  # it is of the file that was there
         temporary.replace(path)
     except OSError as error:
         if temporary is not None:

@@ -67,7 +67,7 @@ def test_every_file_is_the_one_that_is_described(made: Path, entities: Entities,
 def test_what_is_named_is_described_and_what_is_described_is_there(made: Path, entities: Entities) -> None:
     named = {name for entity in entities.values() for name in references({k: v for k, v in entity.items() if k != "@id"})}
     assert {name for name in named if not name.startswith("http")} - set(entities) == set()
-    local = [name for name in entities if not name.startswith(("http", "#"))]
+    local = [name for name in entities if not name.startswith(("http", "pkg:", "#"))]
     assert [name for name in local if not (made / name).exists()] == []
     parts = references(entities["./"]["hasPart"])
     assert {name for name, entity in entities.items() if entity["@type"] == "File"} <= parts

@@ -87,3 +87,11 @@ def test_numbers_that_are_not_finite_are_no_json(tmp_path: Path, text: str) -> N
     (tmp_path / "environment.json").write_text(text)
     with pytest.raises(RecordError, match=r"environment\.json is damaged: (NaN|-Infinity) is no number of JSON; delete it"):
         records.read_json(tmp_path / "environment.json")
+
+
+def test_a_file_that_is_written_again_has_no_note_until_it_gets_one(chain: Path) -> None:
+    path = chain / "first.json"
+    write_json(path, {"mean": 2.0})
+    assert records.read_json(path) == {"mean": 2.0}
+    with pytest.raises(RecordError, match=r"has lost first\.json\.provenance\.json"):
+        lineage.check(path)

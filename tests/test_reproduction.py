@@ -239,6 +239,15 @@ def test_cases_of_other_settings_are_not_comparable(against: Callable[..., Compa
     assert {row.outcome for row in compared.observables} == {"not comparable"}
 
 
+@pytest.mark.parametrize(("value", "same"), [(0, True), (3, False)])
+def test_a_field_that_one_run_does_not_know_yet_had_its_default(
+    against: Callable[..., Comparison], value: int, same: bool
+) -> None:
+    compared = against(settings={"test_size": value})
+    assert all(row.outcome == ("reproduced" if same else "not comparable") for row in compared.observables)
+    assert same or "test_size is 3" in compared.observables[0].reason
+
+
 def test_an_unknown_claim_is_not_comparable(tmp_path: Path) -> None:
     runs = [read_run(write_run(tmp_path / name, claim="gap/forgotten")) for name in "ab"]
     assert {row.outcome for row in compare(*runs).observables} == {"not comparable"}

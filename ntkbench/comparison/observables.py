@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 
 import numpy as np
 
@@ -72,7 +72,10 @@ def _whole(cell: Cell, outcome: Outcome, reason: str) -> ComparedObservable:
 
 
 def _other_settings(run: Run, reference: Run, cell: Cell) -> str:
-    here, there = (read_facts(of.inputs(cell))["parameters"] for of in (run, reference))
+    """What the cases do not have alike; a field that came into being between the runs had its default before."""
+    case = fields(claims.get(cell[0]).case_type)
+    usual = {f.name: list(f.default) if isinstance(f.default, tuple) else f.default for f in case if f.default is not MISSING}
+    here, there = (usual | read_facts(of.inputs(cell))["parameters"] for of in (run, reference))
     names = [name for name in {**here, **there} if here.get(name) != there.get(name)]
     return "; ".join(f"{name} is {here.get(name)} here, {there.get(name)} there" for name in names)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from ntkbench.performance import workloads
 from ntkbench.records import MEND, RecordError, read_rows
@@ -79,7 +79,7 @@ def exponent(sizes: Sequence[int], values: Sequence[float]) -> Exponent:
     if freedom < 1:
         return Exponent(slope, -math.inf, math.inf)
     rest = y - y.mean() - slope * x
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * np.sqrt(rest @ rest / freedom / (x @ x)))
+    half = float(stdtrit(freedom, (1 + CONFIDENCE) / 2) * np.sqrt(rest @ rest / freedom / (x @ x)))
     return Exponent(slope, slope - half, slope + half)
 
 

@@ -62,6 +62,7 @@ CASES: dict[str, Cases] = {
     "cite": [((name,), "neither a claim nor a method") for name in ("dream/claim", LATIN1)],
     "validate": [((study,), words) for study, words in STUDIES.items()],
     "plan": [((study,), words) for study, words in STUDIES.items()],
+    "scaleout": [((study,), words) for study, words in STUDIES.items()],
     "verdicts": of_runs("RUN"),
     "quantities": [
         *of_runs("RUN", CLAIM, "error_p3"),

@@ -277,7 +277,7 @@ def test_possible_requests_pass_without_reading_files(monkeypatch: pytest.Monkey
 def test_load_checks() -> None:
     with pytest.raises(ValueError, match="input_dim"):
         load("digits", train_size=10, input_dim=5, root=0)
-    with pytest.raises(ValueError, match="splits must be at least 1"):
+    with pytest.raises(ValueError, match="splits must be a whole number of at least 1"):
         load("sphere", train_size=10, input_dim=5, root=0, splits=0)
 
 
