@@ -210,8 +210,14 @@ def test_what_a_table_holds_is_shown_as_it_is(place: Path, command: tuple[str, .
 
 def interrupted(command: list[str], when: Callable[[], bool]) -> tuple[int, str]:
     """Exit code and stderr of a command that gets Ctrl-C once something is so."""
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as started:
+
+    def heed() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it, and so would their children
+
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **quiet, preexec_fn=heed) as started:
         while not when():
+            assert started.poll() is None, started.stderr.read()
             time.sleep(0.02)
         started.send_signal(signal.SIGINT)
         return started.wait(60), started.stderr.read() if started.stderr else ""

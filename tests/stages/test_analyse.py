@@ -151,10 +151,10 @@ def test_a_cross_check_of_other_measurements_is_refused(study: Study) -> None:
 
 
 def test_a_cross_check_that_failed_and_says_so_is_read(study: Study) -> None:
+    of = read_note(study.crosscheck("plain"))
     write_table(study.crosscheck("plain"), "crosscheck", [
         {**row, "max_rel": 1e-9, "agrees": False} for row in read_rows(study.crosscheck("plain"), "crosscheck")
     ])  # fmt: skip
-    of = read_note(study.crosscheck("plain"))
     write_note(
         study.crosscheck("plain"), **{name: value for name, value in asdict(of).items() if name not in ("sha256", "path")}
     )
