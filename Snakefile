@@ -9,7 +9,6 @@ sys.path.insert(0, workflow.basedir)
 os.environ["PYTHONPATH"] = os.pathsep.join([workflow.basedir, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 from ntkbench import provenance, config as studies
-from ntkbench.cli.findings import verdicts
 from ntkbench.stages.dependencies import stage_code
 
 try:
@@ -48,6 +47,9 @@ onstart:
 
 onsuccess:
     if config.get("summary", True):
+        # Here and not above: a run reads this file at its start, and so does every job of a cluster.
+        from ntkbench.cli.findings import verdicts
+
         verdicts(Path(RESULTS))
 
 

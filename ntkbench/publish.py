@@ -36,7 +36,7 @@ def publish(run: Path, reference: Path, study: Study, today: date) -> list[Path]
     facts = records.read_json(lineage.check(run / FACTS))
     rows = records.read_rows(lineage.check(run / "verdicts.csv"), "verdicts")
     past = history.read(reference)
-    if problems := [*_of_origin(facts, reference, past), *_of_extent(run, study, rows)]:
+    if problems := [*_of_origin(facts, reference, past), *_of_extent(run, study, facts, rows)]:
         raise ValueError(f"{run} cannot be published: " + "; ".join(problems))
     copies = {to: files.read_whole(path) for to, path in _copies(run, reference, study)}
     for to, payload in copies.items():
@@ -59,7 +59,7 @@ def _of_origin(facts: dict[str, Any], reference: Path, past: list[dict[str, Any]
         yield f"a run of its commit {facts['commit'][:7]} is in {reference / history.NAME} already"
 
 
-def _of_extent(run: Path, study: Study, rows: list[dict[str, Any]]) -> Iterator[str]:
+def _of_extent(run: Path, study: Study, facts: dict[str, Any], rows: list[dict[str, Any]]) -> Iterator[str]:
     """What the run lacks of its study, and what it has beyond."""
     asked = {
         (id_, expectation.name, name, backend)
@@ -77,7 +77,6 @@ def _of_extent(run: Path, study: Study, rows: list[dict[str, Any]]) -> Iterator[
             if rest:
                 yield f"it {told} {len(rest)} {what}, the first is {' '.join(min(rest))}"
     printed = records.read_json(run.parent.parent / "paper" / "generated" / "study.json")
-    facts = records.read_json(run / FACTS)
     if (printed["study"], printed["commit"]) != (facts["study"], facts["commit"]):
         yield f"the paper is of a run of {printed['study']} at {printed['commit'][:7]}"
 

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from ntkbench import records
-from ntkbench.cli.output import or_exit
 
 Results = Annotated[Path, typer.Argument(help="A run's folder, for instance results/default, or its study's name.")]
 STUDIES = Path("workflow/config")
@@ -23,12 +22,6 @@ def run_folder(results: Path) -> Path:
     """The folder of a run that is given by it or by its study's name."""
     named = Path("results") / results
     return named if len(results.parts) == 1 and not results.exists() and named.is_dir() else results
-
-
-def study_of(results: Path) -> str | None:
-    """The name of the study that a run is of; None where its folder does not say."""
-    path = run_folder(results) / "environment.json"
-    return str(or_exit(lambda: records.read_json(path))["study"]) if path.is_file() else None
 
 
 def read_verdicts(results: Path) -> Rows:

@@ -3,7 +3,7 @@
 from functools import cache
 from pathlib import Path
 
-from ntkbench.provenance import code_files, code_hash
+from ntkbench.provenance import ROOT, code_files, code_hash
 
 ENTRY = {
     "inputs": "ntkbench.stages.prepare",
@@ -19,13 +19,14 @@ ENTRY = {
 
 
 @cache
-def stage_code(stage: str, claim: str | None = None, backend: str | None = None) -> tuple[Path, ...]:
+def stage_code(stage: str, claim: str | None = None, backend: str | None = None, root: Path = ROOT) -> tuple[Path, ...]:
     """The files that a stage runs, for one claim and one backend where it has them.
 
     Args:
         stage: a key of `ENTRY`.
         claim: `<family>/<name>`.
         backend: `torch` or `jax`.
+        root: the folder that holds the package.
     """
     modules = [ENTRY[stage]]
     if claim is not None:
@@ -34,7 +35,7 @@ def stage_code(stage: str, claim: str | None = None, backend: str | None = None)
         modules.append(f"ntkbench.backends.{backend}")
         if stage == "performance":
             modules.append(f"ntkbench.backends.{backend}.naive")
-    return code_files(*modules)
+    return code_files(*modules, root=root)
 
 
 @cache

@@ -6,8 +6,8 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from ntkbench.provenance import PACKAGE, ROOT, code_files, code_hash
-from ntkbench.stages.dependencies import ENTRY, stage_hash
+from ntkbench.provenance import PACKAGE, ROOT, code_hash
+from ntkbench.stages.dependencies import stage_code, stage_hash
 
 
 @cache
@@ -16,12 +16,12 @@ def at_commit(commit: str, stage: str, claim: str, backend: str | None) -> str |
 
     What `stage_hash` is for the checkout, over the files as git keeps them.
     """
-    modules = [ENTRY[stage], "ntkbench.claims." + claim.replace("/", ".")]
-    if backend is not None:
-        modules.append(f"ntkbench.backends.{backend}")
-    root = _files_of(commit)
+    folder = _files_of(commit)
+    if folder is None:
+        return None
+    root = Path(folder.name)
     try:
-        return None if root is None else code_hash(code_files(*modules, root=Path(root.name)), root=Path(root.name))
+        return code_hash(stage_code(stage, claim, backend, root), root)
     except ValueError:
         return None
 
