@@ -208,14 +208,12 @@ def test_what_a_table_holds_is_shown_as_it_is(place: Path, command: tuple[str, .
     assert "[/b]" in result.output
 
 
-def interrupted(command: list[str], when: Callable[[], bool]) -> tuple[int, str]:
-    """Exit code and stderr of a command that gets Ctrl-C once something is so."""
-
-    def heed() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it, and so would their children
-
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **quiet, preexec_fn=heed) as started:
+def interrupted(program: str, when: Callable[[], bool]) -> tuple[int, str]:
+    """Exit code and stderr of a Python program that gets Ctrl-C once something is so."""
+    # A shell's background jobs ignore it, and so would their children.
+    heed = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    command = [sys.executable, "-c", heed + program]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as started:
         while not when():
             assert started.poll() is None, started.stderr.read()
             time.sleep(0.02)
@@ -232,10 +230,10 @@ def test_ctrl_c_leaves_no_traceback(tmp_path: Path) -> None:
         f"def calibrate(precision):\n    pathlib.Path({str(mark)!r}).touch()\n    time.sleep(60)\n"
         f"studies.calibrate = calibrate\napp(['plan', {str(path)!r}])"
     )
-    code, stderr = interrupted([sys.executable, "-c", program], mark.exists)
+    code, stderr = interrupted(program, mark.exists)
     assert code in (1, 130)
     assert "Traceback" not in stderr
     # Without the command line's care it would be one.
     mark.unlink()
     bare = program.rsplit("\n", 1)[0] + "\nstudies.calibrate('float64')"
-    assert "KeyboardInterrupt" in interrupted([sys.executable, "-c", bare], mark.exists)[1]
+    assert "KeyboardInterrupt" in interrupted(bare, mark.exists)[1]
