@@ -140,7 +140,8 @@ def test_make_help_lists_the_targets() -> None:
         assert re.search(rf"make {target} ", done.stdout), target
 
 
-def test_ci_runs_make_test() -> None:
+def test_ci_runs_make_test_and_a_slurm_cluster() -> None:
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & 0o111
-    assert script.read_text(encoding="utf-8").splitlines()[-1] == "make test"
+    lines = script.read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line.startswith("make ")] == ["make test", "make slurm-check"]

@@ -25,7 +25,7 @@ import psutil
 from ntkbench import config
 from tests.scratch import FOLDERS, ROOT, copy_checkout
 from tests.slurm import machine
-from tests.slurm.cluster import Cluster
+from tests.slurm.cluster import Cluster, NotStarted
 from tests.slurm.compare import compared, differences
 
 SKIPPED = 77
@@ -218,8 +218,8 @@ def main() -> int:
             on_this_machine(given.local, given.study)
             on_the_cluster(root, given.study, site)
             found = list(differences(given.study, given.local, root))
-    except machine.Lacking as lacking:
-        print(f"slurm-check skipped: {lacking}")
+    except (machine.Lacking, NotStarted) as reason:
+        print(f"slurm-check skipped: {reason}")
         return SKIPPED
     except Disproved as disproved:
         print(f"slurm-check failed: {disproved}")

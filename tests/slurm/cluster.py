@@ -58,6 +58,10 @@ class ClusterFailed(Exception):
     """A daemon that does not start or a node that does not answer; the message ends with what its log says last."""
 
 
+class NotStarted(ClusterFailed):
+    """This machine lets no cluster begin."""
+
+
 class Cluster:
     """Up between `with` and its end; then every process that came of it is gone.
 
@@ -76,9 +80,12 @@ class Cluster:
 
     def __enter__(self) -> "Cluster":
         if ctypes.CDLL(None, use_errno=True).prctl(SUPERVISE, 1, 0, 0, 0) != 0:
-            raise ClusterFailed(f"this kernel takes no subreaper: {os.strerror(ctypes.get_errno())}")
+            raise NotStarted(f"this kernel takes no subreaper: {os.strerror(ctypes.get_errno())}")
         try:
             self._start()
+        except ClusterFailed as failed:
+            self._stop()
+            raise NotStarted(*failed.args) from failed
         except BaseException:
             self._stop()
             raise
