@@ -16,7 +16,7 @@ from ntkbench.backends.jax import stepping
 from ntkbench.claims import calls
 from ntkbench.claims.calls import Call
 from ntkbench.integrators import steps_between
-from ntkbench.networks import Convolutional, FullyConnected, Network
+from ntkbench.networks import Convolutional, FullyConnected, Network, Residual
 from ntkbench.performance import costs, planning, scaling, workloads
 from ntkbench.performance.calibration import ONE_CORE, Rates, calibrate
 from ntkbench.performance.costs import loads
@@ -183,6 +183,28 @@ def test_convolutional_tensors_take_gradients_and_their_tangents_along_every_dir
     for order, often in ((3, 2 * 2), (4, 2 * 2 + (2 * 2) ** 2)):
         found = costs.load(calls.Hierarchy(net=SMALL, seeds=3, points=2, order=order)).work
         assert found.flops == kernel + 3 * often * gradients
+
+
+@pytest.mark.parametrize(("outputs", "triangles"), [("full", 32 * 32), ("trace", 4 * 8 * 8)])
+def test_a_residual_kernel_takes_the_gradients_of_every_output_at_every_point(outputs: str, triangles: int) -> None:
+    """Depth 2, d = 3, m = 5, n = 8 and 4 outputs: both passes and an outer product per layer for each of 32 rows."""
+    net = Residual(3, 5, 2, "tanh", output_dim=4)
+    weights = 3 * 5 + 5 * 5 + 5 * 4
+    passes = 8 * weights + 32 * (5 * 5 + weights)
+    assert costs.counts_of(net).ntk(8, None, 1, outputs).flops == 2 * passes + triangles * weights
+
+
+def test_a_residual_network_is_trained_and_its_tensors_are_taken_as_of_others() -> None:
+    """Training as of its layers without skips; tensors by the count of forward mode that convolutional networks have too."""
+    skips, plain = Residual(3, 5, 2, "tanh"), FullyConnected(3, 5, 2, "tanh")
+    found, dense = (
+        costs.load(calls.Train(net=net, seeds=2, points=8, integrator="rk4", steps=4, records=1)) for net in (skips, plain)
+    )
+    assert found == dense
+    gradients, weights = costs.counts_of(skips).gradient(8, 1).flops, skips.parameter_count
+    once = gradients + 2 * 2 * (8 * 8 * weights)
+    tensors = costs.load(calls.Hierarchy(net=skips, seeds=1, points=8, order=3)).work.flops
+    assert tensors == costs.load(calls.Ntk(net=skips, seeds=1, rows=8)).work.flops + 2 * 8 * once
 
 
 @pytest.mark.parametrize(("padding", "places"), [("circular", 6), ("zero", 12)])
@@ -501,7 +523,8 @@ def too_large() -> config.Study:
     return replace(small, cases=cases)
 
 
-def test_the_cost_of_an_architecture_that_is_not_counted_is_not_known() -> None:
+def test_the_cost_of_an_architecture_that_is_not_counted_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(loads.ARCHITECTURES, Residual)  # type: ignore[arg-type]
     small, claim = study(), "gap/hierarchy"
     (name, case), *_ = small.cases[claim].items()
     cases = {**small.cases, claim: {name: case, "other": replace(case, specification="residual")}}

@@ -1,7 +1,7 @@
 """The matrix products that each quantity cannot do without, counted exactly, and what theory says of their number.
 
 A product is `(count, rows, inner, columns)`: `count` times (rows, inner) @ (inner, columns), the arguments of
-`Backend.matrix_products`. Networks are fully connected; `copies` of a network count as further seeds.
+`Backend.matrix_products`. Networks are fully connected, with or without skips; `copies` of a network count as further seeds.
 """
 
 import importlib
@@ -10,10 +10,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from ntkbench.backends.base import Backend
-from ntkbench.networks import FullyConnected
+from ntkbench.networks import FullyConnected, Residual
 from ntkbench.seeding import rng
 
 Product = tuple[int, int, int, int]
+Layered = FullyConnected | Residual
 Quantity = Literal["ntk", "hierarchy", "naive_hierarchy", "limiting"]
 Axis = Literal["points", "width", "depth", "outputs", "order"]
 Monomial = Mapping[Axis, int]
@@ -33,17 +34,17 @@ def entries(products: Iterable[Product]) -> int:
     return sum(count * (rows * inner + inner * columns + rows * columns) for count, rows, inner, columns in products)
 
 
-def forward(net: FullyConnected, points: int, seeds: int = 1) -> list[Product]:
+def forward(net: Layered, points: int, seeds: int = 1) -> list[Product]:
     """One per layer."""
     return [(seeds * net.copies, points, fan_in, fan_out) for fan_in, fan_out in net.fans]
 
 
-def backward(net: FullyConnected, points: int, seeds: int = 1) -> list[Product]:
+def backward(net: Layered, points: int, seeds: int = 1) -> list[Product]:
     """From the readout's own rows, which are elementwise work, down to the first layer, which no signal has to pass."""
     return [(seeds * net.copies, points, fan_out, fan_in) for fan_in, fan_out in net.fans[1:-1]]
 
 
-def gradient(net: FullyConnected, points: int, seeds: int = 1) -> list[Product]:
+def gradient(net: Layered, points: int, seeds: int = 1) -> list[Product]:
     """Both passes, and one product per weight matrix."""
     weights = [(seeds * net.copies, fan_out, points, fan_in) for fan_in, fan_out in net.fans]
     return forward(net, points, seeds) + backward(net, points, seeds) + weights
@@ -94,7 +95,7 @@ def hierarchy(net: FullyConnected, points: int, order: int, seeds: int = 1) -> l
     return [product for product in found if product[0] > 0]
 
 
-def limiting(net: FullyConnected, rows: int, columns: int | None = None) -> list[Product]:
+def limiting(net: Layered, rows: int, columns: int | None = None) -> list[Product]:
     """Inner products of the inputs; all else is elementwise."""
     return [gram(1, rows, net.input_dim, columns)]
 

@@ -1,18 +1,16 @@
 """Counts of convolutional networks."""
 
 import math
-from dataclasses import replace
 from typing import ClassVar
 
 from ntkbench.networks import KERNEL, Convolutional
 from ntkbench.performance import workloads
-from ntkbench.performance.costs.counts import BASIS, UNFUSED, Counts
+from ntkbench.performance.costs.by_differentiation import DifferentiatedCounts
+from ntkbench.performance.costs.counts import UNFUSED
 from ntkbench.performance.costs.work import Work, elementwise, products
 
 WINDOW_OPERATIONS, WINDOW_PROGRAM = 20, 30
 """Operations that lay out and multiply the windows of one convolution, and that they are compiled as."""
-DUAL, DUAL_PIECE = 8, 2**24
-"""How many times an operation takes longer in forward mode over reverse mode, and numbers of a piece that is differentiated."""
 PIECE = 2**17
 """Numbers of the maps of a convolutional network that are taken at a time, to stay in a processor's cache."""
 PRODUCTS_PER_WRITE = 32
@@ -21,7 +19,7 @@ TILE, TILE_ARRAYS, BETWEEN_IMAGES = 2**21, 12, 80
 """Numbers of a tile of convolutional limiting kernels, its arrays, and passes over one of them per layer, windows included."""
 
 
-class ConvolutionalCounts(Counts[Convolutional]):
+class ConvolutionalCounts(DifferentiatedCounts[Convolutional]):
     """Maps are taken in pieces that stay in a processor's cache, one network after another."""
 
     one_by_one: ClassVar = True
@@ -82,30 +80,6 @@ class ConvolutionalCounts(Counts[Convolutional]):
             else:
                 found += by_positions + elementwise(written, 3, 0, 5)
         return found
-
-    def hierarchy(self, points: int, order: int, seeds: int) -> tuple[Work, float]:
-        along, held = self.contraction(points, points, points, order, seeds)
-        return self.kernel(points, None, 1, "one").times(seeds) + along, held
-
-    def contraction(self, rows: int, points: int, k: int, order: int, seeds: int = 1) -> tuple[Work, float]:
-        """Kernels contracted with k vectors by forward mode, and the numbers that one network holds.
-
-        The innermost derivative takes gradients of every point, which it contracts with the vectors and multiplies; each order
-        above it takes that and its tangent, along each of the k directions. Backends cut points and directions to the budget.
-        """
-        net = self.net
-        spots, batch, weights = (
-            points if rows == points else rows + points,
-            seeds * net.copies,
-            net.parameter_count // net.copies,
-        )
-        once = self.gradient(spots, seeds) + products([(batch, k, points, weights), (batch, rows, weights, k)])
-        once += elementwise(self.units(spots, seeds), 6, 2, 8 * net.depth + 4)
-        tangents = sum((2 * k) ** r for r in range(1, order - 1))
-        nested = 2 ** (order - 2)
-        alive = (2 * min(k, BASIS)) ** (order - 2) * (self.units(spots, 1) + (k + 2) * net.parameter_count)
-        held = min(alive, DUAL_PIECE) + 4 * net.copies * rows * k ** (order - 1)
-        return replace(once.times(tangents, nested), operations=DUAL * nested * once.operations), held
 
     def limiting(self, rows: int, columns: int | None) -> tuple[Work, float]:
         """In tiles of images: an entry per position, of one displacement to flatten and of each to average over positions."""

@@ -1,6 +1,6 @@
 """Counts of fully connected networks."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ntkbench.networks import FullyConnected
 from ntkbench.performance import workloads
@@ -63,7 +63,11 @@ class DenseCounts(Counts[FullyConnected]):
         return made + responses + grams + small + Work(program=CONTRACTED_PROGRAM * (net.depth + 1) * (order - 2)), held
 
     def limiting(self, rows: int, columns: int | None) -> tuple[Work, float]:
-        columns, depth = rows if columns is None else columns, self.net.depth
-        kernel = rows * columns
-        layers = elementwise(kernel, 20 * depth, self.evaluations * depth, 20 * depth + 10) + Work(program=UNFUSED)
-        return products(workloads.limiting(self.net, rows, columns)) + layers, 16 * kernel
+        return limiting_of_layers(self, rows, columns)
+
+
+def limiting_of_layers(of: Counts[Any], rows: int, columns: int | None) -> tuple[Work, float]:
+    """Of limiting kernels that go from layer to layer pair by pair of points, and the numbers held."""
+    kernel, depth = rows * (rows if columns is None else columns), of.net.depth
+    layers = elementwise(kernel, 20 * depth, of.evaluations * depth, 20 * depth + 10) + Work(program=UNFUSED)
+    return products(workloads.limiting(of.net, rows, columns)) + layers, 16 * kernel

@@ -7,8 +7,9 @@ from typing import Any
 
 from ntkbench.claims import calls
 from ntkbench.integrators import Tableau, tableau
-from ntkbench.networks import Convolutional, FullyConnected, Network
+from ntkbench.networks import Convolutional, FullyConnected, Network, Residual
 from ntkbench.performance import workloads
+from ntkbench.performance.costs.by_differentiation import ResidualCounts
 from ntkbench.performance.costs.convolutional import ConvolutionalCounts
 from ntkbench.performance.costs.counts import BASIS, UNFUSED, Counts
 from ntkbench.performance.costs.dense import DenseCounts
@@ -31,7 +32,11 @@ FEW_STAGES, LARGE_STATE = 4, 2**16
 """What `ntkbench.backends.jax.stepping` decides by, said again since no framework is imported here."""
 
 
-ARCHITECTURES: Mapping[type[Network], type[Counts[Any]]] = {FullyConnected: DenseCounts, Convolutional: ConvolutionalCounts}
+ARCHITECTURES: Mapping[type[Network], type[Counts[Any]]] = {
+    FullyConnected: DenseCounts,
+    Convolutional: ConvolutionalCounts,
+    Residual: ResidualCounts,
+}
 
 
 def counts_of(net: Network) -> Counts[Any]:
