@@ -1,13 +1,12 @@
 """Whom to cite for the software, for a claim, and for a method or a data set."""
 
-import difflib
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from typing import Any
 
 import yaml
 
-from ntkbench import bibliography
+from ntkbench import bibliography, names
 from ntkbench.bibliography import Entry
 from ntkbench.claims import Claim, all_claims
 from ntkbench.provenance import PACKAGE, ROOT
@@ -51,7 +50,7 @@ METHODS: Mapping[str, tuple[str, ...]] = {
     "cifar10": ("krizhevsky2009learning",),
     "uci": ("arora2020harnessing",),
 }
-"""What can be cited besides the software and the claims -> keys of the bibliography."""
+"""Methods, programs and data -> keys of the bibliography."""
 
 
 def sources(text: str) -> list[dict[str, str]]:
@@ -66,24 +65,22 @@ def keys_of_claim(claim: Claim) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part["key"] for text in texts for part in sources(text)))
 
 
-def cited(names: Iterable[str]) -> list[Entry]:
-    """The entries of claims and methods, each once; of the software where nothing is named.
+def keys() -> dict[str, tuple[str, ...]]:
+    """What can be cited besides the software, methods before claims -> keys of the bibliography."""
+    return {**METHODS, **{id_: keys_of_claim(claim) for id_, claim in all_claims().items()}}
+
+
+def cited(asked: Iterable[str]) -> list[Entry]:
+    """The entries of claims and methods, each once; of the software where nothing is asked for.
 
     Raises:
-        ValueError: for a name that is neither, with those that are near.
+        ValueError: for a name that is neither, with the nearest that is.
     """
-    keys: list[str] = []
-    for name in names:
-        if name in all_claims():
-            keys += keys_of_claim(all_claims()[name])
-        elif name in METHODS:
-            keys += METHODS[name]
-        else:
-            known = [*METHODS, *all_claims()]
-            near = [one for one in known if name and name in one] or difflib.get_close_matches(name, known, n=3)
-            mend = f"did you mean {' or '.join(near)}?" if near else "`ntkbench cite --list` has all"
-            raise ValueError(f"{name!r} is neither a claim nor a method; {mend}")
-    return [bibliography.entries()[key] for key in dict.fromkeys(keys)] if keys else [software()]
+    known, found = keys(), dict[str, None]()
+    for name in asked:
+        names.check("claim or method", name, known)
+        found |= dict.fromkeys(known[name])
+    return [bibliography.entries()[key] for key in found] if found else [software()]
 
 
 def software() -> Entry:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -62,6 +63,11 @@ RESIDUE = 16
 """Machine epsilons below which an observable counts as zero up to rounding: antisymmetric networks begin at 2 of them."""
 
 
+def device_of(*facts: Mapping[str, Any]) -> str:
+    """The device whose tolerance holds for two measurements, by their backends' facts: `cuda` if either used it."""
+    return next((str(of["device"]) for of in facts if of["device"] != "cpu"), "cpu")
+
+
 def compare(
     first: Measurement,
     second: Measurement,
@@ -80,7 +86,7 @@ def compare(
     Args:
         growth: observable -> factor on the tolerance, as `Claim.growth`, up to `CEILING`; 1 where it is not named.
         precision: `float64` or `float32`, the backends' own.
-        device: `cpu` or `cuda`, as resolved; `cuda` if either backend used it.
+        device: `cpu` or `cuda`, as `device_of` says.
         claim, case: for the rows.
 
     Returns:

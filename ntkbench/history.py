@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, get_args
 
-from ntkbench import records
+from ntkbench import tables
 from ntkbench.verdicts.expectations import Verdict
 
 NAME = "history.csv"
@@ -38,4 +38,4 @@ def read(reference: Path) -> list[dict[str, Any]]:
         RecordError: if the file is damaged.
     """
     path = reference / NAME
-    return records.read_rows(path, "history") if path.exists() else []
+    return tables.read_rows(path, "history") if path.exists() else []

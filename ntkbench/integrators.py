@@ -6,9 +6,9 @@ Gradient descent is the first of them: explicit Euler on the gradient flow, its 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
-from scipy.integrate import DOP853
 
 from ntkbench import names
 from ntkbench.scalars import is_finite
@@ -26,30 +26,27 @@ class Tableau:
     weights: tuple[float, ...]
 
 
-def _tableau(order: int, a: np.ndarray, b: np.ndarray) -> Tableau:
-    return Tableau(
-        order=order,
-        stages=tuple(tuple(float(c) for c in a[i, :i]) for i in range(len(b))),
-        weights=tuple(float(c) for c in b),
-    )
-
-
-INTEGRATORS: dict[str, Tableau] = {
-    "euler": Tableau(order=1, stages=((),), weights=(1.0,)),
-    "rk4": Tableau(
-        order=4,
-        stages=((), (0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)),
-        weights=(1 / 6, 1 / 3, 1 / 3, 1 / 6),
-    ),
-    "dop853": _tableau(8, DOP853.A, DOP853.B),
-}
-"""By name: `euler` (gradient descent), `rk4` (classical), `dop853` (Dormand & Prince's 8th order, from scipy)."""
+INTEGRATORS = ("euler", "rk4", "dop853")
+"""`euler` (gradient descent), `rk4` (classical), `dop853` (Dormand & Prince's 8th order, from scipy)."""
 
 
 def tableau(name: str) -> Tableau:
     """The tableau called `name`; ValueError names the known ones."""
     names.check("integrator", name, INTEGRATORS)
-    return INTEGRATORS[name]
+    if name == "dop853":
+        return _dop853()
+    if name == "rk4":
+        return Tableau(order=4, stages=((), (0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)), weights=(1 / 6, 1 / 3, 1 / 3, 1 / 6))
+    return Tableau(order=1, stages=((),), weights=(1.0,))
+
+
+@cache
+def _dop853() -> Tableau:
+    # scipy.integrate takes longer to import than all else that a command needs, and most need no tableau.
+    from scipy.integrate import DOP853
+
+    weights = tuple(DOP853.B.tolist())
+    return Tableau(order=8, stages=tuple(tuple(DOP853.A[i, :i].tolist()) for i in range(len(weights))), weights=weights)
 
 
 def steps_between(times: Sequence[float], step: float) -> list[int]:

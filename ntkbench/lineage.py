@@ -31,8 +31,13 @@ def note(path: Path, stage: str, sources: Iterable[Path], claim: str | None = No
     write_note(path, stage=stage, claim=claim, backend=backend, code=code, made_from=made_from)
 
 
-def check(path: Path) -> Path:
+def check(path: Path, known: dict[Path, str] | None = None) -> Path:
     """Follow a file back to the measurements.
+
+    Args:
+        path: the file.
+        known: what was followed back before in the same stage, with the hash that it carries; what is followed now is added, so
+            that sources which several files share are read once.
 
     Returns:
         `path`, so that it can be read in the same line.
@@ -41,6 +46,13 @@ def check(path: Path) -> Path:
         RecordError: if it or its note is missing or damaged, or it is foreign: written in another place, made by other code or
             from other files than are there now. The same for every file that it was made from.
     """
+    _follow(path, {} if known is None else known)
+    return path
+
+
+def _follow(path: Path, known: dict[Path, str]) -> None:
+    if path in known:
+        return
     found = read_note(path)
     read_whole(path)
     if found.path != path.as_posix():
@@ -49,11 +61,14 @@ def check(path: Path) -> Path:
         raise RecordError(f"{path} is foreign: other code of the stage {found.stage} made it; {MEND}")
     for name, hashed in found.made_from.items():
         source = Path(os.path.normpath(path.parent / name))
-        if fingerprint(source) != hashed:
+        carried = known.get(source) or fingerprint(source)
+        if carried != hashed:
             raise RecordError(f"{path} is foreign: it was made from another {source} than is there; {MEND}")
-        if source.suffix != ".npz":
-            check(source)
-    return path
+        if source.suffix == ".npz":
+            known[source] = carried
+        else:
+            _follow(source, known)
+    known[path] = found.sha256
 
 
 def fingerprint(path: Path) -> str:

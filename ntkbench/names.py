@@ -8,9 +8,10 @@ LISTED = 16
 
 
 def mend(name: object, known: Iterable[str]) -> str:
-    """The nearest known name, whatever its capitals, and the known ones."""
-    lowered = {other.lower(): other for other in known}
-    close = difflib.get_close_matches(str(name).lower(), lowered, n=1)
+    """The known name that `name` is a part of, else the nearest, whatever its capitals; and the known ones."""
+    lowered, text = {other.lower(): other for other in known}, str(name).lower()
+    whole = sorted((other for other in lowered if text and text in other), key=len)
+    close = whole or difflib.get_close_matches(text, lowered, n=1)
     if close and len(lowered) > LISTED:
         return f"did you mean {lowered[close[0]]!r}?"
     told = f"choose one of {', '.join(lowered.values())}"

@@ -1,23 +1,31 @@
-"""From a finished run to the published one in `results/reference/`: checked whole, then copied."""
+"""From a finished run to the published one in `results/reference/`: checked whole, then copied.
+
+Measurements are gigabytes and are not published; their hashes are.
+"""
 
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from ntkbench import files, history, lineage, records
+from ntkbench import files, history, layout, lineage, tables
 from ntkbench.claims import get
 from ntkbench.config import Study
+from ntkbench.records import Record
+from ntkbench.stages.cell import Cell
 
 TABLES = ("verdicts", "crosscheck")
 TIMED = ("performance", "scaling")
 FACTS = "environment.json"
 DISK = "disk.json"
 """How much room the results of the published run took."""
+HASHES = "measurements.csv"
+"""The records that the published tables were made from, inputs included (these have no backend): the hash of each, whole and of
+its arrays alone, its size, the hashes of its code and of the inputs that it is of."""
 
 
 def publish(run: Path, reference: Path, study: Study, today: date) -> list[Path]:
-    """Copy tables, figures, paper and environment of a run, and add its verdicts to the history.
+    """Copy tables, figures, paper and environment of a run, record its measurements' hashes, add its verdicts to the history.
 
     Args:
         run: `results/<study>`, as the workflow has left it; figures and PDF are in `paper/` beside `results/`.
@@ -33,22 +41,27 @@ def publish(run: Path, reference: Path, study: Study, today: date) -> list[Path]
             or that lacks something; nothing is written then.
         RecordError: if a file is missing, damaged or foreign: made by other code or from other files than are there now.
     """
-    facts = records.read_json(lineage.check(run / FACTS))
-    rows = records.read_rows(lineage.check(run / "verdicts.csv"), "verdicts")
+    known: dict[Path, str] = {}
+    for name in (FACTS, *_tables(study)):
+        lineage.check(run / name, known)
+    facts = files.read_json(run / FACTS)
+    rows = tables.read_rows(run / "verdicts.csv", "verdicts")
     past = history.read(reference)
     if problems := [*_of_origin(facts, reference, past), *_of_extent(run, study, facts, rows)]:
         raise ValueError(f"{run} cannot be published: " + "; ".join(problems))
+    hashed = list(hashes(run, study))
     copies = {to: files.read_whole(path) for to, path in _copies(run, reference, study)}
     for to, payload in copies.items():
-        records.write_bytes(to, payload)
-    records.write_json(reference / DISK, {"bytes": sum(file.stat().st_size for file in run.rglob("*") if file.is_file())})
+        files.write_bytes(to, payload)
+    files.write_json(reference / DISK, {"bytes": sum(file.stat().st_size for file in run.rglob("*") if file.is_file())})
+    tables.write_table(reference / HASHES, "measurements", hashed)
     record = reference / history.NAME
-    records.write_table(record, "history", past + history.counted(today, facts, rows))
-    return [*copies, reference / DISK, record]
+    tables.write_table(record, "history", past + history.counted(today, facts, rows))
+    return [*copies, reference / DISK, reference / HASHES, record]
 
 
 def _of_origin(facts: dict[str, Any], reference: Path, past: list[dict[str, Any]]) -> Iterator[str]:
-    published = records.read_json(reference / FACTS)["study"]
+    published = files.read_json(reference / FACTS)["study"]
     if facts["study"] != published:
         yield f"it is of the study {facts['study']}, published is {published}"
     if facts["commit"] == "unknown":
@@ -70,25 +83,54 @@ def _of_extent(run: Path, study: Study, facts: dict[str, Any], rows: list[dict[s
         for backend in study.backends
     }
     judged = {(row["claim"], row["expectation"], row["case"], row["backend"]) for row in rows}
-    compared = {(row["claim"], row["case"]) for row in records.read_rows(lineage.check(run / "crosscheck.csv"), "crosscheck")}
+    compared = {(row["claim"], row["case"]) for row in tables.read_rows(run / "crosscheck.csv", "crosscheck")}
     cases = {(id_, name) for id_, of in study.cases.items() for name in of}
     for what, found, wanted in (("verdicts", judged, asked), ("cross-checks", compared, cases)):
         for told, rest in (("lacks", wanted - found), ("has, beyond the study,", found - wanted)):
             if rest:
                 yield f"it {told} {len(rest)} {what}, the first is {' '.join(min(rest))}"
-    printed = records.read_json(run.parent.parent / "paper" / "generated" / "study.json")
+    printed = files.read_json(run.parent.parent / "paper" / "generated" / "study.json")
     if (printed["study"], printed["commit"]) != (facts["study"], facts["commit"]):
         yield f"the paper is of a run of {printed['study']} at {printed['commit'][:7]}"
+
+
+def hashes(run: Path, study: Study) -> Iterator[dict[str, Any]]:
+    """A row of `HASHES` for each record of a run, read to the last byte; RecordError as `read_record`."""
+    for id_, cases in study.cases.items():
+        for name in cases:
+            cell = Cell.make(**study.cell(id_, name))
+            path = layout.inputs(run, id_, name)
+            _, inputs = cell.read_inputs(path)
+            yield _hashed(cell, "", path, inputs)
+            for backend in study.backends:
+                path = layout.measurement(run, id_, name, backend)
+                yield _hashed(cell, backend, path, cell.read_measurement(backend, inputs, path)[1])
+
+
+def _hashed(cell: Cell, backend: str, path: Path, record: Record) -> dict[str, Any]:
+    return {
+        "claim": cell.claim.id,
+        "case": cell.name,
+        "backend": backend,
+        "content": record.content,
+        "arrays": record.arrays_hash,
+        "bytes": path.stat().st_size,
+        "code": record.facts["code"],
+        "inputs": record.facts.get("inputs", ""),
+    }
+
+
+def _tables(study: Study) -> list[str]:
+    """The files of the tables that are published as they are."""
+    return [f"{name}.csv" for name in (*TABLES, *(TIMED if study.performance is not None else ()))]
 
 
 def _copies(run: Path, reference: Path, study: Study) -> Iterator[tuple[Path, Path]]:
     """What is written from what."""
     paper = run.parent.parent / "paper"
-    curves = study.performance is not None
-    for name in (*TABLES, *(TIMED if curves else ())):
-        yield reference / f"{name}.csv", lineage.check(run / f"{name}.csv")
-    yield reference / FACTS, run / FACTS
+    for name in (FACTS, *_tables(study)):
+        yield reference / name, run / name
     yield reference / "paper.pdf", paper / "main.pdf"
-    for stem in (*(id_.replace("/", "-") for id_ in study.cases), *(("scaling",) if curves else ())):
+    for stem in (*map(layout.figure, study.cases), *(("scaling",) if study.performance is not None else ())):
         for ending in ("svg", "png"):
             yield reference / "figures" / f"{stem}.{ending}", paper / "figures" / f"{stem}.{ending}"

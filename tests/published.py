@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from ntkbench import records
+from ntkbench import files, tables
 from ntkbench.claims import all_claims
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,15 +28,15 @@ class Run:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        return records.read_table(self.folder / "verdicts.csv", "verdicts")
+        return tables.read_table(self.folder / "verdicts.csv", "verdicts")
 
     @cached_property
     def checks(self) -> pd.DataFrame:
-        return records.read_table(self.folder / "crosscheck.csv", "crosscheck")
+        return tables.read_table(self.folder / "crosscheck.csv", "crosscheck")
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        return dict(records.read_json(self.folder / "environment.json"))
+        return dict(files.read_json(self.folder / "environment.json"))
 
     def rows(self, claim: str = "", case: str = "", **values: str) -> pd.DataFrame:
         """Verdicts of torch (`backend=None`: of both) whose claim (or `claim/expectation`) and case these are."""

@@ -8,19 +8,21 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from ntkbench import bibliography, catalogue, citation, history, lineage, publish, records
+from ntkbench import bibliography, catalogue, citation, files, history, layout, lineage, publish, records, tables
 from ntkbench.catalogue import artifact, licences
 from ntkbench.catalogue.claim import page
-from ntkbench.catalogue.markdown import duration, escaped, table
+from ntkbench.catalogue.markdown import escaped, table
 from ntkbench.claims import all_claims
 from ntkbench.claims.base import Case
 from ntkbench.cli import app
 from ntkbench.config import Study
+from ntkbench.files import RecordError
 from ntkbench.provenance import data_files
-from ntkbench.records import RecordError
+from ntkbench.stages.cell import Cell
 from tests.figures import synthetic
 from tests.report import studies
 
@@ -95,7 +97,7 @@ def test_a_page_has_all_of_its_claim(claim: Any) -> None:
 
 
 def test_a_page_shows_every_verdict_of_its_claim() -> None:
-    rows = records.read_rows(REFERENCE / "verdicts.csv", "verdicts")
+    rows = tables.read_rows(REFERENCE / "verdicts.csv", "verdicts")
     for claim in all_claims():
         text = (ROOT / "docs" / "claims" / f"{claim}.md").read_text(encoding="utf-8")
         found = text[text.index("## What the published run found") : text.index("## Limitations")]
@@ -107,7 +109,7 @@ def test_a_page_shows_every_verdict_of_its_claim() -> None:
 
 def test_backends_that_differ_are_told_apart() -> None:
     claim = all_claims()["convergence/initialization"]
-    verdicts = records.read_table(REFERENCE / "verdicts.csv", "verdicts")
+    verdicts = tables.read_table(REFERENCE / "verdicts.csv", "verdicts")
     chosen = (verdicts["claim"] == claim.id) & (verdicts["backend"] == "jax")
     first = verdicts[chosen].iloc[0]
     assert f"| `{first['expectation']}` | `{first['case']}` | torch" not in page(claim, verdicts, [])
@@ -119,14 +121,14 @@ def test_backends_that_differ_are_told_apart() -> None:
 
 
 def test_a_claim_that_was_never_asked_says_so() -> None:
-    verdicts = records.read_table(REFERENCE / "verdicts.csv", "verdicts")
+    verdicts = tables.read_table(REFERENCE / "verdicts.csv", "verdicts")
     text = page(all_claims()["gap/transfer"], verdicts[verdicts["claim"] != "gap/transfer"], [])
     assert "The published study has no cases of this claim." in text
     assert "## Verdicts published so far\n\nNone." in text
 
 
 def test_the_claims_of_the_artifact_count_all_verdicts() -> None:
-    rows = records.read_rows(REFERENCE / "verdicts.csv", "verdicts")
+    rows = tables.read_rows(REFERENCE / "verdicts.csv", "verdicts")
     lines = artifact.claims(ROOT).splitlines()[2:]
     assert [line.split(" | ")[1].strip("` ") for line in lines] == list(all_claims())
     numbers = [int(number) for line in lines for number in re.findall(r"(\d+) (?:supp|contr|incon|inval)", line)]
@@ -138,7 +140,7 @@ def test_every_experiment_that_is_timed_is_described() -> None:
     text = (ROOT / "docs" / "artifact.md").read_text(encoding="utf-8")
     heads = set(re.findall(r"^### (E\d+): ", text, flags=re.MULTILINE))
     assert set(artifact.EXPERIMENTS) - {"set-up"} <= heads
-    measured = records.read_json(REFERENCE / "measured.json")
+    measured = files.read_json(REFERENCE / "measured.json")
     for name in artifact.EXPERIMENTS.values():
         assert f"`{measured[name]['command']}`" in text
 
@@ -172,7 +174,6 @@ def test_a_lost_link_is_found(tmp_path: Path) -> None:
 def test_markdown_sees_nothing_in_plain_text() -> None:
     assert escaped("|K_2| *falls* <u, x> `as_is|` [1]") == r"\|K\_2\| \*falls\* \<u, x\> `as_is|` \[1\]"
     assert table(["a"], [["b"]]) == "| a |\n| --- |\n| b |"
-    assert [duration(s) for s in (0, 61, 3600, 7322.4)] == ["0 s", "1 min 1 s", "1 h", "2 h 2 min 2 s"]
 
 
 def test_every_data_file_has_a_licence_that_is_there() -> None:
@@ -227,11 +228,11 @@ def counts(rows: Iterable[Mapping[str, Any]]) -> Counter[tuple[str, str, str]]:
 
 
 def test_the_history_ends_with_the_published_run() -> None:
-    facts, past = records.read_json(REFERENCE / "environment.json"), history.read(REFERENCE)
+    facts, past = files.read_json(REFERENCE / "environment.json"), history.read(REFERENCE)
     last = [row for row in past if row["commit"] == facts["commit"]]
     assert past[-len(last) :] == last
     told = Counter({(r["claim"], r["expectation"], v): r[v] for r in last for v in history.VERDICTS if r[v]})
-    assert told == counts(records.read_rows(REFERENCE / "verdicts.csv", "verdicts"))
+    assert told == counts(tables.read_rows(REFERENCE / "verdicts.csv", "verdicts"))
     assert [row["published"] for row in past] == sorted(row["published"] for row in past)
 
 
@@ -246,17 +247,29 @@ def run(tmp_path: Path, cases: Cases, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A finished, clean run of two claims with all that is published of it, and another run that is published."""
     monkeypatch.chdir(tmp_path)
     found = studies.write(Path(), cases)
-    facts = records.read_json(found / "environment.json") | {"commit": COMMIT, "dirty": False, "study": "default"}
-    records.write_json(found / "environment.json", facts)
-    records.write_json(Path("paper/generated/study.json"), {"study": "default", "commit": COMMIT})
+    facts = files.read_json(found / "environment.json") | {"commit": COMMIT, "dirty": False, "study": "default"}
+    files.write_json(found / "environment.json", facts)
+    files.write_json(Path("paper/generated/study.json"), {"study": "default", "commit": COMMIT})
     for stem in (*(name.replace("/", "-") for name in cases), "scaling"):
         for ending in ("svg", "png"):
-            records.write_bytes(Path(f"paper/figures/{stem}.{ending}"), stem.encode())
-    records.write_bytes(Path("paper/main.pdf"), b"%PDF")
-    records.write_json(Path("results/reference/environment.json"), {"study": "default"})
-    records.write_bytes(Path("results/reference/README.md"), b"What was found.\n")
+            files.write_bytes(Path(f"paper/figures/{stem}.{ending}"), stem.encode())
+    files.write_bytes(Path("paper/main.pdf"), b"%PDF")
+    record(found, cases)
+    files.write_json(Path("results/reference/environment.json"), {"study": "default"})
+    files.write_bytes(Path("results/reference/README.md"), b"What was found.\n")
     note(found)
     return found
+
+
+def record(run: Path, cases: Cases) -> None:
+    """A record of each case's inputs and measurements."""
+    for cell in (Cell.make(**study_of(cases).cell(claim, name)) for claim, of in cases.items() for name in of):
+        path = layout.inputs(run, cell.claim.id, cell.name)
+        records.write_record(path, dict.fromkeys(("x", "y", "x_test", "y_test"), np.zeros(1)), cell.identity_of_inputs())
+        inputs = records.read_record(path)
+        for backend in ("torch", "jax"):
+            path = layout.measurement(run, cell.claim.id, cell.name, backend)
+            records.write_record(path, {"8/f": np.ones(2)}, cell.identity_of_measurement(backend, inputs))
 
 
 def note(run: Path) -> None:
@@ -265,7 +278,7 @@ def note(run: Path) -> None:
 
 
 def edit(run: Path, **facts: Any) -> None:
-    records.write_json(run / "environment.json", records.read_json(run / "environment.json") | facts)
+    files.write_json(run / "environment.json", files.read_json(run / "environment.json") | facts)
     note(run)
 
 
@@ -287,7 +300,15 @@ def test_a_run_is_published_whole(run: Path, cases: Cases) -> None:
     figures = {f"{stem}.{ending}" for stem in ("scaling", *(c.replace("/", "-") for c in cases)) for ending in ("svg", "png")}
     assert {file.name for file in (reference / "figures").iterdir()} == figures
     assert (reference / "README.md").read_text() == "What was found.\n"
-    assert records.read_json(reference / "disk.json")["bytes"] == sum(f.stat().st_size for f in run.rglob("*") if f.is_file())
+    assert files.read_json(reference / "disk.json")["bytes"] == sum(f.stat().st_size for f in run.rglob("*") if f.is_file())
+    hashed = tables.read_rows(reference / "measurements.csv", "measurements")
+    assert len(hashed) == 3 * sum(map(len, cases.values()))
+    for row in hashed:
+        place = (row["claim"], row["case"])
+        path = layout.measurement(run, *place, row["backend"]) if row["backend"] else layout.inputs(run, *place)
+        kept = records.read_record(path)
+        assert (row["content"], row["arrays"], row["bytes"]) == (kept.content, kept.arrays_hash, path.stat().st_size)
+        assert (row["code"], row["inputs"]) == (kept.facts["code"], kept.facts.get("inputs", ""))
     assert set(written) == {file for file in reference.rglob("*") if file.is_file() and file.name != "README.md"}
 
 
@@ -296,11 +317,11 @@ def test_publications_follow_each_other_in_the_history(run: Path, cases: Cases) 
     first = history.read(Path("results/reference"))
     assert {row["published"] for row in first} == {"2026-01-02"}
     assert {row["commit"] for row in first} == {COMMIT}
-    found = counts(records.read_rows(run / "verdicts.csv", "verdicts"))
+    found = counts(tables.read_rows(run / "verdicts.csv", "verdicts"))
     assert Counter({(r["claim"], r["expectation"], v): r[v] for r in first for v in history.VERDICTS if r[v]}) == found
     other = COMMIT[::-1]
     edit(run, commit=other, results_version="2")
-    records.write_json(Path("paper/generated/study.json"), {"study": "default", "commit": other})
+    files.write_json(Path("paper/generated/study.json"), {"study": "default", "commit": other})
     publish_it(run, cases)
     second = history.read(Path("results/reference"))
     assert second[: len(first)] == first
@@ -336,9 +357,9 @@ def test_the_same_run_is_published_once(run: Path, cases: Cases) -> None:
 
 @pytest.mark.parametrize(("table", "told"), [("verdicts", "lacks 1 verdicts"), ("crosscheck", "lacks 1 cross-checks")])
 def test_a_run_that_lacks_a_row_is_refused(run: Path, cases: Cases, table: str, told: str) -> None:
-    rows = records.read_rows(run / f"{table}.csv", table)
+    rows = tables.read_rows(run / f"{table}.csv", table)
     (run / f"{table}.csv.provenance.json").unlink()
-    records.write_table(run / f"{table}.csv", table, rows[1:])
+    tables.write_table(run / f"{table}.csv", table, rows[1:])
     note(run)
     refused(run, cases, told)
 
@@ -348,7 +369,15 @@ def test_a_run_with_more_than_its_study_is_refused(run: Path, cases: Cases) -> N
     refused(run, fewer, r"has, beyond the study, \d+ verdicts, the first is hierarchy/truncation .*cross-checks")
 
 
-@pytest.mark.parametrize("missing", ["paper/main.pdf", "paper/figures/hierarchy-truncation.png", "results/default/scaling.csv"])
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "paper/main.pdf",
+        "paper/figures/hierarchy-truncation.png",
+        "results/default/scaling.csv",
+        "results/default/measurements/hierarchy/truncation/tanh-2-antisymmetric/jax.npz",
+    ],
+)
 def test_a_run_that_lacks_a_file_is_refused(run: Path, cases: Cases, missing: str) -> None:
     Path(missing).unlink()
     refused(run, cases, "is missing", RecordError)
@@ -358,6 +387,12 @@ def test_a_changed_digit_is_refused(run: Path, cases: Cases) -> None:
     text = (run / "verdicts.csv").read_text()
     (run / "verdicts.csv").write_text(text.replace("supported", "contradicted", 1))
     refused(run, cases, "verdicts.csv is damaged", RecordError)
+
+
+def test_a_damaged_measurement_is_refused(run: Path, cases: Cases) -> None:
+    path = next((run / "measurements").rglob("jax.npz"))
+    path.write_bytes(path.read_bytes().replace(np.ones(2).tobytes(), np.zeros(2).tobytes()))
+    refused(run, cases, r"jax\.npz is damaged", RecordError)
 
 
 def test_a_study_without_timings_is_published_without_them(run: Path, cases: Cases) -> None:

@@ -153,11 +153,11 @@ def test_every_method_of_the_package_can_be_cited() -> None:
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("hierarchy/trunkation", "did you mean hierarchy/truncation"),
-        ("trunc", "did you mean hierarchy/truncation?"),
-        ("limitting_kernels", "did you mean limiting_kernels"),
-        ("xyzzy", "`ntkbench cite --list` has all"),
-        ("", "`ntkbench cite --list` has all"),
+        ("hierarchy/trunkation", "did you mean 'hierarchy/truncation'?"),
+        ("trunc", "did you mean 'hierarchy/truncation'?"),
+        ("limitting_kernels", "did you mean 'limiting_kernels'?"),
+        ("xyzzy", "claim or method 'xyzzy' is unknown; choose one of ntk, empirical_ntk, hierarchy"),
+        ("", "claim or method '' is unknown; choose one of ntk, empirical_ntk, hierarchy"),
     ],
 )
 def test_what_is_unknown_is_one_error_with_near_names(name: str, told: str) -> None:

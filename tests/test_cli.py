@@ -16,11 +16,11 @@ from scipy import stats
 from typer.testing import CliRunner
 
 import ntkbench
-from ntkbench import claims, config, records
-from ntkbench.cli import app, findings, runs, studies
-from ntkbench.cli.output import duration_text
+from ntkbench import claims, config, files, tables
+from ntkbench.cli import app, findings, runs
 from ntkbench.cli.runs import STUDIES
-from ntkbench.performance import planning
+from ntkbench.performance import calibration, planning
+from ntkbench.units import duration
 from tests.test_costs import RATES
 from tests.test_records import VERDICT
 from tests.tiny import TINY
@@ -38,7 +38,7 @@ def results(tmp_path: Path) -> Path:
         VERDICT,
         {**VERDICT, "backend": "jax", "verdict": "inconclusive", "estimate": None, "ci_low": None, "ci_high": None},
     ]
-    records.write_table(tmp_path / "run" / "verdicts.csv", "verdicts", rows)
+    tables.write_table(tmp_path / "run" / "verdicts.csv", "verdicts", rows)
     return tmp_path / "run"
 
 
@@ -90,7 +90,7 @@ def verdicts_of(tmp_path: Path) -> Callable[..., Path]:
 
     def write(*changes: dict[str, Any], name: str = "run") -> Path:
         folder = tmp_path / "results" / name
-        records.write_table(folder / "verdicts.csv", "verdicts", [{**VERDICT, **change} for change in changes])
+        tables.write_table(folder / "verdicts.csv", "verdicts", [{**VERDICT, **change} for change in changes])
         return folder
 
     return write
@@ -230,9 +230,9 @@ def test_a_paper_is_shown_to_the_study_that_it_is_of(
     assert "paper" not in run("verdicts", str(folder)).output
     (tmp_path / "paper").mkdir()
     (tmp_path / "paper" / "main.pdf").touch()
-    records.write_json(tmp_path / "paper" / "generated" / "study.json", {"study": "smoke"})
+    files.write_json(tmp_path / "paper" / "generated" / "study.json", {"study": "smoke"})
     assert f"The paper: {tmp_path / 'paper' / 'main.pdf'}" in run("verdicts", str(folder)).output
-    records.write_json(tmp_path / "paper" / "generated" / "study.json", {"study": "default"})
+    files.write_json(tmp_path / "paper" / "generated" / "study.json", {"study": "default"})
     output = run("verdicts", str(folder)).output
     assert f"The paper in {tmp_path / 'paper'} is of the study default; `make reproduce STUDY=smoke` makes this one's" in output
     assert "main.pdf" not in output
@@ -245,7 +245,7 @@ def test_missing_verdicts_of_a_study_name_the_command(monkeypatch: pytest.Monkey
     (STUDIES / "default.yaml").touch()
     words = "results/default/verdicts.csv is missing: run `make reproduce STUDY=default`"
     assert words in run("verdicts", "results/default", code=2).stderr
-    records.write_table(Path("results/mine/verdicts.csv"), "verdicts", [VERDICT])
+    tables.write_table(Path("results/mine/verdicts.csv"), "verdicts", [VERDICT])
     assert "folders with verdicts: results/mine" in run("verdicts", "nowhere", code=2).stderr
 
 
@@ -267,7 +267,7 @@ def test_quantities_are_means_over_seeds_with_intervals(verdicts_of: Callable[..
         for backend, of in values.items()
         for seed, value in enumerate(of)
     ]
-    records.write_table(folder / "quantities" / "gap" / "hierarchy.csv", "quantities", rows)
+    tables.write_table(folder / "quantities" / "gap" / "hierarchy.csv", "quantities", rows)
     output = run("quantities", str(folder), "gap/hierarchy", "left_p4", "--geometric").output
     (line,) = [line for line in output.splitlines() if "left_p4" in line]
     logs = np.log(values["torch"])
@@ -293,7 +293,7 @@ def test_verdicts_say_in_how_much_the_frameworks_agree(results: Path) -> None:
     rows = [
         {**shared, "quantity": name, "max_rel": worst, "agrees": worst < 1e-10} for name, worst in (("K2", 2e-14), ("f", 4e-9))
     ]
-    records.write_table(results / "crosscheck.csv", "crosscheck", rows)
+    tables.write_table(results / "crosscheck.csv", "crosscheck", rows)
     assert "torch and jax agree in 1 of 2 observables, to 4e-09 of the largest at worst" in run("verdicts", str(results)).output
 
 
@@ -301,9 +301,9 @@ def test_verdicts_say_in_how_much_the_frameworks_agree(results: Path) -> None:
 def test_of_different_studies_only_what_both_ask_is_compared(results: Path, names: tuple[str, str], compared: int) -> None:
     other = results.parent / "other"
     rows = [VERDICT, {**VERDICT, "case": "only there"}]
-    records.write_table(other / "verdicts.csv", "verdicts", rows)
+    tables.write_table(other / "verdicts.csv", "verdicts", rows)
     for folder, name in zip((results, other), names, strict=True):
-        records.write_json(folder / "environment.json", {"study": name})
+        files.write_json(folder / "environment.json", {"study": name})
     output = run("compare", str(results), str(other), code=int(compared == 3)).output
     assert f"{compared} verdicts compared" in output
     assert ("of 3 verdicts both have 1, and only these are compared" in output) == (compared == 1)
@@ -312,7 +312,7 @@ def test_of_different_studies_only_what_both_ask_is_compared(results: Path, name
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """A machine of known speed; called with the memory that it has."""
-    monkeypatch.setattr(studies, "calibrate", lambda precision: RATES)
+    monkeypatch.setattr(calibration, "calibrate", lambda precision: RATES)
 
     def has(memory: int) -> None:
         monkeypatch.setattr(planning, "available_bytes", lambda: memory)
@@ -360,9 +360,12 @@ def test_a_plan_gives_each_claim_its_share_of_all_measuring(tmp_path: Path, mach
         assert re.search(rf"^{id_} .* {share:.1%}", output, re.MULTILINE)
 
 
-@pytest.mark.parametrize(("seconds", "shown"), [(98.9, "99 s"), (99.7, "1.7 min"), (5930, "99 min"), (5990, "1.7 h")])
-def test_durations_have_two_digits(seconds: float, shown: str) -> None:
-    assert duration_text(seconds) == shown
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0, "0 s"), (98.9, "99 s"), (99.7, "1.7 min"), (5930, "99 min"), (5990, "1.7 h"), (4.4e6, "1200 h"), (None, "not known")],
+)
+def test_durations_have_two_digits(seconds: float | None, shown: str) -> None:
+    assert duration(seconds) == shown
 
 
 def test_a_plan_says_what_it_leaves_out(study: Path, machine: Callable[[int], None], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -444,7 +447,7 @@ def test_a_run_agrees_with_itself(results: Path) -> None:
 def test_levels_and_what_is_different_are_told(results: Path, tmp_path: Path) -> None:
     other = Path(changed(results, "-0.333", "-0.334"))
     for folder, version in ((results, "2.0"), (other, "2.1")):
-        records.write_json(folder / "environment.json", {"study": "small", "versions": {"numpy": version}})
+        files.write_json(folder / "environment.json", {"study": "small", "versions": {"numpy": version}})
     page = tmp_path / "page.html"
     output = run("compare", str(other), str(results), "--html", str(page)).output
     assert re.search(rf"{VERDICT['claim']} +within interval +reproduced", output)
@@ -457,7 +460,7 @@ def test_levels_and_what_is_different_are_told(results: Path, tmp_path: Path) ->
 def test_other_results_versions_are_compared_only_if_asked(results: Path, tmp_path: Path) -> None:
     other = Path(changed(results, ",supported,", ",supported,"))
     for folder, version in ((results, 1), (other, 2)):
-        records.write_json(folder / "environment.json", {"study": "small", "results_version": version})
+        files.write_json(folder / "environment.json", {"study": "small", "results_version": version})
     refused = run("compare", str(other), str(results), code=2)
     assert "the results version is 2 here, 1 there" in refused.output
     assert "2 reproduced" in run("compare", str(other), str(results), "--across-versions").output
@@ -490,9 +493,9 @@ def test_a_run_whose_verdicts_became_invalid_fails(results: Path) -> None:
 
 @pytest.mark.parametrize("kept", [0, 1])
 def test_a_run_that_lacks_verdicts_fails(results: Path, kept: int) -> None:
-    rows = records.read_rows(results / "verdicts.csv", "verdicts")
+    rows = tables.read_rows(results / "verdicts.csv", "verdicts")
     cut = results.parent / "cut"
-    records.write_table(cut / "verdicts.csv", "verdicts", rows[:kept])
+    tables.write_table(cut / "verdicts.csv", "verdicts", rows[:kept])
     assert f"{2 - kept} verdicts are lost" in run("compare", str(cut), str(results), code=1).output
     # The other way round nothing is lost; with no verdict in both there is nothing to say.
     other = run("compare", str(results), str(cut), code=0 if kept else 2)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ntkbench import records
+from ntkbench import tables
 from ntkbench.comparison import ComparedVerdict, Level, compare_verdicts
 from ntkbench.seeding import rng
 
@@ -178,9 +178,9 @@ def test_the_order_of_rows_does_not_matter() -> None:
 
 def test_what_torch_and_jax_found_of_the_same_draws_is_within_rounding() -> None:
     """The allowance of estimates on real ones: two programs that share the draws alone, in every row of the published run."""
-    rows = records.read_rows(REFERENCE / "verdicts.csv", "verdicts")
+    rows = tables.read_rows(REFERENCE / "verdicts.csv", "verdicts")
     rounding: dict[tuple[str, str], float] = {}
-    for entry in records.read_rows(REFERENCE / "crosscheck.csv", "crosscheck"):
+    for entry in tables.read_rows(REFERENCE / "crosscheck.csv", "crosscheck"):
         key = (entry["claim"], entry["case"])
         rounding[key] = max(entry["allowed"], rounding.get(key, 0.0))
     torch, jax = ([{**r, "backend": ""} for r in rows if r["backend"] == backend] for backend in ("torch", "jax"))

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from ntkbench import crate, records
+from ntkbench import crate, files
 from ntkbench.citation import facts
 from ntkbench.cli import app
+from ntkbench.crate import contents
 from ntkbench.trace import Run
 from tests.scratch import ROOT
 
@@ -88,7 +89,7 @@ def test_the_action_runs_the_workflow_from_the_study_to_every_result(entities: E
 
 
 def test_software_authors_and_licence_are_those_that_are_recorded(entities: Entities) -> None:
-    recorded = records.read_json(REFERENCE / "environment.json")
+    recorded = files.read_json(REFERENCE / "environment.json")
     software = {e["name"]: e["softwareVersion"] for e in entities.values() if e["@type"] == "SoftwareApplication"}
     expected = {"python": recorded["python"], **recorded["versions"]}
     assert software == {name: version for name, version in expected.items() if name != "ntkbench"}
@@ -109,7 +110,7 @@ def test_times_are_those_that_snakemake_noted_or_none(entities: Entities, tmp_pa
     for k, (name, (start, end)) in enumerate(noted.items()):
         coded = base64.b64encode(name.encode()).decode()
         place = Path(f"@{coded[:12]}", coded[12:]) if k == 1 else Path(coded)  # as a long name is kept
-        records.write_json(tmp_path / ".snakemake" / "metadata" / place, {"starttime": start, "endtime": end})
+        files.write_json(tmp_path / ".snakemake" / "metadata" / place, {"starttime": start, "endtime": end})
     (tmp_path / ".snakemake" / "metadata" / "of something else").write_text("x")
     found = crate.times(tmp_path, ["results/a/verdicts.csv", "results/a/quantities/b/c.csv"])
     assert found == {"startTime": "1970-01-01T00:00:02+00:00", "endTime": "1970-01-01T00:01:05+00:00"}
@@ -127,7 +128,7 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
 def test_records_are_linked_and_what_people_edit_is_copied(tmp_path: Path) -> None:
     for name in ("a.npz", "b.csv"):
         (tmp_path / name).write_bytes(b"x")
-        crate._put(tmp_path / name, tmp_path / "crate" / name)
+        contents.put(tmp_path / name, tmp_path / "crate" / name)
     assert (tmp_path / "crate" / "a.npz").stat().st_nlink == 2
     assert (tmp_path / "crate" / "b.csv").stat().st_nlink == 1
 

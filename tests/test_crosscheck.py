@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ntkbench.crosscheck import TOLERANCES, CrosscheckRow, StructureMismatch, compare
-from ntkbench.records import COLUMNS
+from ntkbench.tables import COLUMNS
 
 Arrays = dict[int, dict[str, np.ndarray]]
 

@@ -13,10 +13,10 @@ from ntkbench.hierarchy import runge_kutta_step
 from ntkbench.integrators import INTEGRATORS, steps_between, tableau
 
 
-@pytest.mark.parametrize("name", list(INTEGRATORS))
+@pytest.mark.parametrize("name", INTEGRATORS)
 def test_linear_equation_is_integrated_to_the_taylor_polynomial_of_the_order(name: str) -> None:
     """On dy/dt = y a method of order k reproduces exp to the k-th power of the step: the tall-tree order conditions."""
-    method = INTEGRATORS[name]
+    method = tableau(name)
     a = np.zeros((len(method.weights),) * 2)
     for i, row in enumerate(method.stages):
         a[i, :i] = row
@@ -26,16 +26,16 @@ def test_linear_equation_is_integrated_to_the_taylor_polynomial_of_the_order(nam
         assert coefficient == pytest.approx(1 / np.prod(np.arange(1.0, k + 1)), rel=1e-12)
 
 
-@pytest.mark.parametrize("name", list(INTEGRATORS))
+@pytest.mark.parametrize("name", INTEGRATORS)
 def test_quadrature_conditions(name: str) -> None:
     """`sum_i b_i c_i^(k-1) = 1/k` for k up to the order."""
-    method = INTEGRATORS[name]
+    method = tableau(name)
     c = np.array([sum(row) for row in method.stages])
     for k in range(1, method.order + 1):
         assert np.dot(method.weights, c ** (k - 1)) == pytest.approx(1 / k, rel=1e-12)
 
 
-@pytest.mark.parametrize("name", list(INTEGRATORS))
+@pytest.mark.parametrize("name", INTEGRATORS)
 def test_nonlinear_equation_converges_at_the_order(name: str) -> None:
     """dy/dt = y^2 from y(0) = 1/2, y(t) = 1 / (2 - t): needs the bushy trees too."""
     coarse = {"euler": 400, "rk4": 8, "dop853": 2}[name]
@@ -43,15 +43,15 @@ def test_nonlinear_equation_converges_at_the_order(name: str) -> None:
     for steps in (coarse, 2 * coarse):
         state = (np.array([0.5]),)
         for _ in range(steps):
-            state = runge_kutta_step(lambda s: (s[0] ** 2,), state, 1.0 / steps, INTEGRATORS[name])
+            state = runge_kutta_step(lambda s: (s[0] ** 2,), state, 1.0 / steps, tableau(name))
         errors.append(abs(state[0][0] - 1.0))
-    assert np.log2(errors[0] / errors[1]) == pytest.approx(INTEGRATORS[name].order, abs=0.5)
+    assert np.log2(errors[0] / errors[1]) == pytest.approx(tableau(name).order, abs=0.5)
 
 
 def test_unknown_tableau_names_the_known_ones() -> None:
     with pytest.raises(ValueError, match="euler, rk4, dop853"):
         tableau("midpoint")
-    assert tableau("rk4") is INTEGRATORS["rk4"]
+    assert tableau("rk4").order == 4
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=6), st.floats(1e-3, 10), st.booleans())

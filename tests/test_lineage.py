@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ntkbench import files, lineage, records
-from ntkbench.records import RecordError, read_facts, read_record, write_json, write_record
+from ntkbench import files, lineage
+from ntkbench.files import RecordError, write_json
+from ntkbench.records import read_facts, read_record, write_record
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def test_a_changed_file_is_found_from_the_end_of_the_chain(chain: Path, name: st
     ):
         lineage.check(chain / "tables" / "second.json")
     with pytest.raises(RecordError, match=f"{name} is damaged"):
-        records.read_json(path)
+        files.read_json(path)
 
 
 def test_another_record_is_found_from_the_end_of_the_chain(chain: Path) -> None:
@@ -51,10 +52,24 @@ def test_another_record_is_found_from_the_end_of_the_chain(chain: Path) -> None:
         lineage.check(chain / "tables" / "second.json")
 
 
+def test_a_source_that_files_share_is_read_once(chain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_json(chain / "third.json", {"mean": 1.0})
+    lineage.note(chain / "third.json", "collect", [chain / "first.json", chain / "measurements" / "a.npz"])
+    read: list[Path] = []
+    monkeypatch.setattr(lineage, "read_facts", lambda path: read.append(path) or read_facts(path))
+    known: dict[Path, str] = {}
+    for name in ("tables/second.json", "third.json"):
+        lineage.check(chain / name, known)
+    assert read == [chain / "measurements" / "a.npz"]
+    assert known[read[0]] == read_record(read[0]).content
+    lineage.check(chain / "third.json")
+    assert len(read) == 2, "what another stage has seen counts for nothing"
+
+
 def test_a_file_without_a_note_is_read_and_not_taken_for_a_result(chain: Path) -> None:
     path = chain / "tables" / "second.json"
     files.note_of(path).unlink()
-    assert records.read_json(path) == {"mean": 1.0}
+    assert files.read_json(path) == {"mean": 1.0}
     with pytest.raises(RecordError, match=f"second.json has lost second.json.provenance.json.*delete {path} and run again"):
         lineage.check(path)
 
@@ -69,7 +84,7 @@ def test_a_file_can_be_made_from_noted_files_alone(chain: Path) -> None:
 def test_a_damaged_note_is_named_with_the_mend(chain: Path, text: str) -> None:
     path = chain / "tables" / "second.json"
     files.note_of(path).write_text(text)
-    for read in (lineage.check, records.read_json):
+    for read in (lineage.check, files.read_json):
         with pytest.raises(RecordError, match=rf"second\.json\.provenance\.json is damaged.*delete {path} and run again"):
             read(path)
 
@@ -86,12 +101,12 @@ def test_facts_are_read_without_arrays_and_a_bad_record_is_named_as_elsewhere(ch
 def test_numbers_that_are_not_finite_are_no_json(tmp_path: Path, text: str) -> None:
     (tmp_path / "environment.json").write_text(text)
     with pytest.raises(RecordError, match=r"environment\.json is damaged: (NaN|-Infinity) is no number of JSON; delete it"):
-        records.read_json(tmp_path / "environment.json")
+        files.read_json(tmp_path / "environment.json")
 
 
 def test_a_file_that_is_written_again_has_no_note_until_it_gets_one(chain: Path) -> None:
     path = chain / "first.json"
     write_json(path, {"mean": 2.0})
-    assert records.read_json(path) == {"mean": 2.0}
+    assert files.read_json(path) == {"mean": 2.0}
     with pytest.raises(RecordError, match=r"has lost first\.json\.provenance\.json"):
         lineage.check(path)

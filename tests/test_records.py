@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ntkbench import files, records
-from ntkbench.records import RecordError, read_json, read_record, read_table, write_json, write_record, write_table
+from ntkbench import files, records, tables
+from ntkbench.files import RecordError, read_json, write_json
+from ntkbench.records import read_record, write_record
+from ntkbench.tables import read_table, write_table
 
 ARRAYS = {"16/f": np.linspace(-1, 1, 12).reshape(3, 4), "16/K2": np.arange(6, dtype=np.float32), "32/f": np.full(2, np.nan)}
 FACTS = {
@@ -214,7 +216,7 @@ def test_tables_keep_every_digit_and_kind(tmp_path: Path) -> None:
     path = tmp_path / "verdicts.csv"
     write_table(path, "verdicts", [VERDICT, {**VERDICT, "estimate": np.float64(np.inf), "seeds": "3"}])
     frame = read_table(path, "verdicts")
-    assert list(frame.columns) == list(records.COLUMNS["verdicts"])
+    assert list(frame.columns) == list(tables.COLUMNS["verdicts"])
     assert frame["estimate"].tolist() == [-1 / 3, np.inf]
     assert frame["ci_high"][0] == -1e-300
     assert frame["reason"][0] == VERDICT["reason"]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ntkbench import claims, records
+from ntkbench import claims, files, records, tables
 from ntkbench.comparison import Comparison, Level, compare, html_page, read_run
 from ntkbench.comparison.observables import STRUCTURE
 from ntkbench.seeding import rng
@@ -50,13 +50,13 @@ def write_run(
         path = folder / "measurements" / claim / CASE / f"{backend}.npz"
         records.write_record(path, records.flatten(arrays), {"backend_facts": of_backend})
     rows = [{**VERDICT, "claim": claim, "case": CASE, "backend": backend, **(verdict or {})} for backend in BACKENDS]
-    records.write_table(folder / "verdicts.csv", "verdicts", rows)
+    tables.write_table(folder / "verdicts.csv", "verdicts", rows)
     agreed = {"claim": claim, "case": CASE, "max_abs": 0.0, "max_rel": 0.0, "allowed": 1e-9, "agrees": True}
-    records.write_table(folder / "crosscheck.csv", "crosscheck", [{**agreed, "quantity": name} for name in OBSERVABLES])
+    tables.write_table(folder / "crosscheck.csv", "crosscheck", [{**agreed, "quantity": name} for name in OBSERVABLES])
     of_backend = {"version": "1.0", "precision": precision, "threads": facts.pop("threads", 1)}
     backends = {name: [of_backend] for name in BACKENDS}
     plain = {"study": "small", "root": root, "results_version": 1, "backends": backends, "versions": {"numpy": "2.0"}}
-    records.write_json(folder / "environment.json", plain | facts)
+    files.write_json(folder / "environment.json", plain | facts)
     return folder
 
 
@@ -212,11 +212,11 @@ def test_another_precision_is_compared_by_intervals(against: Callable[..., Compa
 
 
 def test_a_run_that_does_not_tell_its_root_is_compared_by_intervals(tmp_path: Path, base: Path) -> None:
-    facts = records.read_json(base / "environment.json")
+    facts = files.read_json(base / "environment.json")
     del facts["root"]
     for name in ("verdicts.csv", "crosscheck.csv"):
-        records.write_bytes(tmp_path / "old" / name, (base / name).read_bytes())
-    records.write_json(tmp_path / "old" / "environment.json", facts)
+        files.write_bytes(tmp_path / "old" / name, (base / name).read_bytes())
+    files.write_json(tmp_path / "old" / "environment.json", facts)
     compared = compare(read_run(tmp_path / "old"), read_run(base))
     assert (compared.required, compared.outcome) == (Level.INTERVAL, "reproduced")
     assert "was not recorded" in compared.why
@@ -225,10 +225,10 @@ def test_a_run_that_does_not_tell_its_root_is_compared_by_intervals(tmp_path: Pa
 def test_tables_alone_of_the_same_draws_must_agree_to_rounding(tmp_path: Path, base: Path) -> None:
     published = tmp_path / "published"
     for name in ("verdicts.csv", "crosscheck.csv", "environment.json"):
-        records.write_bytes(published / name, (base / name).read_bytes())
+        files.write_bytes(published / name, (base / name).read_bytes())
     compared = compare(read_run(base), read_run(published))
     assert (compared.required, compared.outcome, list(compared.observables)) == (Level.ROUNDING, "reproduced", [])
-    records.write_table(published / "verdicts.csv", "verdicts", [{**row, "estimate": -0.34} for row in read_run(base).verdicts])
+    tables.write_table(published / "verdicts.csv", "verdicts", [{**row, "estimate": -0.34} for row in read_run(base).verdicts])
     assert compare(read_run(base), read_run(published)).outcome == "differs"
 
 
@@ -277,7 +277,7 @@ def test_what_is_different_in_the_two_is_told(against: Callable[..., Comparison]
 def test_a_damaged_measurement_is_refused(base: Path) -> None:
     path = base / "measurements" / CLAIM / CASE / "torch.npz"
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(records.RecordError, match="torch.npz is damaged"):
+    with pytest.raises(files.RecordError, match="torch.npz is damaged"):
         compare(read_run(base), read_run(base))
 
 

@@ -27,6 +27,7 @@ from docutils import core
 from ntkbench import config, records
 from ntkbench.data import DataUnavailable, files
 from ntkbench.data.published import CIFAR10, MNIST
+from ntkbench.files import RecordError
 from tests import audit
 from tests.tiny import TINY
 
@@ -140,9 +141,9 @@ def malicious_npz(path: Path, owned: Path, name: str = "provenance") -> Path:
 def test_a_pickle_in_an_array_would_run_but_for_our_refusal(tmp_path: Path) -> None:
     owned = tmp_path / "owned"
     path = malicious_npz(tmp_path / "a.npz", owned)
-    with pytest.raises(records.RecordError, match="Object arrays cannot be loaded"):
+    with pytest.raises(RecordError, match="Object arrays cannot be loaded"):
         records.read_record(path)
-    with pytest.raises(records.RecordError):
+    with pytest.raises(RecordError):
         records.read_facts(path)
     assert not owned.exists()
     # The file is a real danger to who allows it.
@@ -161,7 +162,7 @@ def test_a_bare_pickle_is_no_record(tmp_path: Path, form: str) -> None:
             np.save(file, array, allow_pickle=True)
     else:
         path.write_bytes(pickle.dumps(Malicious(owned)))
-    with pytest.raises(records.RecordError, match="no npz archive"):
+    with pytest.raises(RecordError, match="no npz archive"):
         records.read_record(path)
     assert not owned.exists()
 
@@ -253,7 +254,7 @@ def test_a_record_that_unpacks_to_more_than_it_holds_is_refused(tmp_path: Path) 
         opened.writestr("8/f.npy", header.getvalue())
         opened.writestr("provenance.npy", b"")
     assert path.stat().st_size < 10**6
-    with pytest.raises(records.RecordError, match="damaged"):
+    with pytest.raises(RecordError, match="damaged"):
         records.read_record(path)
 
 

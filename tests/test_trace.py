@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from ntkbench import config, records
+from ntkbench import config, files, publish, records, tables
 from ntkbench.cli import app
 from ntkbench.performance import scaling
 from ntkbench.report import paper
@@ -50,7 +50,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _run() -> None:
     file = Path("workflow/config/tiny.yaml")
-    records.write_bytes(file, json.dumps(TINY).encode())
+    files.write_bytes(file, json.dumps(TINY).encode())
     study = config.load(file)
     cells = [Cell.make(**study.cell(CLAIM, name)) for name in study.cases[CLAIM]]
     inputs = [RESULTS / "inputs" / CLAIM / f"{cell.name}.npz" for cell in cells]
@@ -73,13 +73,13 @@ def _run() -> None:
     rows = timings.rows()
     for backend in study.backends:
         own = [row for row in rows if row["backend"] == backend]
-        records.write_table(RESULTS / "performance" / f"{backend}.csv", "performance", own)
+        tables.write_table(RESULTS / "performance" / f"{backend}.csv", "performance", own)
     rows = [row for backend in study.backends for row in rows if row["backend"] == backend]
-    records.write_table(RESULTS / "performance.csv", "performance", rows)
-    records.write_table(RESULTS / "scaling.csv", "scaling", scaling.table(rows))
+    tables.write_table(RESULTS / "performance.csv", "performance", rows)
+    tables.write_table(RESULTS / "scaling.csv", "scaling", scaling.table(rows))
     shutil.copytree(PAPER, "paper", ignore=shutil.ignore_patterns("generated", "figures", "*.pdf"))
     for name in (CLAIM.replace("/", "-"), "scaling"):
-        records.write_bytes(Path(f"paper/figures/{name}.svg"), SVG)
+        files.write_bytes(Path(f"paper/figures/{name}.svg"), SVG)
     paper.build(RESULTS, Path("paper/main.pdf"), cases=study.cases, timed=True)
 
 
@@ -250,11 +250,83 @@ def test_an_address_that_is_none_is_refused(checkout: Path, address: str) -> Non
 
 def test_a_published_run_is_followed_to_its_tables() -> None:
     run = Run.open(ROOT / "results" / "reference", ROOT / "workflow" / "config", ROOT / "paper")
-    row = records.read_rows(run.folder / "verdicts.csv", "verdicts")[0]
+    row = tables.read_rows(run.folder / "verdicts.csv", "verdicts")[0]
     links = follow(run, f"{row['claim']}/{row['expectation']}/{row['case']}")
     assert {link.status for link in links} == {"ok", "not kept"}
     assert f"{row['estimate']:.6g}" in next(link.text for link in links if link.name == "verdicts")
     assert "make reproduce STUDY=default" in links[-1].text
+
+
+@pytest.fixture
+def published(checkout: Path) -> Run:
+    """The tables of the run as `publish` leaves them, and the run itself beside them."""
+    folder = Path("results/published")
+    for name in ("verdicts.csv", "crosscheck.csv", "environment.json", "performance.csv", "scaling.csv"):
+        files.write_bytes(folder / name, (RESULTS / name).read_bytes())
+    rows = publish.hashes(RESULTS, config.load(Path("workflow/config/tiny.yaml")))
+    tables.write_table(folder / publish.HASHES, "measurements", rows)
+    return Run.open(folder, Path("workflow/config"), Path("paper"))
+
+
+RECORD = RESULTS / "measurements" / CLAIM / "plain" / "torch.npz"
+
+
+def of_records(run: Run) -> list[tuple[str, str]]:
+    """What is said of the three records of the case."""
+    return [(link.status, link.text) for link in follow(run, ADDRESS) if re.search(rf"{RESULTS}/\S*plain", link.text)]
+
+
+def test_a_published_number_is_followed_to_the_hashes_of_records_that_are_not_kept(published: Run) -> None:
+    content = records.read_record(RECORD).content
+    shutil.rmtree(RESULTS)
+    links = follow(published, ADDRESS)
+    assert {link.status for link in links} == {"ok", "not kept"}
+    assert {status for status, _ in of_records(published)} == {"not kept"}
+    told = next(link.text for link in links if link.name == "measurement" and str(RECORD) in link.text)
+    assert re.match(rf"sha256 {content}, \d+ bytes; made again by .*snakemake --cores all --config study=tiny {RECORD}$", told)
+    assert {link.text.partition(":")[0] for link in links if link.name == "code"} == {"measure torch", "measure jax", "inputs"}
+    others = 3 * (len(TINY["claims"][CLAIM]["cases"]) - 1)
+    assert any(f"has the hashes of {others} more records" in link.text for link in links)
+
+
+def test_records_that_are_there_are_held_against_the_published_hashes(published: Run) -> None:
+    assert [(status, "the published one" in text) for status, text in of_records(published)] == [("ok", True)] * 3
+    again = records.read_record(RECORD)
+    records.write_record(RECORD, again.arrays, {"seconds": {}})
+    assert [status for status, text in of_records(published) if "made again, the same arrays" in text] == ["ok"]
+    rewrite(RECORD, **{name: array * 1.5 for name, array in again.arrays.items() if array.dtype.kind == "f"})
+    found = [text for status, text in of_records(published) if status == "changed"]
+    assert len(found) == 1
+    assert f"{RECORD}: its arrays are" in found[0]
+    byte(RECORD)
+    assert [str(RECORD) in text for status, text in of_records(published) if status == "broken"] == [True]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"inputs": "0" * 64}, f"{CLAIM} mean-field jax is of other inputs than are published"),
+        ({"case": "other"}, f"has no row of {CLAIM} mean-field jax"),
+        ({"code": "0" * 64}, "measure jax: 000000000000 is neither this checkout's nor that of"),
+    ],
+)
+def test_hashes_that_do_not_belong_together_are_broken(published: Run, change: dict[str, str], told: str) -> None:
+    path = published.folder / publish.HASHES
+    rows = tables.read_rows(path, "measurements")
+    for row in rows:
+        row.update(change if (row["case"], row["backend"]) == ("mean-field", "jax") else {})
+    tables.write_table(path, "measurements", rows)
+    assert [told in link.text for link in follow(published, CLAIM) if link.status == "broken"] == [True]
+
+
+def test_a_damaged_table_of_hashes_is_broken_and_a_run_without_one_says_so(published: Run) -> None:
+    path = published.folder / publish.HASHES
+    path.write_bytes(path.read_bytes()[:-9])
+    assert [link.name for link in follow(published, ADDRESS) if link.status == "broken"] == ["measurement"]
+    path.unlink()
+    links = follow(published, ADDRESS)
+    assert {link.status for link in links} == {"ok", "not kept"}
+    assert any("published before measurements.csv was" in link.text for link in links)
 
 
 def test_a_paper_that_was_made_of_another_run_is_not_this_ones(checkout: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from ntkbench import history, records
+from ntkbench import files, history, layout, tables
 from ntkbench.catalogue import artifact, licences
 from ntkbench.catalogue.claim import page
 from ntkbench.catalogue.markdown import escaped, table
@@ -43,7 +43,7 @@ def documents(root: Path) -> dict[Path, str]:
         RecordError: if a file of the published run is missing or damaged.
     """
     reference = root / artifact.REFERENCE
-    verdicts, past = records.read_table(reference / "verdicts.csv", "verdicts"), history.read(reference)
+    verdicts, past = tables.read_table(reference / "verdicts.csv", "verdicts"), history.read(reference)
     folder = root / "docs" / "claims"
     found = {folder / f"{id_}.md": page(claim, verdicts, past) for id_, claim in all_claims().items()}
     found[folder / "README.md"] = _index()
@@ -68,7 +68,7 @@ def write(root: Path) -> list[Path]:
     changed = stale(root, wanted)
     for file in changed:
         if file in wanted:
-            records.write_bytes(file, wanted[file].encode())
+            files.write_bytes(file, wanted[file].encode())
         else:
             file.unlink()
     return changed
@@ -92,7 +92,7 @@ def _captions() -> str:
     parts = ["# Figures of the published run\n\nFilled marks: torch; open squares: jax. " + LETTERS]
     for id_, claim in all_claims().items():
         caption = textwrap.fill(f"`{id_}`. {claim.caption}", 130, break_on_hyphens=False)
-        parts.append(f"## [{claim.title}]({id_.replace('/', '-')}.svg)\n\n{caption}")
+        parts.append(f"## [{claim.title}]({layout.figure(id_)}.svg)\n\n{caption}")
     return "\n\n".join(parts) + "\n"
 
 

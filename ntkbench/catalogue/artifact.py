@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ntkbench import history, records
-from ntkbench.catalogue.markdown import duration, escaped, gigabytes, plural, table
+from ntkbench import files, history, tables
+from ntkbench.catalogue.markdown import escaped, plural, table
 from ntkbench.claims import all_claims
 from ntkbench.publish import DISK, FACTS
+from ntkbench.units import duration, gigabytes
 
 REFERENCE = Path("results") / "reference"
 EXPERIMENTS = {
@@ -25,9 +26,9 @@ Rows = Sequence[dict[str, Any]]
 def run(root: Path) -> str:
     """The published run in two sentences."""
     reference = root / REFERENCE
-    facts, rows = records.read_json(reference / FACTS), _verdicts(reference)
+    facts, rows = files.read_json(reference / FACTS), _verdicts(reference)
     past = [row for row in history.read(reference) if row["commit"] == facts["commit"]]
-    checks = records.read_rows(reference / "crosscheck.csv", "crosscheck")
+    checks = tables.read_rows(reference / "crosscheck.csv", "crosscheck")
     backends = sorted({row["backend"] for row in rows})
     agreed = sum(row["agrees"] for row in checks)
     return (
@@ -42,7 +43,7 @@ def run(root: Path) -> str:
 def requirements(root: Path) -> str:
     """What the published run had and took."""
     reference = root / REFERENCE
-    facts = records.read_json(reference / FACTS)
+    facts = files.read_json(reference / FACTS)
     seconds, memory = facts["measured_seconds"], facts["peak_memory_bytes"]
     rows = [
         ["machine", f"{facts['cpus']} cores, {facts['processor']}; no GPU" if not _gpus(facts) else ", ".join(_gpus(facts))],
@@ -51,7 +52,7 @@ def requirements(root: Path) -> str:
         ["time of all measurements, one thread each", ", ".join(f"{duration(s)} in {name}" for name, s in seconds.items())],
         ["memory of one process, at most", ", ".join(f"{gigabytes(size)} in {name}" for name, size in memory.items())],
         ["disk for the installation", f"{_measured(root)['environment_gb']['value']} GB"],
-        ["disk for the run's results", gigabytes(records.read_json(reference / DISK)["bytes"])],
+        ["disk for the run's results", gigabytes(files.read_json(reference / DISK)["bytes"])],
     ]
     return table(["", "published run"], [[head, escaped(text)] for head, text in rows])
 
@@ -85,7 +86,7 @@ def studies(root: Path) -> str:
     """The published runs beside the default study: where, on what, how long, what came of it."""
     lines = []
     for path in sorted((root / REFERENCE).glob(f"*/{FACTS}")):
-        facts, rows = records.read_json(path), _verdicts(path.parent)
+        facts, rows = files.read_json(path), _verdicts(path.parent)
         seconds = ", ".join(f"{duration(s)} in {name}" for name, s in facts["measured_seconds"].items())
         device = ", ".join(_gpus(facts)) or f"{facts['cpus']} cores, {facts['processor']}"
         commit = "not known" if facts["commit"] == "unknown" else f"`{facts['commit'][:7]}`"
@@ -96,11 +97,11 @@ def studies(root: Path) -> str:
 
 
 def _verdicts(folder: Path) -> Rows:
-    return records.read_rows(folder / "verdicts.csv", "verdicts")
+    return tables.read_rows(folder / "verdicts.csv", "verdicts")
 
 
 def _measured(root: Path) -> dict[str, Any]:
-    return dict(records.read_json(root / REFERENCE / "measured.json"))
+    return dict(files.read_json(root / REFERENCE / "measured.json"))
 
 
 def _counted(rows: Rows) -> str:

@@ -1,28 +1,29 @@
 """The page of a claim: what is stated, how it is tested, what the published run found, and when that changed."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from ntkbench import bibliography, citation, history
+from ntkbench import bibliography, citation, history, layout
 from ntkbench.catalogue.markdown import escaped, table
 from ntkbench.claims.base import Claim
 from ntkbench.report import numbers
 from ntkbench.verdicts.expectations import Expectation, expected
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 FIGURES = "../../../results/reference/figures"
 """Seen from `docs/claims/<family>/`."""
 
 
-def page(claim: Claim, verdicts: pd.DataFrame, past: Sequence[Mapping[str, Any]]) -> str:
+def page(claim: Claim, verdicts: "pd.DataFrame", past: Sequence[Mapping[str, Any]]) -> str:
     """The whole page.
 
     Args:
         verdicts: of the published run.
         past: rows of the history, as `history.read` gives them.
     """
-    stem = claim.id.replace("/", "-")
+    stem = layout.figure(claim.id)
     judged = [numbers.expectation_entry(e, verdicts[verdicts["claim"] == claim.id]) for e in claim.expectations]
     quantities = [[f"`{name}`", escaped(text)] for name, text in claim.quantities.items()]
     controls = [[f"`{name}`", escaped(text)] for name, text in claim.controls.items()]

@@ -19,15 +19,3 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def plural(count: int, noun: str) -> str:
     """The number and what is counted."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def duration(seconds: float) -> str:
-    """In hours, minutes and seconds."""
-    hours, rest = divmod(round(seconds), 3600)
-    parts = ((hours, "h"), (rest // 60, "min"), (rest % 60, "s"))
-    return " ".join(f"{value} {unit}" for value, unit in parts if value) or "0 s"
-
-
-def gigabytes(count: float) -> str:
-    """Bytes, in units of 10^9."""
-    return f"{count / 1e9:.1f} GB"

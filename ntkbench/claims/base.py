@@ -6,17 +6,15 @@ A claim is one file in `ntkbench/claims/<family>/`. It sees a backend only throu
 import abc
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from ntkbench import names
 from ntkbench.backends.base import Backend, Flow
 from ntkbench.claims.calls import Call
 from ntkbench.data import SOURCES, Dataset, load
 from ntkbench.integrators import steps_between, tableau
-from ntkbench.networks import SPECIFICATIONS, Convolutional, FullyConnected, Network
+from ntkbench.networks import FullyConnected
 from ntkbench.verdicts.expectations import Expectation, Rate
 
 PARAMETRIZATIONS = {"mean_field": "mean_field", "unit_rate": "standard"}
@@ -38,7 +36,7 @@ class Case:
 
     What a claim fixes for its cases:
         one_output: whether it asks for data with one output.
-        test_points: whether it uses any.
+        test_points: whether it uses any; then there must be some.
         adjustable: fields in which a control may differ from the regular case that it resembles.
     """
 
@@ -70,6 +68,8 @@ class Case:
             raise ValueError(f"test_size must not be negative, got {self.test_size}")
         if self.test_size > 0 and not self.test_points:
             raise ValueError(f"test_size is {self.test_size}, but the claim uses no test points: leave it out")
+        if self.test_points and self.test_size < 1:
+            raise ValueError(f"test_size must be at least 1, got {self.test_size}")
         source = SOURCES.get(self.dataset)
         if self.one_output and source is not None and source.output_dim != 1:
             fitting = ", ".join(name for name, known in SOURCES.items() if known.output_dim == 1)
@@ -77,6 +77,11 @@ class Case:
                 f"dataset {self.dataset!r} has {source.output_dim} outputs, the claim asks for one: choose one of {fitting}"
             )
         self.network(self.widths[0])
+
+    def load(self, root: int, **how: Any) -> Dataset:
+        """The case's data: one draw of the source, which all seeds share; `how` goes to `ntkbench.data.load`."""
+        how |= {"train_size": self.train_size, "test_size": self.test_size, "input_dim": self.input_dim}
+        return load(self.dataset, root=root, **how)
 
     def network(self, width: int, **changes: Any) -> FullyConnected:
         """The case's network at one width, with fields changed where a control or several outputs ask for it."""
@@ -108,9 +113,13 @@ class TrainingCase(Case):
         times: when the trajectory is recorded, whole numbers of steps, increasing, the first after 0.
         integrator: `euler`, `rk4` or `dop853`, see `ntkbench.integrators`.
         feature_strength: of the mean-field parametrization, for controls that use it.
+
+    What a claim fixes for its cases:
+        trained_by: what it is about, where one of both alone will do.
     """
 
     adjustable: ClassVar = Case.adjustable | {"feature_strength"}
+    trained_by: ClassVar[Literal["gradient descent", "gradient flow"] | None] = None
 
     step: float
     times: tuple[float, ...]
@@ -120,6 +129,9 @@ class TrainingCase(Case):
     def __post_init__(self) -> None:
         super().__post_init__()
         tableau(self.integrator)
+        if self.trained_by is not None and (self.trained_by == "gradient descent") != (self.integrator == "euler"):
+            fitting = "'euler'" if self.trained_by == "gradient descent" else "'rk4' or 'dop853'"
+            raise ValueError(f"integrator {self.integrator!r}: the claim is about {self.trained_by}, choose {fitting}")
         steps_between(self.times, self.step)
         if self.times[0] <= 0:
             raise ValueError(f"times must begin after 0 (t = 0 is always recorded), got {list(self.times)}")
@@ -137,79 +149,6 @@ class TrainingCase(Case):
         if self.control == "mean_field":
             changes = {"feature_strength": self.feature_strength} | changes
         return super().network(width, **changes)
-
-
-@dataclass(frozen=True, kw_only=True)
-class NestedCase(TrainingCase):
-    """A case of several numbers of training points, the smaller sets nested in the larger.
-
-    Attributes:
-        smaller: numbers of training points below `train_size`, increasing; each takes the first points of one draw.
-    """
-
-    smaller: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.smaller or self.smaller[0] < 2 or any(b <= a for a, b in pairwise(self.sizes)):
-            raise ValueError(f"smaller must increase from at least 2 to below {self.train_size}, got {list(self.smaller)}")
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """All numbers of training points."""
-        return (*self.smaller, self.train_size)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpecifiedCase(Case):
-    """A case of fully connected networks, or of others of the same sizes.
-
-    Attributes:
-        specification: which networks, a name of `ntkbench.networks.SPECIFICATIONS`.
-    """
-
-    specification: str = "fully_connected"
-
-    def __post_init__(self) -> None:
-        names.check("specification", self.specification, SPECIFICATIONS)
-        super().__post_init__()
-
-    def architecture(self, width: int, **changes: Any) -> Network:
-        """The case's network at one width: `network`, or what has its sizes and scalings."""
-        dense = self.network(width, **changes)
-        return SPECIFICATIONS[self.specification](**{f.name: getattr(dense, f.name) for f in fields(dense)})
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArchitectureCase(SpecifiedCase, TrainingCase):
-    """A case of such networks or, where there is an image, of convolutional ones.
-
-    Attributes:
-        image: (height, width, channels) of the inputs of convolutional networks; None for others.
-        readout, padding: of convolutional networks, see `Convolutional`.
-    """
-
-    image: tuple[int, int, int] | None = None
-    readout: Literal["flatten", "global_average"] = "flatten"
-    padding: Literal["circular", "zero"] = "circular"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name, usual in (("readout", "flatten"), ("padding", "circular")):
-            if self.image is None and (value := getattr(self, name)) != usual:
-                raise ValueError(f"{name} {value!r} is of convolutional networks: say the image's (height, width, channels)")
-        if self.image is not None and self.specification != "fully_connected":
-            raise ValueError(f"specification {self.specification!r} has no image, which makes networks convolutional")
-        if (found := self.architecture(self.widths[0]).input_dim) != self.input_dim:
-            raise ValueError(f"image {list(self.image or ())} has {found} numbers, input_dim is {self.input_dim}")
-
-    def architecture(self, width: int, **changes: Any) -> Network:
-        """As the base, or the convolutional network of the image."""
-        if self.image is None:
-            return super().architecture(width, **changes)
-        dense = self.network(width, **changes)
-        own = {f.name: getattr(dense, f.name) for f in fields(dense) if f.name != "input_dim"}
-        return Convolutional(self.image, readout=self.readout, padding=self.padding, **own)
 
 
 Arrays = dict[str, np.ndarray]
@@ -305,9 +244,9 @@ class Claim(abc.ABC):
             raise TypeError(f"claim {cls.__name__} lacks {', '.join(missing)}; `ntkbench.claims.base.Claim` says what they are")
 
     def prepare(self, case: Any, root: int) -> Dataset:
-        """The data that all seeds and both backends share, in numpy (may have a leading seed axis): one draw of the source."""
-        sizes = {"train_size": case.train_size, "test_size": case.test_size, "input_dim": case.input_dim}
-        return load(case.dataset, **sizes, root=root)
+        """The data that both backends share, in numpy (may have a leading seed axis): those of the case, by default."""
+        drawn: Dataset = case.load(root)
+        return drawn
 
     @abc.abstractmethod
     def measure(self, backend: Backend, case: Any, data: Dataset, width: int, root: int) -> Arrays:

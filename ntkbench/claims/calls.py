@@ -5,7 +5,7 @@ the initialization of networks, which numpy does, `Predict` a prediction without
 `contracted_hierarchy` as often as the residual's path asks for, and `Fit` what is fitted while data are prepared.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from ntkbench.backends.base import Flow
@@ -150,12 +150,6 @@ class Fit(Call):
     points: int
     machines: int
     trees: int
-
-
-def kept_kernels(case: Any, net: Network, width: int, held_out: int) -> tuple[LimitingKernels, ...]:
-    """What `generalization.limiting_kernels` asks for: all seeds' at the first width, whose results serve the others."""
-    among = LimitingKernels(case.seeds, net=net, rows=case.train_size)
-    return (among, replace(among, rows=held_out, columns=case.train_size)) if width == case.widths[0] else ()
 
 
 def steps(times: tuple[float, ...], step: float) -> int:

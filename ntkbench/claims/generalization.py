@@ -1,4 +1,4 @@
-"""What the claims about held-out points share: splits of real data, kernel regression, errors, and the choice on validation.
+"""What the claims about held-out points share: kernel regression, errors, and the choice on validation points.
 
 Networks and kernels are chosen by one rule: of all candidates (times at which a network was recorded, numbers of steps of a
 kernel's gradient descent) the one of least mean squared error on the validation points, for every seed. Stopping early takes
@@ -9,17 +9,19 @@ alone have `STOPS` at a learning rate of their own: a kernel's scale only change
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import accumulate
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import numpy as np
 
 from ntkbench import data
 from ntkbench.backends.base import Backend
-from ntkbench.claims.base import ArchitectureCase, Case, TrainingCase
+from ntkbench.claims.base import TrainingCase
+from ntkbench.claims.calls import Call, LimitingKernels, Ntk
+from ntkbench.claims.cases import ValidationCase
 from ntkbench.integrators import steps_between
-from ntkbench.networks import Convolutional, FullyConnected, Network, Parameters
+from ntkbench.networks import Network, Parameters
 
 SMALLEST_EFFECT = 0.01
 """One point of test accuracy."""
@@ -31,75 +33,13 @@ FOREVER = 2**40
 """Steps after which descent in a kernel has ended: it is ridgeless regression."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class SplitCase(ArchitectureCase):
-    """Networks on real data, every seed with a split of its own.
-
-    Attributes:
-        validation_size: how many of the `test_size` held-out points, the first of them, are for the choice of candidates; the
-            rest are for the result alone.
-    """
-
-    test_points: ClassVar = True
-
-    validation_size: int
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 1 <= self.validation_size < self.test_size:
-            raise ValueError(
-                f"validation_size must be at least 1 and below test_size {self.test_size} (the rest are the test points), got "
-                f"{self.validation_size}"
-            )
-        check_real(self.dataset)
-
-
-@dataclass(frozen=True, kw_only=True)
-class StrengthCase(SplitCase):
-    """Networks in the NTK parametrization or, with a `strength`, in the mean-field one.
-
-    Attributes:
-        strength: feature strength of the mean-field parametrization; None for the NTK parametrization.
-    """
-
-    strength: float | None = None
-
-    def network(self, width: int, **changes: Any) -> FullyConnected:
-        """As `Case.network`; a `strength` makes it mean-field."""
-        if self.strength is not None:
-            changes = {"parametrization": "mean_field", "feature_strength": self.strength} | changes
-        return super().network(width, **changes)
-
-
-def check_real(dataset: str) -> None:
-    """ValueError for a synthetic source; of an unknown one the configuration speaks."""
-    source = data.SOURCES.get(dataset)
-    if source is not None and source.size is None:
-        real = ", ".join(name for name, known in data.SOURCES.items() if known.size is not None)
-        raise ValueError(f"dataset {dataset!r} is synthetic, the claim is about real data: choose one of {real}")
-
-
-def splits(case: Case, root: int, permute_labels: bool = False) -> data.Dataset:
-    """A split for each seed."""
-    return data.load(
-        case.dataset,
-        train_size=case.train_size,
-        test_size=case.test_size,
-        input_dim=case.input_dim,
-        root=root,
-        splits=case.seeds,
-        permute_labels=permute_labels,
-    )
-
-
 def limiting_kernels(backend: Backend, net: Network, x: np.ndarray, x_test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """NNGP and limiting NTK of each seed's training points, (2, S, n, n), and of its held-out points with them, (2, S, h, n).
 
     The last results are kept, two at least, those of two readouts: they depend on the width for the standard parametrization
     alone, and with pooling they cost more than the networks do.
     """
-    given = cast(FullyConnected | Convolutional, net)
-    regardless = given if net.parametrization == "standard" else replace(given, width=1)
+    regardless = net if net.parametrization == "standard" else replace(cast(Any, net), width=1)
     key = (backend, regardless, *((points.shape, hashlib.sha256(points.tobytes()).digest()) for points in (x, x_test)))
     if key not in _limiting_kernels:
         among = [backend.limiting_kernels(net, one) for one in x]
@@ -129,9 +69,24 @@ def empirical_ntks(backend: Backend, net: Network, theta: Parameters, data: data
     return among / net.output_dim, held_out / net.output_dim
 
 
-def critical_step(kernel: np.ndarray) -> np.ndarray:
-    """Learning rate from which on descent with a kernel (S, n, n) diverges, (S,)."""
-    found: np.ndarray = 2 * kernel.shape[-1] / np.linalg.eigvalsh(kernel)[:, -1]
+def limiting_calls(case: TrainingCase, net: Network, width: int, held_out: int) -> tuple[Call, ...]:
+    """What `limiting_kernels` asks of a backend: all seeds' at the first width, whose results serve the others."""
+    among = LimitingKernels(case.seeds, net=net, rows=case.train_size)
+    return (among, replace(among, rows=held_out, columns=case.train_size)) if width == case.widths[0] else ()
+
+
+def empirical_calls(case: TrainingCase, net: Network, held_out: int, count: int = 1, kept: bool = True) -> tuple[Call, ...]:
+    """What `empirical_ntks` asks of a backend `count` times; `kept` as in `Ntk`, of kernels of held-out points."""
+    among = Ntk(count, net=net, seeds=case.seeds, rows=case.train_size, outputs="trace")
+    return among, replace(among, rows=held_out, columns=case.train_size, kept=kept)
+
+
+def critical_step(kernels: np.ndarray) -> np.ndarray:
+    """Learning rate from which on descent diverges with one of a seed's kernels (S, ..., n, n), 0 for no finite one: (S,)."""
+    each = kernels.reshape(len(kernels), -1, *kernels.shape[-2:])
+    finite = np.isfinite(each).all(axis=(1, 2, 3))
+    largest = np.linalg.eigvalsh(np.where(finite[:, None, None, None], each, 0.0))[..., -1].max(axis=1)
+    found: np.ndarray = 2 * kernels.shape[-1] / np.where(finite, largest, np.inf)
     return found
 
 
@@ -196,7 +151,7 @@ def accuracy(outputs: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(outputs).all(axis=(-2, -1)), hits.mean(axis=-1), np.nan)
 
 
-def validation_error(case: SplitCase, candidates: np.ndarray, y: np.ndarray) -> np.ndarray:
+def validation_error(case: ValidationCase, candidates: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Mean squared error on the validation points, infinite where it is not finite: (S, C); arguments as of `chosen`."""
     v = case.validation_size
     with np.errstate(over="ignore", invalid="ignore"):
@@ -204,7 +159,7 @@ def validation_error(case: SplitCase, candidates: np.ndarray, y: np.ndarray) -> 
     return np.where(np.isfinite(error), error, np.inf)
 
 
-def chosen(case: SplitCase, candidates: np.ndarray, y: np.ndarray) -> np.ndarray:
+def chosen(case: ValidationCase, candidates: np.ndarray, y: np.ndarray) -> np.ndarray:
     """The outputs on test points of the candidate of least mean squared error on the validation points, for every seed.
 
     Args:
@@ -216,3 +171,23 @@ def chosen(case: SplitCase, candidates: np.ndarray, y: np.ndarray) -> np.ndarray
     """
     best = validation_error(case, candidates, y).argmin(axis=1)
     return candidates[np.arange(len(candidates)), best, case.validation_size :]
+
+
+def chosen_scores(case: ValidationCase, candidates: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Test accuracy and mean squared error of what is `chosen` at each place of an axis, each (S, G).
+
+    Args:
+        candidates: (S, G, C, h, O); y: (S, h, O).
+    """
+    outputs = np.stack([chosen(case, candidates[:, g], y) for g in range(candidates.shape[1])], axis=1)
+    y_test = y[:, case.validation_size :]
+    return accuracy(outputs, y_test), mse(outputs, y_test)
+
+
+def lost_along(name: str, path: np.ndarray) -> dict[str, np.ndarray]:
+    """Quantities of a test accuracy along an axis, (S, G): itself, what of it is lost to each place, and to the last one."""
+    return {
+        f"accuracy_{name}_path": path,
+        f"lost_difference_{name}_path": path[:, :1] - path,
+        f"lost_{name}": path[:, 0] - path[:, -1],
+    }

@@ -33,6 +33,7 @@ class TabularCase(TrainingCase):
     """
 
     adjustable: ClassVar = TrainingCase.adjustable | {"points"}
+    trained_by: ClassVar = "gradient descent"
 
     dataset: str = "uci"
     input_dim: int = tabular.SOURCES[0].input_dim or 1
@@ -43,8 +44,6 @@ class TabularCase(TrainingCase):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.integrator != "euler":
-            raise ValueError(f"integrator {self.integrator!r}: networks are trained by gradient descent here, take 'euler'")
         if self.bias_variance:
             raise ValueError(f"bias_variance is {self.bias_variance}: points at zero fill up the sets, take 0")
         if unknown := [name for name in self.sets if name not in tabular.SETS]:

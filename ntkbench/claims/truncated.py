@@ -58,6 +58,17 @@ def left(change: np.ndarray, error: np.ndarray) -> float:
         return float(np.quantile(change / error, SHARE_OF_SEEDS))
 
 
+def coarse_step(width: int, step_change: np.ndarray, error: np.ndarray, changed: str, of: str) -> list[str]:
+    """The violation of a step whose doubling changes what is recorded, (S,), by too much of the error in question, (S,)."""
+    ratio = left(step_change, error)
+    if ratio <= LEFT_BY_STEP:
+        return []
+    return [
+        f"at width {width} doubling the time step changes {changed} by {ratio:.2g} of {of}: take a smaller step, or, where "
+        "that is rounding, a longer time or smaller widths"
+    ]
+
+
 def unresolved(width: int, order: int, error: np.ndarray, step_change: np.ndarray, tolerance: np.ndarray | None) -> list[str]:
     """What keeps predictions without tensors from telling the error of an order, as `Claim.violations` says it.
 

@@ -6,16 +6,15 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from ntkbench import catalogue as documents
-from ntkbench import claims
 from ntkbench.cli.app import app
 from ntkbench.cli.output import or_exit, print_out
-from ntkbench.verdicts.expectations import expected
 
 
 @app.command("claims")
 def list_claims(markdown: Annotated[bool, typer.Option(help="As a Markdown table, the one in the README.")] = False) -> None:
     """List the claims: what is stated, where, and what breaks it."""
+    from ntkbench import claims
+
     if markdown:
         typer.echo(claims_table())
         return
@@ -28,6 +27,9 @@ def list_claims(markdown: Annotated[bool, typer.Option(help="As a Markdown table
 @app.command()
 def show(claim_id: Annotated[str, typer.Argument(metavar="CLAIM", help="For instance hierarchy/truncation.")]) -> None:
     """Show all that is said about one claim."""
+    from ntkbench import claims
+    from ntkbench.verdicts.expectations import expected
+
     claim = or_exit(lambda: claims.get(claim_id))
     parts = {"Statement": claim.statement, "Source": claim.source, "Assumptions": claim.assumptions}
     lines = [f"{claim.id}: {claim.title}", "", *(f"{head}: {text}" for head, text in parts.items()), "", "Quantities:"]
@@ -48,6 +50,8 @@ def catalogue(
     write: Annotated[bool, typer.Option("--write", help="Write them; else only say which differ, exit code 1 if any.")] = False,
 ) -> None:
     """Print the documents that come from claims and the published run: docs/claims/ and the tables of docs/*.md."""
+    from ntkbench import catalogue as documents
+
     root = Path()
 
     def find() -> list[Path]:
@@ -62,6 +66,8 @@ def catalogue(
 
 def claims_table() -> str:
     """The claims as a Markdown table."""
+    from ntkbench import claims
+
     lines = ["| claim | statement | source | negative controls |", "|---|---|---|---|"]
     for claim in claims.all_claims().values():
         controls = "; ".join(f"`{name}`: {text}" for name, text in claim.controls.items())

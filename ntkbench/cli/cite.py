@@ -4,8 +4,6 @@ from typing import Annotated
 
 import typer
 
-from ntkbench import citation
-from ntkbench.claims import all_claims
 from ntkbench.cli.app import app
 from ntkbench.cli.output import or_exit
 
@@ -18,8 +16,10 @@ def cite(
     known: Annotated[bool, typer.Option("--list", help="List what can be cited, with the keys of its papers.")] = False,
 ) -> None:
     """Print BibTeX of the software, or of the papers that claims and methods rest on."""
+    from ntkbench import citation
+
     if known:
-        for name, keys in {**citation.METHODS, **{c.id: citation.keys_of_claim(c) for c in all_claims().values()}}.items():
+        for name, keys in citation.keys().items():
             typer.echo(f"{name}: {', '.join(keys)}")
         return
     typer.echo("\n\n".join(entry.bibtex() for entry in or_exit(lambda: citation.cited(names or ()))))

@@ -5,16 +5,18 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ntkbench import comparison, records
 from ntkbench.cli.app import app
 from ntkbench.cli.output import or_exit, outline, print_out, print_reasons
 from ntkbench.cli.runs import Results, read_verdicts, run_folder
+
+if TYPE_CHECKING:
+    from ntkbench import comparison
 
 _LONGEST = 8
 """Facts of the environment that fit the terminal; the page has all."""
@@ -31,6 +33,7 @@ def compare(
 
     Exit code 0: reproduced; 1: something differs or is lost; 2: bad input, or nothing in the two can be compared.
     """
+    from ntkbench import comparison, files
 
     def read_and_compare() -> comparison.Comparison:
         for folder in (results, reference):
@@ -38,7 +41,7 @@ def compare(
         runs = [comparison.read_run(run_folder(folder)) for folder in (results, reference)]
         compared = comparison.compare(*runs, across_versions=across_versions)
         if html is not None:
-            records.write_bytes(html, comparison.html_page(compared, str(results), str(reference)).encode())
+            files.write_bytes(html, comparison.html_page(compared, str(results), str(reference)).encode())
         return compared
 
     compared = or_exit(read_and_compare)
@@ -52,7 +55,7 @@ def compare(
         raise typer.Exit(2)
 
 
-def _print(compared: comparison.Comparison, results: Path, reference: Path) -> None:
+def _print(compared: "comparison.Comparison", results: Path, reference: Path) -> None:
     if compared.unmatched:
         both = len(compared.verdicts)
         text = f"{results} and {reference} are of different studies: of {compared.unmatched + both} verdicts both have {both}, "
@@ -76,7 +79,7 @@ def _print(compared: comparison.Comparison, results: Path, reference: Path) -> N
         print_out(escape(f"{lost} verdicts are lost: valid in {reference}, invalid in {results} or missing from it"))
 
 
-def _counted(rows: Sequence[comparison.ComparedVerdict] | Sequence[comparison.ComparedObservable]) -> str:
+def _counted(rows: "Sequence[comparison.ComparedVerdict] | Sequence[comparison.ComparedObservable]") -> str:
     """How many have each outcome; of the reproduced, how many at each level."""
     outcomes = Counter(row.outcome for row in rows)
     levels = Counter(row.level for row in rows if row.outcome == "reproduced" and row.level is not None)
@@ -84,7 +87,7 @@ def _counted(rows: Sequence[comparison.ComparedVerdict] | Sequence[comparison.Co
     return ", ".join(f"{n} {o}" + (f" ({detail})" if o == "reproduced" else "") for o, n in outcomes.items())
 
 
-def _claim_table(claims: Sequence[comparison.ClaimSummary]) -> Table:
+def _claim_table(claims: "Sequence[comparison.ClaimSummary]") -> Table:
     """The lowest level that any observable and any verdict of a claim reached, and what follows."""
     table = outline("claim", "observables", "verdicts", "outcome")
     for claim in claims:
@@ -95,7 +98,7 @@ def _claim_table(claims: Sequence[comparison.ClaimSummary]) -> Table:
     return table
 
 
-def _verdict_table(rows: Sequence[comparison.ComparedVerdict]) -> Table:
+def _verdict_table(rows: "Sequence[comparison.ComparedVerdict]") -> Table:
     """What differs and what is lost, laid out as the table of verdicts."""
     table = outline("\nclaim, expectation, case", "", "\nhere", "\nthere", "\nwhy")
     ordered = sorted(rows, key=lambda row: (row.claim, row.expectation))
@@ -110,7 +113,7 @@ def _verdict_table(rows: Sequence[comparison.ComparedVerdict]) -> Table:
     return table
 
 
-def _observable_table(rows: Sequence[comparison.ComparedObservable]) -> Table:
+def _observable_table(rows: "Sequence[comparison.ComparedObservable]") -> Table:
     """What was measured otherwise, by claim and case."""
     table = outline("\nclaim, case", "", "\nobservable", "\nwhy")
     for claim, of_claim in groupby(rows, key=lambda row: row.claim):

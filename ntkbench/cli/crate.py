@@ -5,11 +5,9 @@ from typing import Annotated
 
 import typer
 
-from ntkbench import crate as crates
 from ntkbench.cli.app import app
 from ntkbench.cli.output import or_exit
 from ntkbench.cli.runs import STUDIES, Results, run_folder
-from ntkbench.trace import Run
 
 Output = Annotated[Path | None, typer.Option(help="A new folder; build/crate/<study> by default.")]
 Paper = Annotated[Path, typer.Option(help="The folder of the paper that was made of the run.")]
@@ -18,6 +16,8 @@ Paper = Annotated[Path, typer.Option(help="The folder of the paper that was made
 @app.command()
 def crate(results: Results, output: Output = None, paper: Paper = Path("paper")) -> None:
     """Export a run as a Workflow Run RO-Crate: workflow, study, results with hashes, versions, all in one folder."""
+    from ntkbench import crate as crates
+    from ntkbench.trace import Run
 
     def export() -> Path:
         run = Run.open(run_folder(results), STUDIES, paper)

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from ntkbench import doctor
 from ntkbench.cli.app import app
 from ntkbench.cli.output import print_out
 from ntkbench.cli.runs import study_file
@@ -28,6 +27,8 @@ def examine(
 
     Each line is ok, a note or a problem, with what to do. Exit code 1 if there is a problem.
     """
+    from ntkbench import doctor
+
     findings = []
     for finding in doctor.examine(study_file(study), Path("results")):
         findings.append(finding)

@@ -7,17 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ntkbench import claims, records
+from ntkbench import files
 from ntkbench.cli.app import app
 from ntkbench.cli.output import or_exit, outline, print_out, print_reasons
 from ntkbench.cli.runs import STUDIES, Results, Rows, cause, read_verdicts, run_folder
-from ntkbench.seeding import rng
-from ntkbench.verdicts.estimate import over_seeds
 
 STYLES = {"supported": "green", "contradicted": "red", "inconclusive": "yellow", "invalid": "magenta"}
 
@@ -60,6 +57,8 @@ def quantities(
 
 def _read_quantities(results: Path, claim_id: str, names: Sequence[str]) -> tuple[Rows, Rows]:
     """The rows of some quantities of a claim, and its verdicts."""
+    from ntkbench import claims, tables
+
     claim = claims.get(claim_id)
     if strange := [name for name in names if name not in claim.quantities]:
         raise ValueError(f"{claim_id} has no quantity {', '.join(strange)}; `ntkbench show {claim_id}` lists them")
@@ -67,11 +66,16 @@ def _read_quantities(results: Path, claim_id: str, names: Sequence[str]) -> tupl
     path = run_folder(results) / "quantities" / f"{claim_id}.csv"
     if not path.exists():
         raise ValueError(f"{path} is missing: the folder of a run that was made here has it, a published one keeps none")
-    return [row for row in records.read_rows(path, "quantities") if row["quantity"] in names], judged
+    return [row for row in tables.read_rows(path, "quantities") if row["quantity"] in names], judged
 
 
 def _quantity_table(claim_id: str, rows: Rows, names: Sequence[str], geometric: bool) -> Table:
     """A line for each case, width, place on the axis and quantity, in the order of `names`."""
+    import numpy as np
+
+    from ntkbench.seeding import rng
+    from ntkbench.verdicts.estimate import over_seeds
+
     backends = list(dict.fromkeys(row["backend"] for row in rows))
     table = outline("case, quantity", "width", "at", *backends)
     values: dict[tuple[str, str, int, float | None], dict[str, list[float]]] = {}
@@ -123,6 +127,8 @@ def _asked(row: dict[str, Any]) -> str:
 
 def _is_rival(row: dict[str, Any]) -> bool:
     """Whether the row is of a rival reading, as far as its claim is known here."""
+    from ntkbench import claims
+
     claim = claims.all_claims().get(row["claim"])
     return claim is not None and any(e.name == row["expectation"] and e.rival_to is not None for e in claim.expectations)
 
@@ -142,10 +148,12 @@ def _estimate(row: dict[str, Any]) -> str:
 
 def _crosscheck_line(results: Path) -> str:
     """How many observables the frameworks agree in."""
+    from ntkbench import tables
+
     path = run_folder(results) / "crosscheck.csv"
     if not path.is_file():
         return ""
-    rows = or_exit(lambda: records.read_rows(path, "crosscheck"))
+    rows = or_exit(lambda: tables.read_rows(path, "crosscheck"))
     worst = max((row["max_rel"] for row in rows), default=0.0)
     agree = sum(bool(row["agrees"]) for row in rows)
     return f"torch and jax agree in {agree} of {len(rows)} observables, to {worst:.1g} of the largest at worst"
@@ -159,7 +167,7 @@ def _paper_line(results: Path) -> str:
     generated = paper / "generated" / "study.json"
     if not (generated.is_file() and (paper / "main.pdf").is_file()):
         return ""
-    made = or_exit(lambda: records.read_json(generated))["study"]
+    made = or_exit(lambda: files.read_json(generated))["study"]
     if made == name:
         return f"The paper: {paper / 'main.pdf'}"
     mend = f"; `make reproduce STUDY={name}` makes this one's" if (STUDIES / f"{name}.yaml").is_file() else ""

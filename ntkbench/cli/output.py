@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ntkbench import records
+from ntkbench import files
 
 T = TypeVar("T")
 UNDECIDED = "the interval lies neither within what is expected nor outside"
@@ -30,7 +30,7 @@ def or_exit(make: Callable[[], T]) -> T:
     """The value, or one line on stderr and exit code 2."""
     try:
         return make()
-    except (ValueError, OSError, records.RecordError) as error:
+    except (ValueError, OSError, files.RecordError) as error:
         # Names of files need not be text: what has no letters is shown by its bytes.
         typer.echo(f"ntkbench: {error}".encode("utf-8", "backslashreplace").decode(), err=True)
         raise typer.Exit(2) from None
@@ -60,15 +60,3 @@ def print_reasons(what: str, remarks: Iterable[tuple[str, str]]) -> None:
         counts.update([f"{claim}: {one}" if claim else one for one in found])
     if counts:
         print_out("\n".join([f"\n{what}, because", *(f"  {n} x {escape(text)}" for text, n in counts.most_common())]))
-
-
-def duration_text(seconds: float | None) -> str:
-    """Seconds in the unit that suits them."""
-    if seconds is None:
-        return "not known"
-    return f"{seconds:.2g} s" if seconds < 99 else f"{seconds / 60:.2g} min" if seconds < 5940 else f"{seconds / 3600:.2g} h"
-
-
-def gib_text(memory: int) -> str:
-    """Bytes as GiB, without the unit."""
-    return f"{memory / 2**30:.2g}"

@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-from ntkbench import config
-from ntkbench import publish as publishing
 from ntkbench.cli.app import app
 from ntkbench.cli.output import or_exit
 from ntkbench.cli.runs import STUDIES, Results, run_folder
@@ -19,6 +17,9 @@ def publish(
     reference: Annotated[Path, typer.Argument(help="The published run.")] = Path("results/reference"),
 ) -> None:
     """Copy a finished, clean run of the published study to results/reference, and add its verdicts to the history."""
+    from ntkbench import config
+    from ntkbench import publish as publishing
+
     run = run_folder(results)
 
     def copy() -> list[Path]:

@@ -6,8 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from ntkbench import records
-
 Results = Annotated[Path, typer.Argument(help="A run's folder, for instance results/default, or its study's name.")]
 STUDIES = Path("workflow/config")
 Rows = Sequence[dict[str, Any]]
@@ -26,12 +24,14 @@ def run_folder(results: Path) -> Path:
 
 def read_verdicts(results: Path) -> Rows:
     """The verdicts in a run's folder; an error says how to make them."""
+    from ntkbench import tables
+
     if results.is_file():
         raise ValueError(f"{results} is a file; give the folder that it lies in: {results.parent}")
     results = run_folder(results)
     path, name = results / "verdicts.csv", results.resolve().name
     if path.exists():
-        return records.read_rows(path, "verdicts")
+        return tables.read_rows(path, "verdicts")
     if (STUDIES / f"{name}.yaml").is_file():
         raise ValueError(
             f"{path} is missing: run `make reproduce STUDY={name}`, or snakemake --cores all --config study={name}"

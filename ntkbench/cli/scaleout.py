@@ -5,11 +5,9 @@ from typing import Annotated
 
 import typer
 
-from ntkbench import config
 from ntkbench.cli.app import app
 from ntkbench.cli.output import or_exit
 from ntkbench.cli.runs import study_file
-from ntkbench.performance import scaleout as estimates
 
 MEASURED = Path("results/reference/gpu")
 
@@ -25,6 +23,9 @@ def scaleout(
     The whole study in hours of the plan, which are those of one CPU core: what a device makes of them is not known but for the
     claims that were measured on one. Their part is in that device's hours, extrapolated to the study's sizes.
     """
+    from ntkbench import config
+    from ntkbench.performance import scaleout as estimates
+
     found = or_exit(lambda: config.load(study_file(study)))
     speed = or_exit(lambda: estimates.read_measured(measured))
     typer.echo(estimates.table(found, speed, devices or [1, 8, 64]))

@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from ntkbench import trace as traces
 from ntkbench.cli.app import app
 from ntkbench.cli.output import or_exit, print_out
 from ntkbench.cli.runs import STUDIES, run_folder
-from ntkbench.records import RecordError
+from ntkbench.files import RecordError
+
+if TYPE_CHECKING:
+    from ntkbench import trace as traces
 
 STYLES = {"ok": "green", "changed": "yellow", "not kept": "yellow", "not checked": "yellow", "broken": "red"}
 SHOWN = 40
@@ -32,11 +34,14 @@ def trace(
     Hashes are verified, and what is cheap is made again: the PDF and its numbers from the tables, verdicts and quantities from
     the measurements, data from the seed. A number that stands in several places is listed with the address of each; give one.
     """
+    from ntkbench import trace as traces
+
     run = or_exit(lambda: traces.Run.open(run_folder(results), STUDIES, paper))
-    address = target if "/" in target else _address(or_exit(lambda: traces.places(run.content)), target)
+    printed = _places(run) if "/" in target else or_exit(lambda: traces.places(run.content))
+    address = target if "/" in target else _address(printed, target)
     links = or_exit(lambda: traces.follow(run, address))
     typer.echo(address)
-    for place in _places(run, address):
+    for place in (place for place in printed if place.address == address):
         typer.echo(f"  {place.text}: {place.what} ({place.where} = {place.value!r})")
     for link in links:
         print_out(f"  {link.name:<12}[{STYLES[link.status]}]{link.status:<12}[/]{escape(link.text)}")
@@ -44,19 +49,23 @@ def trace(
         print_out(f"broken at: {', '.join(dict.fromkeys(broken))}")
         raise typer.Exit(1)
     cut = any(link.name == "measurement" and link.status == "not kept" for link in links)
-    print_out("No link is broken" + ("; the chain ends at the tables, which is all that is kept here" if cut else ""))
+    print_out("No link is broken" + ("; the chain ends where records are not kept" if cut else ""))
 
 
-def _places(run: traces.Run, address: str) -> list[traces.Place]:
-    """The printed numbers of an address; none where a table is damaged, which the links say."""
+def _places(run: "traces.Run") -> "list[traces.Place]":
+    """The printed numbers; none where a table is damaged, which the links say."""
+    from ntkbench import trace as traces
+
     try:
-        return [place for place in traces.places(run.content) if place.address == address]
+        return traces.places(run.content)
     except RecordError:
         return []
 
 
-def _address(known: Sequence[traces.Place], number: str) -> str:
+def _address(known: "Sequence[traces.Place]", number: str) -> str:
     """The only place of a number; else the places it may be are listed, with exit code 2."""
+    from ntkbench import trace as traces
+
     found, printed = traces.matching(list(known), number)
     if not printed:
         typer.echo(f"The paper of this run prints no {number}" + ("; these numbers are that when rounded:" if found else ""))

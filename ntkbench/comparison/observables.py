@@ -9,7 +9,7 @@ import numpy as np
 from ntkbench import claims
 from ntkbench.comparison.levels import Level, Outcome
 from ntkbench.comparison.runs import Cell, Run
-from ntkbench.crosscheck import Measurement, StructureMismatch, compare
+from ntkbench.crosscheck import Measurement, StructureMismatch, compare, device_of
 from ntkbench.records import Record, read_facts, read_record, unflatten
 
 STRUCTURE = "all observables"
@@ -83,7 +83,7 @@ def _other_settings(run: Run, reference: Run, cell: Cell) -> str:
 def _compare_cell(cell: Cell, growth: Mapping[str, float], mine: Record, theirs: Record) -> Iterator[ComparedObservable]:
     first, second = unflatten(mine.arrays), unflatten(theirs.arrays)
     settings = [record.facts["backend_facts"] for record in (mine, theirs)]
-    device = next((str(of["device"]) for of in settings if of["device"] != "cpu"), "cpu")
+    device = device_of(*settings)
     try:
         rows = compare(first, second, growth, str(settings[0]["precision"]), device, claim=cell[0], case=cell[1])
     except StructureMismatch as error:

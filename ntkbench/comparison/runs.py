@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ntkbench.records import RecordError, read_json, read_rows
+from ntkbench import layout
+from ntkbench.files import RecordError, read_json
+from ntkbench.tables import read_rows
 
 Cell = tuple[str, str, str]
 """Claim, case, backend."""
@@ -52,7 +54,7 @@ class Run:
     def inputs(self, cell: Cell) -> Path:
         """The record of a cell's inputs."""
         claim, case, _ = cell
-        return self.folder / "inputs" / claim / f"{case}.npz"
+        return layout.inputs(self.folder, claim, case)
 
 
 def read_run(folder: Path) -> Run:

@@ -12,12 +12,13 @@ from typing import Any
 
 from ntkbench.backends import BACKENDS
 from ntkbench.config import gpu_present
-from ntkbench.crosscheck import Measurement, StructureMismatch, compare
+from ntkbench.crosscheck import Measurement, StructureMismatch, compare, device_of
 from ntkbench.doctor.finding import Finding
 from ntkbench.doctor.packages import ENVIRONMENT
 from ntkbench.doctor.probe import GROWTH
+from ntkbench.files import RecordError
 from ntkbench.provenance import ROOT
-from ntkbench.records import RecordError, read_record, unflatten
+from ntkbench.records import read_record, unflatten
 from ntkbench.stages.session import THREAD_VARIABLES
 
 PATIENCE = 300
@@ -140,7 +141,7 @@ def _device(name: str, build: str, facts: Mapping[str, Any]) -> Finding:
 def _agreement(probes: Mapping[str, Probe]) -> Finding:
     """The same small networks in both, by the rule of a study's cross-check."""
     first, second = (probes[name] for name in BACKENDS)
-    device = next((str(p.facts["device"]) for p in (first, second) if p.facts["device"] != "cpu"), "cpu")
+    device = device_of(first.facts, second.facts)
     mend = "results of neither can be trusted here: `make environment` anew; if that does not help, report the versions"
     named = {"claim": "doctor", "case": "probe"}
     try:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ntkbench import records
+from ntkbench import files
 
 METADATA = {"svg": {"Date": None, "Creator": "ntkbench"}, "png": {"Software": None}}
 
@@ -15,6 +15,6 @@ def write(figure: Figure, stem: Path) -> None:
     for kind, metadata in METADATA.items():
         image = io.BytesIO()
         figure.savefig(image, format=kind, metadata=metadata)
-        records.write_bytes(stem.with_name(f"{stem.name}.{kind}"), image.getvalue())
+        files.write_bytes(stem.with_name(f"{stem.name}.{kind}"), image.getvalue())
         # Laid out by now, which takes as long as drawing.
         figure.set_layout_engine("none")

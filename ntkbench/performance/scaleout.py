@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ntkbench import config, records
+from ntkbench import config, files
 from ntkbench.config import Study
 from ntkbench.performance import planning
 from ntkbench.performance.calibration import ONE_CORE
@@ -41,7 +41,7 @@ def read_measured(folder: Path) -> Measured:
         RecordError: if the facts are missing or damaged.
     """
     study = config.load(folder / f"{folder.name}.yaml")
-    facts = records.read_json(folder / "environment.json")
+    facts = files.read_json(folder / "environment.json")
     planned = dict.fromkeys(study.backends, 0.0)
     for job in (part for of_job in planning.measurements(study, ONE_CORE) for part in of_job):
         planned[job.backend] += job.seconds or 0.0

@@ -1,7 +1,7 @@
 """Exponents of time, memory and counted operations along one axis, beside what theory says of operations and of memory.
 
 A description with an interval, not a verdict: sizes are finite, and a shared machine is noisy. Rows are those of the tables
-`performance` and `scaling` of `ntkbench.records`.
+`performance` and `scaling` of `ntkbench.tables`.
 """
 
 import math
@@ -13,8 +13,9 @@ from typing import Any, get_args
 import numpy as np
 from scipy.special import stdtrit
 
+from ntkbench.files import MEND, RecordError
 from ntkbench.performance import workloads
-from ntkbench.records import MEND, RecordError, read_rows
+from ntkbench.tables import read_rows
 from ntkbench.verdicts import fit
 
 MEASURES = ("flops", "seconds", "peak_bytes")

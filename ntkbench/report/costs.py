@@ -6,7 +6,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ntkbench import records
+from ntkbench import tables
 from ntkbench.hierarchy import cost
 from ntkbench.performance import affordable, costs, scaling
 from ntkbench.performance.scaling import upper_half
@@ -25,7 +25,7 @@ def scaling_entries(study_dir: Path) -> dict[str, Any]:
         RecordError: if performance.csv or scaling.csv is missing or damaged.
     """
     timings = scaling.timings(study_dir / "performance.csv")
-    fitted = records.read_rows(study_dir / "scaling.csv", "scaling")
+    fitted = tables.read_rows(study_dir / "scaling.csv", "scaling")
     names = dict.fromkeys(str(row["curve"]) for row in timings)
     curves = [_curve([row for row in timings if row["curve"] == name], fitted) for name in names]
     return {

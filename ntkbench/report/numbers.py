@@ -3,16 +3,19 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
-import pandas as pd
 
+from ntkbench import layout
 from ntkbench.citation import sources
 from ntkbench.claims.base import Case, Claim
 from ntkbench.data.sources import SOURCES
 from ntkbench.verdicts.expectations import Expectation, Rate, Verdict, expected
 from ntkbench.verdicts.fit import upper_half
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Cases = Mapping[str, Mapping[str, Case]]
 """Claim id -> case name -> case."""
@@ -26,7 +29,9 @@ def plain(value: Any) -> Any:
     return number if math.isfinite(number) else f"{number}"
 
 
-def claim_entry(claim: Claim, cases: Mapping[str, Case], verdicts: pd.DataFrame, crosscheck: pd.DataFrame) -> dict[str, Any]:
+def claim_entry(
+    claim: Claim, cases: Mapping[str, Case], verdicts: "pd.DataFrame", crosscheck: "pd.DataFrame"
+) -> dict[str, Any]:
     """All that the paper prints of one claim.
 
     Args:
@@ -54,7 +59,7 @@ def claim_entry(claim: Claim, cases: Mapping[str, Case], verdicts: pd.DataFrame,
         "caption": claim.caption,
         "slopes": _expects_slopes(claim, cases),
         "without_cases": [letter for letter in claim.lettered() if letter not in claim.shown(cases.values())],
-        "figure": f"/figures/{claim.id.replace('/', '-')}.svg",
+        "figure": f"/figures/{layout.figure(claim.id)}.svg",
         "cases": [case_entry(name, case) for name, case in cases.items()],
         "crosscheck": worst(checks),
     }
@@ -100,7 +105,7 @@ def _short(value: Any) -> str:
     return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
-def expectation_entry(expectation: Expectation, verdicts: pd.DataFrame) -> dict[str, Any]:
+def expectation_entry(expectation: Expectation, verdicts: "pd.DataFrame") -> dict[str, Any]:
     """An expectation with its verdicts, one row per case with both backends in it; no row where it speaks of no case."""
     chosen = verdicts[verdicts["expectation"] == expectation.name]
     rows = [_verdict_row(str(case), group) for case, group in chosen.groupby("case", sort=False)]
@@ -122,7 +127,7 @@ def expectation_entry(expectation: Expectation, verdicts: pd.DataFrame) -> dict[
     }
 
 
-def _verdict_row(case: str, group: pd.DataFrame) -> dict[str, Any]:
+def _verdict_row(case: str, group: "pd.DataFrame") -> dict[str, Any]:
     """One case: each backend's estimate; the verdict is theirs if they agree, else `split` with each one's own."""
     estimates = [
         {
@@ -153,7 +158,7 @@ def _counts(verdicts: Any) -> dict[str, int]:
     return {name: found[name] for name in (*get_args(Verdict), "split")}
 
 
-def worst(crosscheck: pd.DataFrame) -> dict[str, Any] | None:
+def worst(crosscheck: "pd.DataFrame") -> dict[str, Any] | None:
     """How many comparisons there were, and the one that came nearest to its tolerance; None without any."""
     if crosscheck.empty:
         return None
@@ -170,7 +175,9 @@ def worst(crosscheck: pd.DataFrame) -> dict[str, Any] | None:
     }
 
 
-def example(claim: Claim, cases: Mapping[str, Case], quantities: pd.DataFrame, verdicts: pd.DataFrame) -> dict[str, Any] | None:
+def example(
+    claim: Claim, cases: Mapping[str, Case], quantities: "pd.DataFrame", verdicts: "pd.DataFrame"
+) -> dict[str, Any] | None:
     """The paper's worked example: the claim's first `Rate` on its first case, with its data by width; None without one."""
     for expectation in claim.expectations:
         for name, case in cases.items():
@@ -187,7 +194,7 @@ def example(claim: Claim, cases: Mapping[str, Case], quantities: pd.DataFrame, v
     return None
 
 
-def _by_width(rows: pd.DataFrame, aggregate: str) -> list[dict[str, Any]]:
+def _by_width(rows: "pd.DataFrame", aggregate: str) -> list[dict[str, Any]]:
     table = []
     for width, at_width in rows.groupby("width", sort=True):
         entry: dict[str, Any] = {"width": int(str(width)), "seeds": int(at_width["seed"].nunique())}
@@ -200,7 +207,7 @@ def _by_width(rows: pd.DataFrame, aggregate: str) -> list[dict[str, Any]]:
     return table
 
 
-def study_entry(entries: Sequence[Mapping[str, Any]], crosscheck: pd.DataFrame, facts: Mapping[str, Any]) -> dict[str, Any]:
+def study_entry(entries: Sequence[Mapping[str, Any]], crosscheck: "pd.DataFrame", facts: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of the study as a whole: counts, what was contradicted, cross-check, cost, environment.
 
     `expectations` are those judged on a case at least, `unasked` those that speak of no case of the study. `counts` are of all

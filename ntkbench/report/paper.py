@@ -6,7 +6,7 @@ from typing import Any
 
 import typst
 
-from ntkbench import bibliography, claims, records
+from ntkbench import bibliography, claims, files, tables
 from ntkbench.claims import Case
 from ntkbench.report import numbers
 from ntkbench.report.costs import scaling_entries
@@ -31,10 +31,10 @@ def build(study_dir: Path, output: Path, *, cases: Mapping[str, Mapping[str, Cas
         PaperError: if typst reports an error or a warning.
     """
     for name, content in generate(study_dir, output.parent, cases, timed).items():
-        records.write_json(output.parent / "generated" / f"{name}.json", content)
+        files.write_json(output.parent / "generated" / f"{name}.json", content)
     # typst reads nothing from outside of the paper's folder.
-    records.write_bytes(output.parent / "generated" / bibliography.FILE.name, bibliography.FILE.read_bytes())
-    records.write_bytes(output, render(output.with_suffix(".typ")))
+    files.write_bytes(output.parent / "generated" / bibliography.FILE.name, bibliography.FILE.read_bytes())
+    files.write_bytes(output, render(output.with_suffix(".typ")))
 
 
 def generate(study_dir: Path, folder: Path, cases: Mapping[str, Mapping[str, Case]], timed: bool = False) -> dict[str, Any]:
@@ -53,8 +53,8 @@ def collect(study_dir: Path, cases: Mapping[str, Mapping[str, Case]], timed: boo
     """
     found = of_tables(study_dir, cases, timed)
     first = claims.get(found["claims"][0]["id"])
-    quantities = records.read_table(study_dir / "quantities" / f"{first.id}.csv", "quantities")
-    verdicts = records.read_table(study_dir / "verdicts.csv", "verdicts")
+    quantities = tables.read_table(study_dir / "quantities" / f"{first.id}.csv", "quantities")
+    verdicts = tables.read_table(study_dir / "verdicts.csv", "verdicts")
     return found | {"example": numbers.example(first, cases[first.id], quantities, verdicts)}
 
 
@@ -62,9 +62,9 @@ def of_tables(study_dir: Path, cases: Mapping[str, Mapping[str, Case]], timed: b
     """`study`, `claims` and `scaling`: what the tables alone say, which a published run keeps. Raises as `collect`."""
     if not cases:
         raise ValueError(f"{study_dir.name} has no cases of any claim: there is nothing to print")
-    verdicts = records.read_table(study_dir / "verdicts.csv", "verdicts")
-    crosscheck = records.read_table(study_dir / "crosscheck.csv", "crosscheck")
-    facts = records.read_json(study_dir / "environment.json")
+    verdicts = tables.read_table(study_dir / "verdicts.csv", "verdicts")
+    crosscheck = tables.read_table(study_dir / "crosscheck.csv", "crosscheck")
+    facts = files.read_json(study_dir / "environment.json")
     # Within a family as the study's file has them: its author's order of telling.
     place = {family: k for k, family in enumerate(claims.FAMILIES)}
     chosen = [claims.get(id_) for id_ in sorted(cases, key=lambda id_: place.get(id_.partition("/")[0], len(place)))]

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ntkbench import lineage
-from ntkbench.records import read_rows, write_table
 from ntkbench.seeding import rng
 from ntkbench.stages.cell import Cell
+from ntkbench.tables import read_rows, write_table
 from ntkbench.verdicts.decide import decide
 
 Summaries = dict[int, dict[str, np.ndarray]]
@@ -48,7 +48,8 @@ def analyse(
             summaries = {width: cell.claim.summarize(cell.case, arrays, width) for width, arrays in measured.items()}
             judged[backend][cell.name] = (cell.case, summaries)
             rows += quantity_rows(cell, backend, summaries)
-    compared = [read_rows(lineage.check(path), "crosscheck") for path in crosschecks]
+    known: dict[Path, str] = {}
+    compared = [read_rows(lineage.check(path, known), "crosscheck") for path in crosschecks]
     agreed = {cell.name: all(row["agrees"] for row in of) for cell, of in zip(cells, compared, strict=True)}
     verdicts = decide(cells[0].claim, judged, agreed, partial(rng, cells[0].root))
     write_table(quantities, "quantities", rows)

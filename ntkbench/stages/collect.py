@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ntkbench import lineage
+from ntkbench.files import write_json
 from ntkbench.provenance import environment
-from ntkbench.records import read_record, read_rows, write_json, write_table
+from ntkbench.records import read_record
+from ntkbench.tables import read_rows, write_table
 
 
 def collect(
@@ -27,8 +29,9 @@ def collect(
     Raises:
         RecordError: if a file is missing, damaged or foreign, or an output cannot be written.
     """
+    known: dict[Path, str] = {}
     for table, parts, output in (("verdicts", judgements, verdicts), ("crosscheck", crosschecks, crosscheck)):
-        write_table(output, table, [row for part in parts for row in read_rows(lineage.check(part), table)])
+        write_table(output, table, [row for part in parts for row in read_rows(lineage.check(part, known), table)])
         lineage.note(output, "collect", parts)
     seconds: dict[str, float] = {}
     peak: dict[str, int] = {}

@@ -6,9 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ntkbench import lineage
-from ntkbench.crosscheck import CrosscheckRow, StructureMismatch, compare
-from ntkbench.records import write_table
+from ntkbench.crosscheck import CrosscheckRow, StructureMismatch, compare, device_of
 from ntkbench.stages.cell import Cell
+from ntkbench.tables import write_table
 
 
 class CrosscheckFailed(Exception):
@@ -52,8 +52,7 @@ def _crosscheck_cell(cell: Cell, inputs: Path, measurements: Mapping[str, Path],
     (first, first_record), (second, second_record) = (
         cell.read_measurement(backend, record, path) for backend, path in measurements.items()
     )
-    devices = [str(r.facts["backend_facts"]["device"]) for r in (first_record, second_record)]
-    device = next((name for name in devices if name != "cpu"), "cpu")
+    device = device_of(first_record.facts["backend_facts"], second_record.facts["backend_facts"])
     try:
         rows = compare(first, second, cell.claim.growth, cell.precision, device, claim=cell.claim.id, case=cell.name)
     except StructureMismatch as error:

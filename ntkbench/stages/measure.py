@@ -13,8 +13,9 @@ import numpy as np
 
 from ntkbench import backends
 from ntkbench.data import Dataset
+from ntkbench.files import RecordError
 from ntkbench.provenance import environment
-from ntkbench.records import Measurement, Record, RecordError, flatten, read_record, unflatten, write_record
+from ntkbench.records import Measurement, Record, flatten, read_record, unflatten, write_record
 from ntkbench.stages.cell import Cell
 
 SMALLER = "take fewer --cores, a smaller memory_gib, fewer seeds or smaller widths; finished widths are kept"

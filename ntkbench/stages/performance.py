@@ -10,7 +10,7 @@ from ntkbench import lineage
 from ntkbench.performance import workloads
 from ntkbench.performance.timing import Timing, measure_apart
 from ntkbench.performance.workloads import Curve, Workload
-from ntkbench.records import write_table
+from ntkbench.tables import write_table
 
 
 def performance(curves: Sequence[Curve], backend: str, rounds: int, output: Path, **settings: Any) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ntkbench.files import RecordError
 from ntkbench.provenance import environment
-from ntkbench.records import RecordError, read_record, write_record
+from ntkbench.records import read_record, write_record
 from ntkbench.stages.cell import Cell
 
 

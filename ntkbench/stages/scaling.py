@@ -6,7 +6,7 @@ from pathlib import Path
 from ntkbench import lineage
 from ntkbench.figures.scaling import draw
 from ntkbench.performance.scaling import table, timings
-from ntkbench.records import read_table, write_table
+from ntkbench.tables import read_table, write_table
 
 
 def scaling(parts: Sequence[Path], performance: Path, exponents: Path, figure: Path) -> None:

@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ntkbench import records
-from ntkbench.crosscheck import StructureMismatch, compare
-from ntkbench.records import Measurement, Record, RecordError, read_record, unflatten
+from ntkbench import tables
+from ntkbench.crosscheck import StructureMismatch, compare, device_of
+from ntkbench.files import RecordError
+from ntkbench.records import Measurement, Record, read_record, unflatten
 from ntkbench.seeding import rng
 from ntkbench.stages.analyse import Summaries, quantity_rows
 from ntkbench.stages.cell import Cell
@@ -93,8 +94,7 @@ def _measurements(run: Run, cell: Cell, found: Evidence) -> None:
             width: cell.claim.summarize(cell.case, of_width, width) for width, of_width in arrays[backend].items()
         }
     if len(arrays) == len(run.study.backends):
-        devices = [found.measured[cell.name, backend]["backend_facts"]["device"] for backend in arrays]
-        device = next((str(name) for name in devices if name != "cpu"), "cpu")
+        device = device_of(*(found.measured[cell.name, backend]["backend_facts"] for backend in arrays))
         first, second = arrays.values()
         try:
             rows = compare(first, second, cell.claim.growth, cell.precision, device, claim=cell.claim.id, case=cell.name)
@@ -149,16 +149,16 @@ def verdicts(run: Run, found: Evidence) -> list[dict[str, Any]]:
 def against(path: Path, table: str, rows: Iterable[Row], strict: bool) -> Finding:
     """Whether a csv holds just these rows: byte for byte, or (not `strict`) its numbers to rounding."""
     try:
-        there = records.read_rows(path, table)
+        there = tables.read_rows(path, table)
         payload = path.read_bytes()
     except RecordError as error:
         return Finding("damaged", str(error))
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / path.name
-        records.write_table(made, table, rows)
+        tables.write_table(made, table, rows)
         if made.read_bytes() == payload:
             return Finding("same", f"{len(there)} rows, made again byte for byte")
-        return same_rows(there, records.read_rows(made, table), strict)
+        return same_rows(there, tables.read_rows(made, table), strict)
 
 
 def same_rows(there: Sequence[Row], again: Sequence[Row], strict: bool) -> Finding:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ntkbench.records import RecordError
+from ntkbench.files import RecordError
 from ntkbench.report import paper
 from ntkbench.trace.again import Finding
 from ntkbench.trace.run import Run

@@ -4,14 +4,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ntkbench import records
-from ntkbench.files import note_of, read_note
-from ntkbench.records import RecordError
+from ntkbench import tables
+from ntkbench.files import RecordError, note_of, read_note
 from ntkbench.stages.cell import Cell
 from ntkbench.stages.dependencies import stage_hash
 from ntkbench.trace import again, code
 from ntkbench.trace.again import Evidence, Finding
 from ntkbench.trace.link import Link, Status, judged
+from ntkbench.trace.published import of_hashes
 from ntkbench.trace.run import Run, same_machine
 
 
@@ -21,7 +21,7 @@ def of_claim(run: Run, claim: str, expectation: str | None, case: str | None) ->
     rows: list[dict[str, Any]] = []
     damage = None
     try:
-        rows = [row for row in records.read_rows(table, "verdicts") if row["claim"] == claim]
+        rows = [row for row in tables.read_rows(table, "verdicts") if row["claim"] == claim]
     except RecordError as error:
         damage = Finding("damaged", str(error))
     asked = [row for row in rows if expectation is None or (row["expectation"], row["case"]) == (expectation, case)]
@@ -29,8 +29,8 @@ def of_claim(run: Run, claim: str, expectation: str | None, case: str | None) ->
         raise ValueError(f"{table} has no verdict on {claim}/{expectation}/{case}")
     if not run.keeps_measurements:
         kept = Link("verdicts", "broken", f"{table}: {damage.text}") if damage else _told(table, asked)
-        return [kept, *not_kept(run)]
-    strict = same_machine(records.read_json(run.folder / "environment.json"))
+        return [kept, *of_hashes(run, claim, case)]
+    strict = same_machine(run.facts)
     evidence = again.gather(run, claim, strict)
     roots = _roots(run, evidence, case)
     checks = _crosschecks(run, claim, evidence, strict, roots)
@@ -47,7 +47,7 @@ def of_claim(run: Run, claim: str, expectation: str | None, case: str | None) ->
 
 def _typed(decided: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows as they are read back from a table: counts of seeds are text there."""
-    kinds = records.COLUMNS["verdicts"]
+    kinds = tables.COLUMNS["verdicts"]
     return [{name: str(row[name]) if kinds[name] == "str" else row[name] for name in kinds} for row in decided]
 
 
@@ -75,7 +75,7 @@ def _crosschecks(run: Run, claim: str, evidence: Evidence, strict: bool, roots: 
     several = f"{run.folder / 'crosscheck' / claim}: the frameworks compared again in {len(evidence.cells)} cases, equal"
     path = run.folder / "crosscheck.csv"
     try:
-        there = [row for row in records.read_rows(path, "crosscheck") if row["claim"] == claim]
+        there = [row for row in tables.read_rows(path, "crosscheck") if row["claim"] == claim]
         found = again.same_rows(there, [row for cell in evidence.cells for row in evidence.checks.get(cell.name, [])], strict)
     except RecordError as error:
         found = Finding("damaged", str(error))
@@ -177,19 +177,3 @@ def _command(run: Run, evidence: Evidence, case: str | None) -> Link:
     claim = evidence.cells[0].claim.id
     records_ = " ".join(f"results/{run.study.name}/measurements/{claim}/{case}/{b}.npz" for b in run.study.backends)
     return Link("again", "ok", f"{at}rm -f {records_} && make reproduce STUDY={run.study.name}")
-
-
-def not_kept(run: Run) -> list[Link]:
-    """What a published run leaves out, and how it is made."""
-    facts = records.read_json(run.folder / "environment.json")
-    known = facts["commit"] != "unknown"
-    at = f"git checkout {facts['commit'][:12]} && " if known else ""
-    return [
-        Link(
-            "measurement",
-            "not kept",
-            f"{run.folder} keeps tables only: no quantities, measurements and inputs to check them by",
-        ),
-        Link("code", "not kept", f"made at commit {facts['commit']}" + (" with uncommitted changes" if facts["dirty"] else "")),
-        Link("again", "ok", f"{at}make reproduce STUDY={run.study.name}, then trace it in results/{run.study.name}"),
-    ]

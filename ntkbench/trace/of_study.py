@@ -1,13 +1,14 @@
 """Numbers of a study as a whole: counts, sizes, seconds, and what its timings come to."""
 
-from ntkbench import records
+from ntkbench import records, tables
+from ntkbench.files import RecordError
 from ntkbench.performance import scaling
-from ntkbench.records import RecordError
 from ntkbench.trace import again
 from ntkbench.trace.again import Finding
 from ntkbench.trace.link import Link, judged, of_paper
-from ntkbench.trace.of_claim import not_kept, of_claim
+from ntkbench.trace.of_claim import of_claim
 from ntkbench.trace.places import SETTING
+from ntkbench.trace.published import not_kept
 from ntkbench.trace.run import Run, same_machine
 
 OF_TABLES = ("counts", "judged", "expectations", "unasked", "crosscheck")
@@ -42,7 +43,7 @@ def _of_setting(run: Run, name: str) -> list[Link]:
 def _joined(run: Run) -> list[Link]:
     """The study's tables against those of its claims and cases, of which they are joined."""
     if not run.keeps_measurements:
-        return not_kept(run)[:2]
+        return not_kept(run)
     cells = [cell for claim in run.study.cases for cell in run.cells(claim)]
     parts = {
         "verdicts": [run.of_claim("judgements", claim) for claim in run.study.cases],
@@ -52,7 +53,7 @@ def _joined(run: Run) -> list[Link]:
     for table, paths in parts.items():
         path = run.folder / f"{table}.csv"
         try:
-            rows = [row for part in paths for row in records.read_rows(part, table)]
+            rows = [row for part in paths for row in tables.read_rows(part, table)]
         except RecordError as error:
             links.append(Link(table, "broken", str(error)))
         else:
@@ -76,8 +77,7 @@ def _summed(run: Run) -> Link:
                     peak[backend] = max(peak[backend], facts["peak_memory_bytes"])
     except RecordError as error:
         return Link("measurement", "broken", str(error))
-    there = records.read_json(path)
-    same = there["measured_seconds"] == seconds and there["peak_memory_bytes"] == peak
+    same = run.facts["measured_seconds"] == seconds and run.facts["peak_memory_bytes"] == peak
     found = Finding.of(same, "summed again over all records", "not the sum over its records")
     return judged("machine", path, found, [])
 
@@ -101,7 +101,7 @@ def of_costs(run: Run) -> list[Link]:
         {f"{row['device']}, {row['precision']}, {row['threads']} threads, {row['rounds']} rounds" for row in rows}
     )
     links.append(Link("machine", "ok", "; ".join(settings)))
-    strict = same_machine(records.read_json(run.folder / "environment.json"))
+    strict = same_machine(run.facts)
     fits = judged("exponents", fitted, again.against(fitted, "scaling", scaling.table(rows), strict), links)
     command = f"rm -rf {run.folder}/performance && make reproduce STUDY={run.study.name}"
     return [*of_paper(run, ("scaling",), [fits, *links]), fits, *links, Link("again", "ok", command)]

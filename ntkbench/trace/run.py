@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ntkbench import config, records
+from ntkbench import config, files, layout
 from ntkbench.provenance import environment
 from ntkbench.report import paper
 from ntkbench.stages.cell import Cell
@@ -40,7 +40,7 @@ class Run:
             RecordError: if `environment.json` is missing or damaged, which says what the run is of.
             ConfigError: if the study's file is missing or not valid in this checkout.
         """
-        name = str(records.read_json(folder / "environment.json")["study"])
+        name = str(files.read_json(folder / "environment.json")["study"])
         own = folder / f"{name}.yaml"
         file = own if own.is_file() else studies / f"{name}.yaml"
         generated = paper_folder / "generated" / "study.json"
@@ -59,6 +59,11 @@ class Run:
         return (self.folder / "scaling.csv").is_file()
 
     @cached_property
+    def facts(self) -> dict[str, Any]:
+        """`environment.json`."""
+        return dict(files.read_json(self.folder / "environment.json"))
+
+    @cached_property
     def content(self) -> dict[str, Any]:
         """What the paper prints of the tables as they are; the worked example only where quantities are kept."""
         cases = self.study.cases
@@ -72,15 +77,15 @@ class Run:
 
     def inputs(self, cell: Cell) -> Path:
         """The record of a case's data."""
-        return self.folder / "inputs" / cell.claim.id / f"{cell.name}.npz"
+        return layout.inputs(self.folder, cell.claim.id, cell.name)
 
     def measurement(self, cell: Cell, backend: str) -> Path:
         """The record of a case's measurement."""
-        return self.folder / "measurements" / cell.claim.id / cell.name / f"{backend}.npz"
+        return layout.measurement(self.folder, cell.claim.id, cell.name, backend)
 
     def crosscheck(self, cell: Cell) -> Path:
         """The cross-check of a case."""
-        return self.folder / "crosscheck" / cell.claim.id / f"{cell.name}.csv"
+        return layout.crosscheck(self.folder, cell.claim.id, cell.name)
 
     def of_claim(self, stage: str, claim: str) -> Path:
         """The table that a stage (`quantities`, `judgements`) leaves of a claim."""
@@ -96,6 +101,6 @@ def same_machine(facts: Mapping[str, Any]) -> bool:
 def _study_of(generated: Path) -> str | None:
     """The study that the paper's numbers are of; None where they are damaged, which the trace will say."""
     try:
-        return str(records.read_json(generated)["study"])
-    except (records.RecordError, KeyError, TypeError):
+        return str(files.read_json(generated)["study"])
+    except (files.RecordError, KeyError, TypeError):
         return None

@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose
 
 from ntkbench.backends.jax import stepping
 from ntkbench.hierarchy import runge_kutta_step
-from ntkbench.integrators import INTEGRATORS
+from ntkbench.integrators import INTEGRATORS, tableau
 
 
 def slope(state: stepping.State) -> stepping.State:
@@ -23,7 +23,7 @@ def start() -> stepping.State:
 
 @pytest.mark.parametrize("name", INTEGRATORS)
 def test_a_step_by_stages_is_a_step(name: str) -> None:
-    method = INTEGRATORS[name]
+    method = tableau(name)
     with jax.enable_x64(True):
         found = stepping.step_by_stages(slope, start(), 0.1, method)
         for one, expected, before in zip(found, runge_kutta_step(slope, start(), 0.1, method), start(), strict=True):
@@ -45,10 +45,10 @@ def test_the_slope_is_compiled_once_where_that_pays(
         return slope(state)
 
     with jax.enable_x64(True):
-        found = jax.jit(lambda state: stepping.steps(counted, state, 0.1, 3, INTEGRATORS[name]))(start())
+        found = jax.jit(lambda state: stepping.steps(counted, state, 0.1, 3, tableau(name)))(start())
         expected = start()
         for _ in range(3):
-            expected = runge_kutta_step(slope, expected, 0.1, INTEGRATORS[name])
+            expected = runge_kutta_step(slope, expected, 0.1, tableau(name))
     assert len(traced) == copies
     for one, other in zip(found, expected, strict=True):
         assert_allclose(one, other, rtol=0, atol=1e-14)

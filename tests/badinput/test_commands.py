@@ -14,7 +14,7 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
-from ntkbench import records
+from ntkbench import tables
 from ntkbench.cli import app
 from tests.test_records import VERDICT
 from tests.tiny import TINY
@@ -59,7 +59,7 @@ CASES: dict[str, Cases] = {
     "schema": [],
     "catalogue": [],
     "show": [((name,), "unknown") for name in ("dream/claim", "", LATIN1, "[/b]")] + [(("hierarchy",), "choose one of")],
-    "cite": [((name,), "neither a claim nor a method") for name in ("dream/claim", LATIN1)],
+    "cite": [((name,), "claim or method") for name in ("dream/claim", LATIN1)],
     "validate": [((study,), words) for study, words in STUDIES.items()],
     "plan": [((study,), words) for study, words in STUDIES.items()],
     "scaleout": [((study,), words) for study, words in STUDIES.items()],
@@ -91,7 +91,7 @@ EXPLAINS = {"doctor": "what it cannot use is a finding of its own: exit code 1, 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder that is no checkout, with good and bad runs and studies in it."""
-    records.write_table(tmp_path / "good" / "verdicts.csv", "verdicts", [VERDICT])
+    tables.write_table(tmp_path / "good" / "verdicts.csv", "verdicts", [VERDICT])
     whole = (tmp_path / "good" / "verdicts.csv").read_bytes()
     for name, content in {"damaged": b"claim,expectation\n1,2\n", "cut": whole[:-9], "binary": b"\xff\xfe\x00" + whole}.items():
         (tmp_path / name).mkdir()
@@ -197,10 +197,10 @@ def test_what_a_table_holds_is_shown_as_it_is(place: Path, command: tuple[str, .
     }
     folder = place / "[/dim]"
     for run_of in (folder, place / "other"):
-        records.write_table(run_of / "verdicts.csv", "verdicts", [odd if run_of == folder else {**odd, "verdict": "supported"}])
+        tables.write_table(run_of / "verdicts.csv", "verdicts", [odd if run_of == folder else {**odd, "verdict": "supported"}])
     quantity = {"claim": CLAIM, "case": "[/b]", "control": None, "backend": "[/]", "quantity": "error_p3"}
     rows = [{**quantity, "width": 8, "along": None, "seed": seed, "value": 1.0 + seed} for seed in range(3)]
-    records.write_table(folder / "quantities" / f"{CLAIM}.csv", "quantities", rows)
+    tables.write_table(folder / "quantities" / f"{CLAIM}.csv", "quantities", rows)
     name, *others = command
     more = [part.format(other=place / "other") for part in others] + ([CLAIM, "error_p3"] if name == "quantities" else [])
     result = run(name, str(folder), *more)
@@ -226,14 +226,14 @@ def test_ctrl_c_leaves_no_traceback(tmp_path: Path) -> None:
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(TINY))
     program = (
-        "import time, pathlib\nfrom ntkbench.cli import app, studies\n"
+        "import time, pathlib\nfrom ntkbench.cli import app\nfrom ntkbench.performance import calibration\n"
         f"def calibrate(precision):\n    pathlib.Path({str(mark)!r}).touch()\n    time.sleep(60)\n"
-        f"studies.calibrate = calibrate\napp(['plan', {str(path)!r}])"
+        f"calibration.calibrate = calibrate\napp(['plan', {str(path)!r}])"
     )
     code, stderr = interrupted(program, mark.exists)
     assert code in (1, 130)
     assert "Traceback" not in stderr
     # Without the command line's care it would be one.
     mark.unlink()
-    bare = program.rsplit("\n", 1)[0] + "\nstudies.calibrate('float64')"
+    bare = program.rsplit("\n", 1)[0] + "\ncalibration.calibrate('float64')"
     assert "KeyboardInterrupt" in interrupted(bare, mark.exists)[1]

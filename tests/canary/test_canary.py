@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from ntkbench.comparison import read_run
+from ntkbench.files import write_bytes
 from ntkbench.provenance import RESULTS_VERSION
-from ntkbench.records import read_record, read_rows, write_bytes, write_record, write_table
+from ntkbench.records import read_record, write_record
+from ntkbench.tables import read_rows, write_table
 from tests.canary.rule import MEND, Refused, faults, moved, renew
 from tests.canary.study import CASES, HISTORY, STORED, files, run
 from tests.scratch import ROOT

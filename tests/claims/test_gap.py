@@ -293,7 +293,7 @@ def test_the_last_fall_is_that_of_the_validation_error_of_either_readout() -> No
         ({"times": (1.0, 3.0)}, r"times must end with a doubling.*got \[1.0, 3.0\]"),
         ({"control": "spoilt_pooling", "image": None}, "control 'spoilt_pooling' is of convolutional networks: say the image"),
         ({"readout": "global_average"}, "readout is 'global_average', but both readouts are trained: leave it out"),
-        ({"integrator": "rk4"}, "integrator 'rk4': networks and kernels descend by the same steps: choose 'euler'"),
+        ({"integrator": "rk4"}, "integrator 'rk4': the claim is about gradient descent, choose 'euler'"),
     ],
 )
 def test_cases_that_make_no_sense_are_refused(fields: dict[str, Any], message: str) -> None:

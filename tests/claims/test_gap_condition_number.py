@@ -154,7 +154,7 @@ def test_duplicate_images_are_a_violation(backend: Backend) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"integrator": "rk4"}, "integrator 'rk4': networks are trained by gradient descent, 'euler'"),
+        ({"integrator": "rk4"}, "integrator 'rk4': the claim is about gradient descent, choose 'euler'"),
         ({"bias_variance": 0.1}, "bias_variance 0.1: the kernel is that of the weights only"),
         ({"image": None}, "image is missing: half of the population is convolutional"),
         ({"readout": "global_average"}, "readout 'global_average': the population has both"),

@@ -29,7 +29,7 @@ def summary_of(backend: Backend, width: int, **fields: Any) -> dict[str, np.ndar
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"integrator": "rk4"}, "integrator 'rk4': the kernel's descent is exact for 'euler' only"),
+        ({"integrator": "rk4"}, "integrator 'rk4': the claim is about gradient descent, choose 'euler'"),
         ({"test_size": 0}, "test_size must be at least 1, got 0"),
         ({"dataset": "sphere"}, "'sphere' is synthetic.*choose one of digits"),
         ({"dataset": "digits"}, "'digits' has 10 outputs, the claim asks for one.*digits_parity"),

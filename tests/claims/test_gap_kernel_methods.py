@@ -39,7 +39,7 @@ def fitted_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"sets": ("iris",)}, "at least as many as seeds 2"),
         ({"points": 39}, "points must be at least 40"),
         ({"bias_variance": 0.1}, "bias_variance is 0.1.*take 0"),
-        ({"integrator": "rk4"}, "take 'euler'"),
+        ({"integrator": "rk4"}, "integrator 'rk4': the claim is about gradient descent, choose 'euler'"),
         ({"depths": ()}, r"depths must be one or more, each at least 1, got \[\]"),
         ({"depths": (0, 1)}, "depths"),
         ({"trees": 0}, "trees must be at least 1, got 0"),

@@ -32,7 +32,7 @@ def measured(backend: Backend, width: int = 16, **fields: Any) -> dict[str, np.n
         ({"lazy": 2}, "lazy must be a number of strengths from 3 to 4, got 2"),
         ({"lazy": 5}, "lazy must be a number of strengths from 3 to 4, got 5"),
         ({"antisymmetric": False}, "plain initialization adds the fluctuation.*make it antisymmetric"),
-        ({"integrator": "rk4"}, "integrator 'rk4': the kernel's descent is exact for 'euler' only"),
+        ({"integrator": "rk4"}, "integrator 'rk4': the claim is about gradient descent, choose 'euler'"),
         ({"test_size": 0}, "test_size must be at least 1, got 0"),
         ({"dataset": "sphere"}, "'sphere' is synthetic.*choose one of digits"),
         ({"dataset": "digits"}, "'digits' has 10 outputs, the claim asks for one.*digits_parity"),
@@ -144,6 +144,7 @@ def test_a_diverged_network_or_a_step_that_is_too_large_is_a_violation() -> None
     summary = CLAIM.summarize(case, arrays, 8)
     for name in ("mse_difference", "accuracy_difference"):
         np.testing.assert_array_equal(np.isfinite(summary[name]), [True, False])
+    assert summary["critical_step"][1] == 0 < summary["critical_step"][0]
     (lost,) = CLAIM.violations(case, {8: summary})
     assert "at width 8 training diverged for 1 of 2 seeds: take a smaller step" in lost
 

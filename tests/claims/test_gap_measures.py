@@ -146,7 +146,7 @@ def test_a_wide_network_stops_at_the_error_of_its_kernel(backend: Backend) -> No
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"integrator": "rk4"}, "integrator 'rk4': networks and kernels are trained by gradient descent"),
+        ({"integrator": "rk4"}, "integrator 'rk4': the claim is about gradient descent, choose 'euler'"),
         ({"antisymmetric": False}, "a plain f at t = 0, as large as the architecture says, stays in test errors"),
         ({"other_activations": ("relu", "erf")}, r"other_activations \['relu', 'erf'\] name one twice"),
         ({"other_activations": ()}, "three architectures at least: take a larger depth"),

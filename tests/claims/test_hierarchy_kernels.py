@@ -68,7 +68,7 @@ def test_stencils_of_neighbouring_times_share_what_is_recorded() -> None:
     [
         ({"times": (0.375, 1.0)}, "times must begin 4 steps after 0"),
         ({"test_size": 0}, "test_size must be at least 1"),
-        ({"integrator": "euler"}, "'euler' is gradient descent"),
+        ({"integrator": "euler"}, "integrator 'euler': the claim is about gradient flow, choose 'rk4' or 'dop853'"),
         ({"activation": "relu"}, "'relu' has no K3"),
     ],
 )

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ntkbench.crosscheck import CEILING, TOLERANCES
+from ntkbench.crosscheck import CEILING, TOLERANCES, device_of
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path(__file__).resolve().parent / "deviations"
@@ -72,7 +72,7 @@ def published() -> dict[tuple[str, str], list[Deviation]]:
     for path in sorted((ROOT / "results" / "reference").rglob("crosscheck.csv")):
         facts = json.loads(path.with_name("environment.json").read_text(encoding="utf-8"))
         of_torch, of_jax = (facts["backends"][name][0] for name in ("torch", "jax"))
-        pair = of_torch["precision"], next((one["device"] for one in (of_torch, of_jax) if one["device"] != "cpu"), "cpu")
+        pair = of_torch["precision"], device_of(of_torch, of_jax)
         # What those runs allowed is the growth of their time, times a rung that has not changed since.
         rows = [
             _deviation(facts["study"], row, float(row["allowed"]) / TOLERANCES[pair]) for row in _rows(path) if row["max_rel"]

@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ntkbench import lineage
-from ntkbench.records import flatten, write_record, write_table
+from ntkbench.records import flatten, write_record
 from ntkbench.stages.cell import Cell
+from ntkbench.tables import write_table
 from tests.workflow.stub_claim import Stub, StubCase
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "workflow" / "scripts"

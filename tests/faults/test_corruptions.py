@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ntkbench.records import RecordError, read_record, write_record
+from ntkbench.files import RecordError
+from ntkbench.records import read_record, write_record
 from ntkbench.stages.cell import Cell
 from ntkbench.stages.measure import measure
 from tests.faults import corruptions
@@ -163,7 +164,7 @@ def told(name):
     try:
         records.read_record(Path(name)) if name.endswith("npz") else files.read_whole(Path(name))
         return f"{name} is read"
-    except records.RecordError as error:
+    except files.RecordError as error:
         return error
 
 # All that reading imports is imported while everything may be read.

@@ -11,7 +11,7 @@ import yaml
 
 from ntkbench.claims import Claim, get
 from ntkbench.claims.base import Case
-from ntkbench.records import COLUMNS
+from ntkbench.tables import COLUMNS
 from ntkbench.verdicts.expectations import Bound, Equivalence, Paired, Rate
 
 BACKENDS = ("torch", "jax")

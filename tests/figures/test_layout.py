@@ -13,8 +13,8 @@ from matplotlib.transforms import Bbox
 
 from ntkbench.claims import Claim, all_claims, get
 from ntkbench.claims.base import Case, Panel
-from ntkbench.records import COLUMNS
 from ntkbench.report import numbers
+from ntkbench.tables import COLUMNS
 from tests.figures import synthetic
 from tests.figures.drawn import composed, with_panels
 

@@ -11,7 +11,7 @@ from packaging.specifiers import SpecifierSet
 
 from ntkbench import config
 from ntkbench.claims import FAMILIES
-from ntkbench.records import read_rows, write_table
+from ntkbench.tables import read_rows, write_table
 from tests.matrix import __main__ as matrix
 from tests.matrix import table
 from tests.matrix.combinations import Combination, NotInstalled, bounds, combinations, install, interpreter, oldest

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ntkbench import records
+from ntkbench import files, tables
 from ntkbench.claims import all_claims
 from ntkbench.claims.base import Case
 from ntkbench.performance import scaling
@@ -32,17 +32,17 @@ def write(root: Path, cases: Mapping[str, Mapping[str, Case]], edit: Edit = lamb
             continue
         planted = synthetic.PLANTED.get(name, {})
         quantities = synthetic.table(claim, cases[name], planted)
-        records.write_table(study / "quantities" / f"{name}.csv", "quantities", quantities.to_dict("records"))
-        records.write_bytes(root / "paper" / "figures" / f"{name.replace('/', '-')}.svg", SVG)
+        tables.write_table(study / "quantities" / f"{name}.csv", "quantities", quantities.to_dict("records"))
+        files.write_bytes(root / "paper" / "figures" / f"{name.replace('/', '-')}.svg", SVG)
         verdicts.append(synthetic.verdicts(claim, cases[name], planted))
         for k, case in enumerate(cases[name]):
             row = {"claim": name, "case": case, "quantity": "K2", "max_abs": 1e-13, "max_rel": 2e-15 * (k + 1)}
             checks.append(row | {"allowed": 1e-10, "agrees": True})
-    records.write_table(study / "verdicts.csv", "verdicts", edit(pd.concat(verdicts)).to_dict("records"))
-    records.write_table(study / "crosscheck.csv", "crosscheck", checks)
-    records.write_json(study / "environment.json", synthetic.FACTS)
+    tables.write_table(study / "verdicts.csv", "verdicts", edit(pd.concat(verdicts)).to_dict("records"))
+    tables.write_table(study / "crosscheck.csv", "crosscheck", checks)
+    files.write_json(study / "environment.json", synthetic.FACTS)
     rows = timings.rows()
-    records.write_table(study / "performance.csv", "performance", rows)
-    records.write_table(study / "scaling.csv", "scaling", scaling.table(rows))
-    records.write_bytes(root / "paper" / "figures" / "scaling.svg", SVG)
+    tables.write_table(study / "performance.csv", "performance", rows)
+    tables.write_table(study / "scaling.csv", "scaling", scaling.table(rows))
+    files.write_bytes(root / "paper" / "figures" / "scaling.svg", SVG)
     return study

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 import typst
 
-from ntkbench import claims, records
+from ntkbench import claims, tables
 from ntkbench.claims import FAMILIES, all_claims, get
+from ntkbench.files import RecordError
 from ntkbench.performance import scaling
-from ntkbench.records import RecordError
 from ntkbench.report import paper
 from tests.figures import synthetic
 from tests.report import studies
@@ -156,10 +156,10 @@ def test_timings_without_the_naive_way_have_a_section_too(tmp_path: Path) -> Non
     """As those of a study without such curves, and without any curve of kernels against points."""
     cases = synthetic.cases()
     study, output = studies.write(tmp_path, cases), tmp_path / "paper" / "main.pdf"
-    rows = records.read_rows(study / "performance.csv", "performance")
+    rows = tables.read_rows(study / "performance.csv", "performance")
     kept = [row for row in rows if row["curve"] in ("ntk-width", "limiting-points")]
-    records.write_table(study / "performance.csv", "performance", kept)
-    records.write_table(study / "scaling.csv", "scaling", scaling.table(kept))
+    tables.write_table(study / "performance.csv", "performance", kept)
+    tables.write_table(study / "scaling.csv", "scaling", scaling.table(kept))
     paper.build(study, output, cases=cases, timed=True)
     printed = json.loads((tmp_path / "paper" / "generated" / "scaling.json").read_text())
     assert (printed["naive"], printed["affordable"]["rows"]) == ([], [])

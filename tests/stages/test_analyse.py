@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from ntkbench.files import note_of, read_note, write_note
-from ntkbench.records import RecordError, flatten, read_record, read_rows, write_record, write_table
+from ntkbench.files import RecordError, note_of, read_note, write_note
+from ntkbench.records import flatten, read_record, write_record
 from ntkbench.stages.analyse import analyse
 from ntkbench.stages.cell import Cell
 from ntkbench.stages.crosscheck import crosscheck
 from ntkbench.stages.prepare import prepare
+from ntkbench.tables import read_rows, write_table
 from tests.workflow.stub_claim import Stub, StubCase
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ntkbench import lineage, records
+from ntkbench import files, lineage, tables
 from ntkbench.performance.workloads import Curve, Workload
 from ntkbench.report.costs import scaling_entries
 from ntkbench.stages.scaling import scaling
@@ -40,7 +40,7 @@ def test_every_size_has_a_row(tmp_path: Path) -> None:
     large = Curve("large", "points", (64, 2048), Workload("limiting", 1, activation="relu"))
     done = run(tmp_path / "torch.csv", wide, large)
     assert done.returncode == 0, done.stderr
-    rows = records.read_rows(tmp_path / "torch.csv", "performance")
+    rows = tables.read_rows(tmp_path / "torch.csv", "performance")
     assert [(row["curve"], row["size"], row["width"], row["points"]) for row in rows] == [
         ("wide", 4, 4, 3),
         ("wide", 8, 8, 3),
@@ -60,7 +60,7 @@ def test_what_two_curves_share_is_measured_once(tmp_path: Path) -> None:
     done = run(tmp_path / "torch.csv", Curve("wide", "width", (4, 8), alike), Curve("many", "points", (3, 6), alike))
     assert done.returncode == 0, done.stderr
     shared, other = (
-        [row for row in records.read_rows(tmp_path / "torch.csv", "performance") if row["size"] in sizes]
+        [row for row in tables.read_rows(tmp_path / "torch.csv", "performance") if row["size"] in sizes]
         for sizes in ((4, 3), (8, 6))
     )
     assert [row["curve"] for row in shared] == ["wide", "many"]
@@ -88,16 +88,16 @@ def parts(tmp_path: Path) -> list[Path]:
     rows: list[dict[str, Any]] = timings.rows("smoke")
     for backend in ("torch", "jax"):
         of_backend = [row for row in rows if row["backend"] == backend]
-        records.write_table(tmp_path / f"{backend}.csv", "performance", of_backend)
+        tables.write_table(tmp_path / f"{backend}.csv", "performance", of_backend)
         lineage.note(tmp_path / f"{backend}.csv", "performance", (), backend=backend)
     return [tmp_path / f"{backend}.csv" for backend in ("torch", "jax")]
 
 
 def test_timings_are_joined_fitted_and_drawn(parts: list[Path], tmp_path: Path) -> None:
     scaling(parts, tmp_path / "performance.csv", tmp_path / "scaling.csv", tmp_path / "figure")
-    joined = records.read_rows(tmp_path / "performance.csv", "performance")
+    joined = tables.read_rows(tmp_path / "performance.csv", "performance")
     assert [row["backend"] for row in joined] == ["torch"] * (len(joined) // 2) + ["jax"] * (len(joined) // 2)
-    fitted = records.read_rows(tmp_path / "scaling.csv", "scaling")
+    fitted = tables.read_rows(tmp_path / "scaling.csv", "scaling")
     assert {(row["curve"], row["backend"]) for row in fitted} == {(row["curve"], row["backend"]) for row in joined}
     assert (tmp_path / "figure.svg").exists()
     assert (tmp_path / "figure.png").exists()
@@ -121,13 +121,13 @@ def test_timings_of_which_nothing_can_be_made_are_refused_with_the_mend(
     parts: list[Path], tmp_path: Path, change: dict[str, Any] | None, message: str
 ) -> None:
     """By the stage and by the paper: no rows, a row changed, or one that is there twice."""
-    rows = records.read_rows(parts[1], "performance")
+    rows = tables.read_rows(parts[1], "performance")
     changed = [] if change is None else [*rows[1:], rows[0] | change] if change else [*rows, rows[0]]
     for path in (parts[1], tmp_path / "performance.csv"):
-        records.write_table(path, "performance", changed)
+        tables.write_table(path, "performance", changed)
         lineage.note(path, "performance", (), backend="jax")
     match = rf"{{}}.* {message}.*; delete it and run again"
-    with pytest.raises(records.RecordError, match=match.format("jax.csv")):
+    with pytest.raises(files.RecordError, match=match.format("jax.csv")):
         scaling(parts, tmp_path / "joined.csv", tmp_path / "scaling.csv", tmp_path / "figure")
-    with pytest.raises(records.RecordError, match=match.format("performance.csv")):
+    with pytest.raises(files.RecordError, match=match.format("performance.csv")):
         scaling_entries(tmp_path)

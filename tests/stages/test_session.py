@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ntkbench.backends.base import BackendUnavailable
+from ntkbench.files import RecordError
 from ntkbench.performance.timing import TimingFailed
-from ntkbench.records import RecordError
 from ntkbench.stages import session
 from ntkbench.stages.crosscheck import CrosscheckFailed
 from ntkbench.stages.measure import MeasurementFailed

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ntkbench.claims.base import Case, Claim
-from ntkbench.records import COLUMNS
 from ntkbench.seeding import rng
+from ntkbench.tables import COLUMNS
 from ntkbench.verdicts.decide import Row, decide, holm
 from ntkbench.verdicts.expectations import Bound, Equivalence, Identity, Paired, Rate
 

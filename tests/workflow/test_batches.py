@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from ntkbench import records
+from ntkbench import records, tables
 from tests.workflow.conftest import STUB, STUDY, Checkout, make
 from tests.workflow.test_survival import VERDICTS, kill, wait_until
 
@@ -67,7 +67,7 @@ def test_cases_share_jobs_and_every_case_has_its_files(batched: Checkout) -> Non
         (stage, batch): 2 if stage == "measure" else 1 for stage in ("inputs", "measure", "crosscheck") for batch in ("1", "2")
     }
     assert batched.planned(VERDICTS) == set()
-    crosscheck = records.read_table(batched.root / RESULTS / "crosscheck.csv", "crosscheck")
+    crosscheck = tables.read_table(batched.root / RESULTS / "crosscheck.csv", "crosscheck")
     assert set(crosscheck["case"]) == set(CASES)
     assert not list((batched.root / RESULTS).rglob("*.parts"))
     for case in CASES:

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from ntkbench import records
+from ntkbench import tables
 from tests.workflow.conftest import STUDY, Checkout
 
 AFTER = {"crosscheck plain", "crosscheck flat", "analyse", "collect", "figure", "paper", "all"}
@@ -55,21 +55,21 @@ def test_a_finished_study_has_nothing_to_do(finished: Checkout) -> None:
 
 def test_a_finished_study_has_its_tables(finished: Checkout) -> None:
     results = finished.root / "results" / "tiny"
-    verdicts = records.read_table(results / "verdicts.csv", "verdicts")
+    verdicts = tables.read_table(results / "verdicts.csv", "verdicts")
     assert set(verdicts["backend"]) == {"torch", "jax"}
     assert set(verdicts["verdict"]) == {"supported"}
-    crosscheck = records.read_table(results / "crosscheck.csv", "crosscheck")
+    crosscheck = tables.read_table(results / "crosscheck.csv", "crosscheck")
     assert crosscheck["agrees"].all()
     assert set(crosscheck["case"]) == {"plain", "flat"}
     facts = json.loads((results / "environment.json").read_text())
     assert facts["study"] == "tiny"
     assert facts["backends"]["jax"][0]["device"] == "cpu"
-    quantities = records.read_table(results / "quantities" / "convergence" / "stub.csv", "quantities")
+    quantities = tables.read_table(results / "quantities" / "convergence" / "stub.csv", "quantities")
     assert len(quantities) == 2 * 2 * 4 * 4 * 3  # cases, backends, widths, seeds, one scalar and two times
-    timings = records.read_table(results / "performance.csv", "performance")
+    timings = tables.read_table(results / "performance.csv", "performance")
     assert list(timings["size"]) == [2, 3, 4] * 2
     assert (timings["seconds"] > 0).all()
-    assert set(records.read_table(results / "scaling.csv", "scaling")["measure"]) >= {"flops", "seconds"}
+    assert set(tables.read_table(results / "scaling.csv", "scaling")["measure"]) >= {"flops", "seconds"}
     assert (finished.root / "paper" / "main.pdf").read_bytes().startswith(b"%PDF")
     assert not list(results.rglob("*.parts"))
     assert not list(results.rglob("*.tmp"))

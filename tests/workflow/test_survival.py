@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ntkbench import records
+from ntkbench import records, tables
 from tests.workflow.conftest import STUDY, Checkout
 
 VERDICTS = "results/tiny/verdicts.csv"
@@ -161,7 +161,7 @@ def test_backends_that_disagree_fail_the_run_and_leave_the_evidence(fresh: Check
     assert "convergence/stub plain: torch and jax disagree" in output
     assert "number: max_rel 1e-08, allowed 1e-10" in output
     assert not (fresh.root / VERDICTS).exists()
-    kept = records.read_table(fresh.root / "results/tiny/crosscheck/convergence/stub/plain.failed.csv", "crosscheck")
+    kept = tables.read_table(fresh.root / "results/tiny/crosscheck/convergence/stub/plain.failed.csv", "crosscheck")
     assert kept["agrees"].tolist() == [False]
     backend.write_text(backend.read_text().replace("factor = 1.0 + 1e-8", "factor = 1.0"))
     fresh.run(VERDICTS)
@@ -174,5 +174,5 @@ def test_divergence_is_recorded_and_makes_the_verdict_invalid(fresh: Checkout) -
     fresh.run(VERDICTS)
     facts = records.read_record(fresh.root / CASE / "torch.npz").facts
     assert sum(facts["nonfinite"].values()) > 0
-    verdicts = records.read_table(fresh.root / VERDICTS, "verdicts")
+    verdicts = tables.read_table(fresh.root / VERDICTS, "verdicts")
     assert set(verdicts["verdict"]) == {"invalid"}

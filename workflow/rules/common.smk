@@ -1,5 +1,6 @@
 """What the rules share: the cells of the study, and the code that each stage runs."""
 
+from ntkbench import layout
 from ntkbench.performance import planning
 from ntkbench.stages import session
 
@@ -12,16 +13,15 @@ wildcard_constraints:
 
 
 # One file per case, whichever job makes it.
-INPUTS = f"{RESULTS}/inputs/{{claim}}/{{case}}.npz"
-MEASURED = f"{RESULTS}/measurements/{{claim}}/{{case}}/{{backend}}.npz"
-CROSSCHECKED = f"{RESULTS}/crosscheck/{{claim}}/{{case}}.csv"
+INPUTS = str(layout.inputs(Path(RESULTS), "{claim}", "{case}"))
+MEASURED = str(layout.measurement(Path(RESULTS), "{claim}", "{case}", "{backend}"))
+CROSSCHECKED = str(layout.crosscheck(Path(RESULTS), "{claim}", "{case}"))
 # Snakemake takes no function for outputs: each batch of cases that share a process has rules of its own.
 BATCHES = [(claim, number, cases) for claim, batches in STUDY.batches.items() for number, cases in enumerate(batches, start=1)]
 # Records that a failed job could not renew Snakemake puts back, younger than the code that failed, and would take them for results.
 # An empty mark is gone before a job starts and comes when it has succeeded; a study is done when all are there. It has the name
 # of the batch's first case and not its number, which a new case before it would change.
-PREPARED = f"{RESULTS}/inputs/{{claim}}/{{case}}.done"
-DONE = f"{RESULTS}/measurements/{{claim}}/{{case}}/{{backend}}.done"
+PREPARED, DONE = (str(Path(pattern).with_suffix(".done")) for pattern in (INPUTS, MEASURED))
 MARKS = [
     pattern.format(claim=claim, case=cases[0])
     for claim, _, cases in BATCHES

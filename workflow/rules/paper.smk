@@ -2,7 +2,7 @@ rule paper:
     """The numbers, and the paper that is made of them."""
     input:
         tables=rules.collect.output,
-        figures=[f"paper/figures/{claim.replace('/', '-')}.svg" for claim in STUDY.cases],
+        figures=[f"paper/figures/{layout.figure(claim)}.svg" for claim in STUDY.cases],
         scaling=list(rules.scaling.output) if CURVES else [],
         quantities=expand(rules.analyse.output.quantities, claim=STUDY.cases),
         source=sorted(map(str, Path("paper").rglob("*.typ"))),

@@ -22,16 +22,12 @@ RESOLVED = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class GradientFlowCase(TrainingCase):
-    """Narrows the control; gradient descent (`euler`) is no gradient flow and is refused."""
+    """Narrows the control."""
 
     one_output: ClassVar = True
+    trained_by: ClassVar = "gradient flow"
 
     control: Literal["mean_field"] | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.integrator == "euler":
-            raise ValueError("integrator 'euler' is gradient descent, the claim is about gradient flow: choose rk4 or dop853")
 
 
 class GradientFlow(Claim):

@@ -7,8 +7,9 @@ import numpy as np
 
 from ntkbench import data
 from ntkbench.backends.base import Backend
-from ntkbench.claims.base import Arrays, Case, Claim, Panel, SpecifiedCase
+from ntkbench.claims.base import Arrays, Case, Claim, Panel
 from ntkbench.claims.calls import Call, Draw, LimitingKernels, Ntk
+from ntkbench.claims.cases import SpecifiedCase
 from ntkbench.verdicts.expectations import Rate
 
 CORRELATION = 0.5

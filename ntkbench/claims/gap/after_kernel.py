@@ -15,17 +15,17 @@ import numpy as np
 from ntkbench import data
 from ntkbench.backends.base import Backend, Flow
 from ntkbench.claims.base import Arrays, Claim, Panel
-from ntkbench.claims.calls import Call, Draw, KernelDescent, Ntk, Train
+from ntkbench.claims.calls import Call, Draw, KernelDescent, Train
+from ntkbench.claims.cases import StrengthCase
 from ntkbench.claims.generalization import (
     SMALLEST_EFFECT,
     STOPS,
-    StrengthCase,
     accuracy,
     chosen,
+    chosen_scores,
     descent,
+    empirical_calls,
     empirical_ntks,
-    mse,
-    splits,
 )
 from ntkbench.seeding import rng
 from ntkbench.verdicts.expectations import Paired
@@ -222,9 +222,6 @@ class AfterKernel(Claim):
         "alignment": 1e3,
     }
 
-    def prepare(self, case: AfterKernelCase, root: int) -> data.Dataset:
-        return splits(case, root)
-
     def measure(self, backend: Backend, case: AfterKernelCase, data: data.Dataset, width: int, root: int) -> Arrays:
         net = case.architecture(width, output_dim=data.y.shape[-1])
         theta = net.initialize(root, range(case.seeds))
@@ -253,21 +250,18 @@ class AfterKernel(Claim):
         n, held_out, seeds, records = case.train_size, case.test_size, case.seeds, len(case.times)
         net = case.architecture(width, output_dim=data.SOURCES[case.dataset].output_dim)
         shared: dict[str, Any] = {"net": net, "seeds": seeds, "points": n}
-        kernels: dict[str, Any] = {"net": net, "seeds": seeds, "outputs": "trace"}
         return (
             Draw(net=net, seeds=seeds),
             Train.along(case.flow(), **shared, observe=("f", "f_test", "theta"), test_points=held_out),
             Train.along(case.flow(), **shared, records=1, observe=("theta",)),
-            Ntk(records + 2, **kernels, rows=n),
-            Ntk(records + 2, **kernels, rows=held_out, columns=n, kept=False),
+            *empirical_calls(case, net, held_out, records + 2, kept=False),
             KernelDescent(records + 2, batch=seeds, points=n, test_points=held_out, outputs=net.output_dim, records=len(STOPS)),
         )
 
     def summarize(self, case: AfterKernelCase, arrays: Arrays, width: int) -> dict[str, np.ndarray]:
         y, v = arrays["y_test"], case.validation_size
         network = accuracy(chosen(case, arrays["f_test"], y), y[:, v:])
-        outputs = np.stack([chosen(case, arrays["kernel_test"][:, k], y) for k in range(len(case.times) + 1)], axis=1)
-        kernel, errors = accuracy(outputs, y[:, v:]), mse(outputs, y[:, v:])
+        kernel, errors = chosen_scores(case, arrays["kernel_test"], y)
         initial, along = kernel[:, 0], kernel[:, 1:]
         permuted = accuracy(chosen(case, arrays["permuted_test"], y), y[:, v:])
         gain, velocity = along - initial[:, None], arrays["velocity"]

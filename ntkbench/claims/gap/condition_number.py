@@ -8,7 +8,8 @@ architectures, drawn at random; its one number is the rank correlation, over the
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from functools import partial
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -16,9 +17,10 @@ from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel
 from ntkbench.claims.calls import Call, Draw, Ntk, Train
-from ntkbench.claims.generalization import SplitCase, accuracy, chosen, splits
+from ntkbench.claims.cases import ValidationCase
+from ntkbench.claims.generalization import chosen_scores
 from ntkbench.claims.ranks import spearman
-from ntkbench.networks import Convolutional, Network
+from ntkbench.networks import Network
 from ntkbench.seeding import rng
 from ntkbench.verdicts.expectations import Paired
 
@@ -48,7 +50,7 @@ class Member(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConditionNumberCase(SplitCase):
+class ConditionNumberCase(ValidationCase):
     """A population of architectures, the same for all seeds and widths; half of it is fully connected.
 
     `step` and `times` are in units of n over the largest eigenvalue of an architecture's mean kernel of one logit.
@@ -58,13 +60,13 @@ class ConditionNumberCase(SplitCase):
             depths from 1 to `depth`.
     """
 
+    trained_by: ClassVar = "gradient descent"
+
     population: int
     control: Literal["dealt"] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.integrator != "euler":
-            raise ValueError(f"integrator {self.integrator!r}: networks are trained by gradient descent, 'euler'")
         if self.bias_variance:
             raise ValueError(f"bias_variance {self.bias_variance}: the kernel is that of the weights only, leave it out")
         if self.image is None:
@@ -102,20 +104,10 @@ class ConditionNumberCase(SplitCase):
 
     def architecture_of(self, member: Member, width: int, outputs: int) -> Network:
         """A member's network at one width."""
-        if self.image is None or member.padding is None:
-            return self.network(member.units * width, depth=member.depth, output_dim=outputs, parametrization="standard")
-        return Convolutional(
-            self.image,
-            member.units * width,
-            member.depth,
-            self.activation,
-            padding=member.padding,
-            readout=member.family,
-            output_dim=outputs,
-            parametrization="standard",
-            weight_variance=self.weight_variance,
-            antisymmetric=self.antisymmetric,
-        )
+        scales: dict[str, Any] = {"depth": member.depth, "output_dim": outputs, "parametrization": "standard"}
+        if member.padding is None:
+            return self.network(member.units * width, **scales)
+        return self.architecture(member.units * width, **scales, readout=member.family, padding=member.padding)
 
 
 class ConditionNumber(Claim):
@@ -231,9 +223,6 @@ class ConditionNumber(Claim):
     case_type: ClassVar = ConditionNumberCase
     growth: ClassVar = {"log_kappa": 1e4, "outputs": 1e4}
 
-    def prepare(self, case: ConditionNumberCase, root: int) -> data.Dataset:
-        return splits(case, root)
-
     def measure(self, backend: Backend, case: ConditionNumberCase, data: data.Dataset, width: int, root: int) -> Arrays:
         # The smallest eigenvalue of a matrix of n rows is known to about n roundings of the largest.
         rounding = case.train_size * float(np.finfo(backend.precision).eps)
@@ -263,27 +252,20 @@ class ConditionNumber(Claim):
     def calls(self, case: ConditionNumberCase, width: int) -> tuple[Call, ...]:
         """Of the population of root 0: a study's own is drawn by its seed, which is not known here, and about as large."""
         asked: list[Call] = []
+        sizes: dict[str, Any] = {"seeds": case.seeds, "points": case.train_size, "test_points": case.test_size}
+        trained = partial(Train.along, case.flow(), **sizes, observe=("f_test",))
         for member in case.drawn(0):
             net = case.architecture_of(member, width, data.SOURCES[case.dataset].output_dim)
             asked += [
                 Draw(INITIALIZATIONS + 1, net=net, seeds=case.seeds),
                 Ntk(INITIALIZATIONS, net=net, seeds=case.seeds, rows=case.train_size, outputs="full", kept=False),
-                Train.along(
-                    case.flow(),
-                    net=net,
-                    seeds=case.seeds,
-                    points=case.train_size,
-                    observe=("f_test",),
-                    test_points=case.test_size,
-                ),
+                trained(net=net),
             ]
         return tuple(asked)
 
     def summarize(self, case: ConditionNumberCase, arrays: Arrays, width: int) -> dict[str, np.ndarray]:
-        members, y = arrays["log_kappa"].shape[1], arrays["y_test"]
-        results = [accuracy(chosen(case, arrays["outputs"][:, k], y), y[:, case.validation_size :]) for k in range(members)]
-        reached = np.stack(results, axis=1)
         kappa = arrays["log_kappa"]
+        reached, _ = chosen_scores(case, arrays["outputs"], arrays["y_test"])
         if "deals" in arrays:
             kappa = np.take_along_axis(kappa[:, None], arrays["deals"], axis=2)
         else:
@@ -294,7 +276,7 @@ class ConditionNumber(Claim):
             mean: np.ndarray = spearman(kappa[..., among], reached[:, None, among]).mean(axis=1)
             return mean
 
-        of_all, of_size = correlation(np.full(members, True)), spearman(arrays["parameters"], reached)
+        of_all, of_size = correlation(np.full(len(dense), True)), spearman(arrays["parameters"], reached)
         return {
             "correlation": of_all,
             "correlation_dense": correlation(dense),

@@ -11,18 +11,20 @@ from scipy import ndimage
 from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel
-from ntkbench.claims.calls import Call, Draw, KernelDescent, Ntk, Train, kept_kernels
+from ntkbench.claims.calls import Call, Draw, KernelDescent, Train
+from ntkbench.claims.cases import StrengthCase
 from ntkbench.claims.generalization import (
     SMALLEST_EFFECT,
-    StrengthCase,
     accuracy,
     beyond_critical,
     chosen,
     critical_step,
     descent,
+    empirical_calls,
     empirical_ntks,
+    limiting_calls,
     limiting_ntks,
-    splits,
+    lost_along,
     stops,
 )
 from ntkbench.data.images import PAIRS, transformed_test_points
@@ -182,7 +184,7 @@ class DistributionShift(Claim):
 
     def prepare(self, case: DistributionShiftCase, root: int) -> data.Dataset:
         """The test points' images follow one another, one set for each amount; their labels stand there once."""
-        plain = splits(case, root)
+        plain = case.load(root)
         sizes = {"train_size": case.train_size, "test_size": case.test_size, "root": root, "splits": case.seeds}
         held_out = [plain.x_test]
         for amount in case.amounts[1:]:
@@ -215,34 +217,22 @@ class DistributionShift(Claim):
         net = case.architecture(width, output_dim=data.SOURCES[case.dataset].output_dim)
         n, seeds = case.train_size, case.seeds
         held_out = case.validation_size + len(case.amounts) * (case.test_size - case.validation_size)
-        trained = Train.along(
-            case.flow(),
-            net=net,
-            seeds=seeds,
-            points=n,
-            observe=("f_test", "theta"),
-            test_points=held_out,
-        )
         return (
             Draw(net=net, seeds=seeds),
-            trained,
-            Ntk(2, net=net, seeds=seeds, rows=n, outputs="trace"),
-            Ntk(2, net=net, seeds=seeds, rows=held_out, columns=n, outputs="trace"),
-            *kept_kernels(case, net, width, held_out),
+            Train.along(case.flow(), net=net, seeds=seeds, points=n, observe=("f_test", "theta"), test_points=held_out),
+            *empirical_calls(case, net, held_out, 2),
+            *limiting_calls(case, net, width, held_out),
             KernelDescent(3, batch=seeds, points=n, test_points=held_out, outputs=net.output_dim, records=len(case.times)),
         )
 
     def summarize(self, case: DistributionShiftCase, arrays: Arrays, width: int) -> dict[str, np.ndarray]:
         y = arrays["y_test"]
         y_test = y[:, case.validation_size :]
-        summary = {}
+        summary: dict[str, np.ndarray] = {}
         for predictor in PREDICTORS:
             outputs = chosen(case, arrays[predictor], y)
             by_amount = outputs.reshape(len(outputs), len(case.amounts), *y_test.shape[1:])
-            path = accuracy(by_amount, y_test)
-            summary[f"accuracy_{predictor}_path"] = path
-            summary[f"lost_difference_{predictor}_path"] = path[:, :1] - path
-            summary[f"lost_{predictor}"] = path[:, 0] - path[:, -1]
+            summary |= lost_along(predictor, accuracy(by_amount, y_test))
         summary["invariance_difference"] = summary["lost_initial"] - summary["lost_after"]
         summary["degradation_difference"] = summary["lost_network"] - summary["lost_kernel"]
         return summary | {"critical_step": arrays["critical_step"]}

@@ -8,9 +8,18 @@ import numpy as np
 
 from ntkbench import data
 from ntkbench.backends.base import Backend
-from ntkbench.claims.base import Arrays, Claim, Panel, TrainingCase
-from ntkbench.claims.calls import Call, Draw, Forward, KernelDescent, Ntk, Train, kept_kernels, steps
-from ntkbench.claims.generalization import FOREVER, beyond_critical, check_real, critical_step, limiting_ntks, splits
+from ntkbench.claims.base import Arrays, Claim, Panel
+from ntkbench.claims.calls import Call, Draw, Forward, KernelDescent, Train, steps
+from ntkbench.claims.cases import SplitCase
+from ntkbench.claims.generalization import (
+    FOREVER,
+    beyond_critical,
+    critical_step,
+    empirical_calls,
+    empirical_ntks,
+    limiting_calls,
+    limiting_ntks,
+)
 from ntkbench.claims.truncated import rms
 from ntkbench.networks import SMOOTH_ACTIVATIONS
 from ntkbench.verdicts.expectations import Bound, Paired, Rate
@@ -22,21 +31,13 @@ TWICE = float(np.log(2))
 
 
 @dataclass(frozen=True, kw_only=True)
-class EquivalenceCase(TrainingCase):
-    """Narrows the control; every seed has a split of its own."""
+class EquivalenceCase(SplitCase):
+    """Narrows the control."""
 
     one_output: ClassVar = True
-    test_points: ClassVar = True
+    trained_by: ClassVar = "gradient descent"
 
     control: Literal["mean_field"] | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.integrator != "euler":
-            raise ValueError(f"integrator {self.integrator!r}: the kernel's descent is exact for 'euler' only")
-        if self.test_size < 1:
-            raise ValueError(f"test_size must be at least 1, got {self.test_size}")
-        check_real(self.dataset)
 
 
 class Equivalence(Claim):
@@ -178,9 +179,6 @@ class Equivalence(Claim):
     case_type: ClassVar = EquivalenceCase
     growth: ClassVar = {"f": 1e3, "f_test": 1e3, "moved_limit": 1e3, "moved_from_zero": 1e3, "moved_own": 1e3}
 
-    def prepare(self, case: EquivalenceCase, root: int) -> data.Dataset:
-        return splits(case, root)
-
     def measure(self, backend: Backend, case: EquivalenceCase, data: data.Dataset, width: int, root: int) -> Arrays:
         net = case.network(width)
         theta = net.initialize(root, range(case.seeds))
@@ -188,7 +186,7 @@ class Equivalence(Claim):
         f0, f0_test = backend.forward(net, theta, x), backend.forward(net, theta, x_test)
         trained = backend.train(net, theta, x, y, **case.flow(), observe=("f", "f_test"), x_test=x_test)
         limit, limit_test = limiting_ntks(backend, net, data)
-        own, own_test = backend.ntk(net, theta, x), backend.ntk(net, theta, x_test, x)
+        own, own_test = empirical_ntks(backend, net, theta, data)
         descent: dict[str, Any] = {"step": case.step, "counts": (steps(case.times, case.step), FOREVER)}
         # One eigendecomposition serves both residuals, side by side as outputs.
         residuals = np.concatenate([f0 - y, -y], axis=-1)
@@ -209,22 +207,15 @@ class Equivalence(Claim):
     def calls(self, case: EquivalenceCase, width: int) -> tuple[Call, ...]:
         n, n_test, net = case.train_size, case.test_size, case.network(width)
         networks: dict[str, Any] = {"net": net, "seeds": case.seeds}
-        trained = Train.along(
-            case.flow(),
-            **networks,
-            points=n,
-            observe=("f", "f_test"),
-            test_points=n_test,
-        )
+        trained = Train.along(case.flow(), **networks, points=n, observe=("f", "f_test"), test_points=n_test)
         descent = {"batch": case.seeds, "points": n, "test_points": n_test, "records": 2}
         return (
             Draw(**networks),
             Forward(**networks, points=n),
             Forward(**networks, points=n_test),
             trained,
-            *kept_kernels(case, net, width, n_test),
-            Ntk(**networks, rows=n),
-            Ntk(**networks, rows=n_test, columns=n),
+            *limiting_calls(case, net, width, n_test),
+            *empirical_calls(case, net, n_test),
             KernelDescent(**descent, outputs=2),
             KernelDescent(**descent, outputs=1),
         )

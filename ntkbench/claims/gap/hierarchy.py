@@ -8,9 +8,10 @@ import numpy as np
 
 from ntkbench import data
 from ntkbench.backends.base import Backend
-from ntkbench.claims.base import ArchitectureCase, Arrays, Claim, Panel
+from ntkbench.claims.base import Arrays, Claim, Panel
 from ntkbench.claims.calls import Call, Draw, Forward, LimitingKernels, Train
-from ntkbench.claims.generalization import accuracy, check_real, classes, mse, splits
+from ntkbench.claims.cases import ArchitectureCase, SplitCase
+from ntkbench.claims.generalization import accuracy, classes, mse
 from ntkbench.claims.tensor_free import foretold, predictions
 from ntkbench.claims.truncated import LEFT_BY_STEP, SHARE_OF_SEEDS, TwiceTheStepCase, rms, unresolved
 from ntkbench.hierarchy.expansion import Expansion
@@ -26,7 +27,7 @@ TWO_CLASSES = {"image": (None,), "dataset": ("fashion_mnist_pullover_coat", "fas
 
 
 @dataclass(frozen=True, kw_only=True)
-class HierarchyGapCase(TwiceTheStepCase, ArchitectureCase):
+class HierarchyGapCase(TwiceTheStepCase, SplitCase, ArchitectureCase):
     """Every seed has a split and a network of its own.
 
     Attributes:
@@ -37,7 +38,6 @@ class HierarchyGapCase(TwiceTheStepCase, ArchitectureCase):
 
     adjustable: ClassVar = TwiceTheStepCase.adjustable | {"step", "times", "tolerance", "judged"}
     one_output: ClassVar = False
-    test_points: ClassVar = True
 
     tolerance: float
     judged: float | None = None
@@ -45,13 +45,10 @@ class HierarchyGapCase(TwiceTheStepCase, ArchitectureCase):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.test_size < 1:
-            raise ValueError(f"test_size must be at least 1, got {self.test_size}")
         if not 0 < self.tolerance < 1:
             raise ValueError(f"tolerance must lie between 0 and 1, got {self.tolerance}")
         if self.judged is not None and self.judged not in self.times:
             raise ValueError(f"judged {self.judged} is none of the recorded times: choose one of {list(self.times)}")
-        check_real(self.dataset)
 
     def tolerance_at(self, width: int) -> float:
         """Of the predictions at one width."""
@@ -279,9 +276,6 @@ class HierarchyGap(Claim):
         # Differences of outputs, to which each backend's basis adds its own rounding, enlarged by nearly equal singular values.
         | {f"error_p{p}": 1e5 if p < 4 else 1e7 for p in ORDERS}
     )
-
-    def prepare(self, case: HierarchyGapCase, root: int) -> data.Dataset:
-        return splits(case, root)
 
     def measure(self, backend: Backend, case: HierarchyGapCase, data: data.Dataset, width: int, root: int) -> Arrays:
         net, n = case.architecture(width, output_dim=data.y.shape[-1]), case.train_size

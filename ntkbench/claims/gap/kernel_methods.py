@@ -233,14 +233,7 @@ class KernelMethods(Claim):
             train, held = points - points // PARTS, -(-points // PARTS)
             found += [
                 Draw(net=net, seeds=runs),
-                Train.along(
-                    case.flow(),
-                    net=net,
-                    seeds=runs,
-                    points=train,
-                    observe=("f_test",),
-                    test_points=held,
-                ),
+                Train.along(case.flow(), net=net, seeds=runs, points=train, observe=("f_test",), test_points=held),
                 LimitingKernels(runs, net=net, rows=train + held),
                 KernelDescent(batch=runs, points=train, test_points=held, outputs=net.output_dim, records=len(STOPS)),
             ]

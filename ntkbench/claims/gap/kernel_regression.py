@@ -1,7 +1,7 @@
 """Networks, fully connected and convolutional, against regression with their limiting kernels, on the same splits."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -9,76 +9,53 @@ import numpy as np
 
 from ntkbench import data
 from ntkbench.backends.base import Backend
-from ntkbench.claims.base import Arrays, Claim, NestedCase, Panel
-from ntkbench.claims.calls import Call, Draw, KernelDescent, Train, kept_kernels
+from ntkbench.claims.base import Arrays, Claim, Panel
+from ntkbench.claims.calls import Call, Draw, KernelDescent, Train
+from ntkbench.claims.cases import NestedCase, ValidationCase
+from ntkbench.claims.cntk_accuracies import POOLED, published_accuracies
 from ntkbench.claims.generalization import (
     FOREVER,
     SMALLEST_EFFECT,
     STOPS,
-    SplitCase,
     accuracy,
-    chosen,
+    chosen_scores,
     descent,
     learning_rate,
+    limiting_calls,
     limiting_kernels,
-    mse,
-    splits,
     stops,
     validation_error,
 )
-from ntkbench.networks import Convolutional, Network
+from ntkbench.networks import Network
 from ntkbench.seeding import rng
-from ntkbench.verdicts.expectations import Equivalence, Paired, Where
+from ntkbench.verdicts.expectations import Paired
 
 LARGEST_FALL = 0.05
 """Share of the network's validation error below which its last doubling of steps must stay, on average over seeds, of which
 one that rises counts as none: falls that halve with every further doubling add up to 10%."""
-POOLED = "_pooled"
-"""How the names of arrays and quantities of convolutional networks with global average pooling end."""
 PERMUTED = {"permuted_nngp": "nngp", "spoilt_pooling": "network_pooled"}
 """Control -> whose training labels alone are permuted."""
 DENSE, IMAGES = {"image": (None,)}, {"image": ((8, 8, 1), (14, 14, 1), (28, 28, 1), (32, 32, 3))}
 """Cases of fully connected and of convolutional networks."""
 FINITE = "lee2020finite, section 3.1"
 EXACT = "arora2019exact, section 5 and Table 1"
-PUBLISHED: Mapping[int, Mapping[str, float]] = {
-    2: {"": 0.4094, POOLED: 0.4971},
-    3: {"": 0.4254, POOLED: 0.5106},
-    5: {"": 0.4343, POOLED: 0.5173},
-    10: {"": 0.4342, POOLED: 0.5192},
-    20: {"": 0.4253, POOLED: 0.5222},
-}
-"""Convolutions -> test accuracy of CNTK regression on 2,000 images of CIFAR-10 by readout (Arora et al. 2019, Table 1)."""
-CITED: Where = {
-    "dataset": ("cifar10",),
-    "train_size": (2000,),
-    "image": ((32, 32, 3),),
-    "padding": ("zero",),
-    "activation": ("relu",),
-    "weight_variance": (2.0,),
-    "bias_variance": (0.0,),
-}
-"""Cases of the setting in which the accuracies of `PUBLISHED` were measured."""
-PUBLISHED_MARGIN = 0.015
-"""Margin of an accuracy that was published without interval, for an unknown subset of the images: one and a half points."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class KernelRegressionCase(SplitCase, NestedCase):
+class KernelRegressionCase(ValidationCase, NestedCase):
     """A network beside its limiting kernels; convolutional ones with both readouts, so that pooling is paired as well.
 
     `step` and `times` are in units of half the critical learning rate of a limiting kernel, for a network that of its NTK: it
     and the kernel take the same steps and stop at the same times, with a step of 1 after that many steps.
     """
 
-    adjustable: ClassVar = SplitCase.adjustable | {"smaller", "test_size", "validation_size", "times"}
+    adjustable: ClassVar = ValidationCase.adjustable | {"smaller", "test_size", "validation_size", "times"}
+    trained_by: ClassVar = "gradient descent"
 
     control: Literal["permuted_labels", "permuted_nngp", "spoilt_pooling"] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.integrator != "euler":
-            raise ValueError(f"integrator {self.integrator!r}: networks and kernels descend by the same steps: choose 'euler'")
         if self.step >= 2:
             raise ValueError(f"step {self.step} is in units of half the critical learning rate: it must stay below 2")
         if len(self.times) < 2 or not np.isclose(self.times[-1], 2 * self.times[-2]):
@@ -96,9 +73,10 @@ class KernelRegressionCase(SplitCase, NestedCase):
 
     def networks(self, width: int, output_dim: int) -> dict[str, Network]:
         """What is trained and regressed, by the ending of its names."""
-        net = self.architecture(width, output_dim=output_dim)
-        pooled = {POOLED: replace(net, readout="global_average")} if isinstance(net, Convolutional) else {}
-        return {"": net} | pooled
+        found = {"": self.architecture(width, output_dim=output_dim)}
+        if self.image is not None:
+            found[POOLED] = self.architecture(width, output_dim=output_dim, readout="global_average")
+        return found
 
 
 def _differences(ending: str, of: str) -> dict[str, str]:
@@ -121,23 +99,6 @@ DIFFERENCES = {
     "kernel_pooling_difference": "test accuracy of NTK regression with pooling minus that without (to the end)",
 }
 """Quantities at the largest number of training points."""
-
-
-def _published(depth: int, ending: str) -> Equivalence:
-    column = "CNTK-GAP-2K" if ending else "CNTK-V-2K"
-    return Equivalence(
-        name=f"published_{depth}{ending}",
-        statement=(
-            f"On 2,000 images of CIFAR-10 ridgeless CNTK regression, {depth} convolutions {'with' if ending else 'without'} "
-            f"pooling, has a test accuracy of {PUBLISHED[depth][ending]:.2%}, to one and a half points."
-        ),
-        source=f"arora2019exact, Table 1, column {column}",
-        quantity=f"accuracy_ridgeless{ending}",
-        control="permuted_labels",
-        where={**CITED, "depth": (depth,)},
-        value=PUBLISHED[depth][ending],
-        margin=PUBLISHED_MARGIN,
-    )
 
 
 def _accuracies(ending: str, of: str) -> dict[str, str]:
@@ -240,7 +201,7 @@ class KernelRegression(Claim):
             sign=1,
             size=SMALLEST_EFFECT,
         ),
-        *(_published(depth, ending) for depth in PUBLISHED for ending in ("", POOLED)),
+        *published_accuracies(),
     )
     limitations: ClassVar = (
         "Small images and at most 2,000 training points, where kernels are known to do well; the cited gaps of convolutional "
@@ -303,7 +264,7 @@ class KernelRegression(Claim):
     growth: ClassVar = {name + ending: 1e4 for name in ("network", "ntk", "nngp", "ridgeless") for ending in ("", POOLED)}
 
     def prepare(self, case: KernelRegressionCase, root: int) -> data.Dataset:
-        return splits(case, root, permute_labels=case.control == "permuted_labels")
+        return case.load(root, permute_labels=case.control == "permuted_labels")
 
     def measure(self, backend: Backend, case: KernelRegressionCase, data: data.Dataset, width: int, root: int) -> Arrays:
         arrays = {"y_test": data.y_test}
@@ -316,21 +277,12 @@ class KernelRegression(Claim):
         asked: list[Call] = []
         outputs = data.SOURCES[case.dataset].output_dim
         regressed = partial(KernelDescent, batch=case.seeds, test_points=case.test_size, outputs=outputs)
+        trained = partial(Train.along, case.flow(), seeds=case.seeds, observe=("f_test",), test_points=case.test_size)
         for net in case.networks(width, outputs).values():
-            asked += [Draw(net=net, seeds=case.seeds), *kept_kernels(case, net, width, case.test_size)]
+            asked += [Draw(net=net, seeds=case.seeds), *limiting_calls(case, net, width, case.test_size)]
             for n in case.sizes:
-                asked += [
-                    Train.along(
-                        case.flow(),
-                        net=net,
-                        seeds=case.seeds,
-                        points=n,
-                        observe=("f_test",),
-                        test_points=case.test_size,
-                    ),
-                    regressed(2, points=n, records=len(case.counts)),
-                ]
-            if isinstance(net, Convolutional):
+                asked += [trained(net=net, points=n), regressed(2, points=n, records=len(case.counts))]
+            if case.image is not None:
                 asked.append(regressed(points=case.train_size, records=1))
         return tuple(asked)
 
@@ -343,8 +295,10 @@ class KernelRegression(Claim):
         pooling: dict[str, list[np.ndarray]] = {"network": [], "kernel": []}
         recorded = len(case.times)
         for ending in endings:
-            found = {name: _scores(case, arrays[name + ending][:, :, :recorded], y) for name in ("network", "ntk", "nngp")}
-            ended = {name: _scores(case, arrays[name + ending], y) for name in ("ntk", "nngp")}
+            found = {
+                name: chosen_scores(case, arrays[name + ending][:, :, :recorded], y) for name in ("network", "ntk", "nngp")
+            }
+            ended = {name: chosen_scores(case, arrays[name + ending], y) for name in ("ntk", "nngp")}
             paths |= {f"accuracy_{name}{ending}": scores[0] for name, scores in found.items()}
             if (ridgeless := arrays.get("ridgeless" + ending)) is not None:
                 at_end[f"accuracy_ridgeless{ending}"] = accuracy(ridgeless[:, 0, v:], y[:, v:])
@@ -377,17 +331,6 @@ class KernelRegression(Claim):
         ]
 
 
-def _scores(case: KernelRegressionCase, candidates: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Test accuracy and mean squared error of what validation chooses, for every size, each (S, sizes).
-
-    Args:
-        candidates: (S, sizes, C, h, O); y: (S, h, O), all held-out points.
-    """
-    outputs = [chosen(case, candidates[:, k], y) for k in range(len(case.sizes))]
-    y_test = y[:, case.validation_size :]
-    return np.stack([accuracy(f, y_test) for f in outputs], axis=1), np.stack([mse(f, y_test) for f in outputs], axis=1)
-
-
 def _candidates(
     backend: Backend, case: KernelRegressionCase, ending: str, net: Network, data: data.Dataset, root: int
 ) -> dict[str, list[np.ndarray]]:
@@ -413,7 +356,7 @@ def _candidates(
             kernel, kernel_test = among[k, :, :n, :n], across[k, :, :, :n]
             rate = case.step * learning_rate(kernel)
             found[name].append(descent(backend, kernel, kernel_test, y[name], rate, case.counts))
-    if isinstance(net, Convolutional):
+    if case.image is not None:
         ended = {"step": learning_rate(among[1]), "counts": (FOREVER,), "kernel_test": across[1]}
         found["ridgeless"] = [backend.kernel_descent(among[1], -data.y, **ended)[1][:, 0]]
     return found

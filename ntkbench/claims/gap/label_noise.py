@@ -10,19 +10,21 @@ import numpy as np
 from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel
-from ntkbench.claims.calls import Call, Draw, KernelDescent, Ntk, Train, kept_kernels
+from ntkbench.claims.calls import Call, Draw, KernelDescent, Train
+from ntkbench.claims.cases import ValidationCase
 from ntkbench.claims.generalization import (
     SMALLEST_EFFECT,
-    SplitCase,
     accuracy,
     beyond_critical,
     chosen,
     classes,
     critical_step,
     descent,
+    empirical_calls,
     empirical_ntks,
+    limiting_calls,
     limiting_ntks,
-    splits,
+    lost_along,
     stops,
 )
 from ntkbench.seeding import rng
@@ -40,7 +42,7 @@ WEAKENED = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelNoiseCase(SplitCase):
+class LabelNoiseCase(ValidationCase):
     """Every seed has a split, a network and an order in which labels become wrong of its own.
 
     Attributes:
@@ -213,9 +215,6 @@ class LabelNoise(Claim):
     axis: ClassVar = "share of wrong labels"
     growth: ClassVar = {"network": 1e3, "network_train": 1e3, "kernel": 1e4, "after": 1e5, "critical_step": 1e3}
 
-    def prepare(self, case: LabelNoiseCase, root: int) -> data.Dataset:
-        return splits(case, root)
-
     def measure(self, backend: Backend, case: LabelNoiseCase, data: data.Dataset, width: int, root: int) -> Arrays:
         outputs, v, weakened = data.y.shape[-1], case.validation_size, case.control == "truthful"
         net = case.architecture(width, output_dim=outputs)
@@ -251,29 +250,21 @@ class LabelNoise(Claim):
     def calls(self, case: LabelNoiseCase, width: int) -> tuple[Call, ...]:
         net = case.architecture(width, output_dim=data.SOURCES[case.dataset].output_dim)
         n, held_out, seeds, shares = case.train_size, case.test_size, case.seeds, len(case.shares)
-        trained = Train.along(
-            case.flow(),
-            shares,
-            net=net,
-            seeds=seeds,
-            points=n,
-            observe=("f", "f_test", "theta"),
-            test_points=held_out,
-        )
+        networks: dict[str, Any] = {"net": net, "seeds": seeds}
+        observed: dict[str, Any] = {"observe": ("f", "f_test", "theta"), "test_points": held_out}
         sizes = {"batch": seeds, "points": n, "test_points": held_out, "records": len(case.times)}
         return (
-            Draw(net=net, seeds=seeds),
-            trained,
-            Ntk(shares, net=net, seeds=seeds, rows=n, outputs="trace"),
-            Ntk(shares, net=net, seeds=seeds, rows=held_out, columns=n, outputs="trace"),
-            *kept_kernels(case, net, width, held_out),
+            Draw(**networks),
+            Train.along(case.flow(), shares, **networks, points=n, **observed),
+            *empirical_calls(case, net, held_out, shares),
+            *limiting_calls(case, net, width, held_out),
             KernelDescent(shares, outputs=net.output_dim, **sizes),
             KernelDescent(outputs=shares * net.output_dim, **sizes),
         )
 
     def summarize(self, case: LabelNoiseCase, arrays: Arrays, width: int) -> dict[str, np.ndarray]:
         y_test, v = arrays["y_test"], case.validation_size
-        summary = {}
+        summary: dict[str, np.ndarray] = {}
         for predictor in PREDICTORS:
             stopped, final = [], []
             for k in range(len(case.shares)):
@@ -281,10 +272,8 @@ class LabelNoise(Claim):
                 held_out = np.concatenate([arrays["y_validation"][:, k], y_test], axis=1)
                 stopped.append(accuracy(chosen(case, candidates, held_out), y_test))
                 final.append(accuracy(candidates[:, -1, v:], y_test))
-            for name, values in ((predictor, np.stack(stopped, axis=1)), (f"{predictor}_final", np.stack(final, axis=1))):
-                summary[f"accuracy_{name}_path"] = values
-                summary[f"lost_difference_{name}_path"] = values[:, :1] - values
-                summary[f"lost_{name}"] = values[:, 0] - values[:, -1]
+            summary |= lost_along(predictor, np.stack(stopped, axis=1))
+            summary |= lost_along(f"{predictor}_final", np.stack(final, axis=1))
             summary[f"protection_difference_{predictor}"] = summary[f"lost_{predictor}_final"] - summary[f"lost_{predictor}"]
         for end in ("", "_final"):
             summary[f"degradation_difference{end}"] = summary[f"lost_network{end}"] - summary[f"lost_kernel{end}"]

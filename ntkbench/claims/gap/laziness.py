@@ -19,9 +19,10 @@ import numpy as np
 
 from ntkbench import data
 from ntkbench.backends.base import Backend
-from ntkbench.claims.base import Arrays, Claim, Panel, TrainingCase
-from ntkbench.claims.calls import Call, Draw, KernelDescent, Ntk, Train, steps
-from ntkbench.claims.generalization import accuracy, beyond_critical, check_real, mse, splits
+from ntkbench.claims.base import Arrays, Claim, Panel
+from ntkbench.claims.calls import Call, Draw, KernelDescent, Train, steps
+from ntkbench.claims.cases import SplitCase
+from ntkbench.claims.generalization import accuracy, beyond_critical, critical_step, empirical_calls, empirical_ntks, mse
 from ntkbench.claims.truncated import log_slope, rms
 from ntkbench.networks import FullyConnected
 from ntkbench.scalars import is_whole
@@ -41,8 +42,8 @@ BY_STRENGTH = {"by": ("strength",)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class LazinessCase(TrainingCase):
-    """Networks along an axis of feature strength, from an antisymmetric initialization; every seed has a split of its own.
+class LazinessCase(SplitCase):
+    """Networks along an axis of feature strength, from an antisymmetric initialization.
 
     Attributes:
         feature_strengths: the axis g, increasing.
@@ -51,7 +52,7 @@ class LazinessCase(TrainingCase):
     """
 
     one_output: ClassVar = True
-    test_points: ClassVar = True
+    trained_by: ClassVar = "gradient descent"
 
     feature_strengths: tuple[float, ...]
     lazy: int = LEAST_LAZY
@@ -75,11 +76,6 @@ class LazinessCase(TrainingCase):
                 raise ValueError(f"control {self.control!r} scales targets along feature strengths: leave out by {self.by!r}")
         if not self.antisymmetric:
             raise ValueError("a plain initialization adds the fluctuation of f at t = 0 to every power: make it antisymmetric")
-        if self.integrator != "euler":
-            raise ValueError(f"integrator {self.integrator!r}: the kernel's descent is exact for 'euler' only")
-        if self.test_size < 1:
-            raise ValueError(f"test_size must be at least 1, got {self.test_size}")
-        check_real(self.dataset)
 
     def networks(self, width: int) -> Iterator[FullyConnected]:
         """One per place of the axis."""
@@ -240,9 +236,6 @@ class Laziness(Claim):
     growth: ClassVar = {"K2_start": 1e2, "K2_end": 1e5, "f_test": 1e5, "frozen_test": 1e3}
     axis: ClassVar = "feature strength g"
 
-    def prepare(self, case: LazinessCase, root: int) -> data.Dataset:
-        return splits(case, root)
-
     def measure(self, backend: Backend, case: LazinessCase, data: data.Dataset, width: int, root: int) -> Arrays:
         found: dict[str, list[np.ndarray]] = {name: [] for name in ("K2_start", "K2_end", "f_test", "frozen_test")}
         flow, last = case.flow() | {"times": (0.0, case.times[-1])}, steps(case.times, case.step)
@@ -253,7 +246,7 @@ class Laziness(Claim):
             frozen = theta
             if case.control == "exchanged_kernels":
                 frozen = {name: np.roll(values, 1, axis=0) for name, values in theta.items()}
-            kernel, kernel_test = backend.ntk(net, frozen, data.x), backend.ntk(net, frozen, data.x_test, data.x)
+            kernel, kernel_test = empirical_ntks(backend, net, frozen, data)
             _, moved = backend.kernel_descent(kernel, -data.y, step=case.step, counts=(last,), kernel_test=kernel_test)
             found["K2_start"].append(trained.observed("K2")[:, 0])
             found["K2_end"].append(trained.observed("K2")[:, 1])
@@ -265,15 +258,9 @@ class Laziness(Claim):
         n, n_test, asked = case.train_size, case.test_size, list[Call]()
         for net in case.networks(width):
             networks: dict[str, Any] = {"net": net, "seeds": case.seeds}
-            trained = Train.along(
-                case.flow(),
-                **networks,
-                points=n,
-                records=2,
-                observe=("K2", "f_test"),
-                test_points=n_test,
-            )
-            asked += [Draw(**networks), trained, Ntk(**networks, rows=n), Ntk(**networks, rows=n_test, columns=n)]
+            observed: dict[str, Any] = {"records": 2, "observe": ("K2", "f_test"), "test_points": n_test}
+            asked += [Draw(**networks), Train.along(case.flow(), **networks, points=n, **observed)]
+            asked += empirical_calls(case, net, n_test)
             asked.append(KernelDescent(batch=case.seeds, points=n, test_points=n_test, outputs=1, records=1))
         return tuple(asked)
 
@@ -295,7 +282,7 @@ class Laziness(Claim):
             "disagreement": disagreement[:, case.lazy - 1],
             "mse_difference": mse_difference[:, -1],
             "accuracy_difference": accuracy_difference[:, -1],
-            "critical_step": 2 * case.train_size / np.maximum(_largest(start), _largest(end)),
+            "critical_step": np.minimum(critical_step(start), critical_step(end)),
         }
 
     def along(self, case: LazinessCase) -> tuple[float, ...]:
@@ -315,13 +302,6 @@ class Laziness(Claim):
                     f"{LAZY_CHANGE}: take smaller feature_strengths"
                 )
         return problems
-
-
-def _largest(kernels: np.ndarray) -> np.ndarray:
-    """Largest eigenvalue over the places of the axis, infinite where a kernel is not finite: (S, G, n, n) to (S,)."""
-    finite = np.isfinite(kernels).all(axis=(1, 2, 3))
-    largest = np.linalg.eigvalsh(np.where(finite[:, None, None, None], kernels, 0.0))[..., -1].max(axis=1)
-    return np.where(finite, largest, np.inf)
 
 
 def _response(change: np.ndarray, distance: np.ndarray) -> np.ndarray:

@@ -21,8 +21,9 @@ import numpy as np
 from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel
-from ntkbench.claims.calls import Call, Draw, KernelDescent, Solve, Train, kept_kernels
-from ntkbench.claims.generalization import STOPS, SplitCase, descent, limiting_ntks, splits
+from ntkbench.claims.calls import Call, Draw, KernelDescent, Solve, Train
+from ntkbench.claims.cases import ValidationCase
+from ntkbench.claims.generalization import STOPS, descent, learning_rate, limiting_calls, limiting_ntks
 from ntkbench.claims.ranks import spearman
 from ntkbench.networks import Network
 from ntkbench.seeding import rng
@@ -48,7 +49,7 @@ QUESTIONS = tuple((m, a) for a in AXES for m in SIGNS if m != "dimension" or a =
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeasuresCase(SplitCase):
+class MeasuresCase(ValidationCase):
     """A population of architectures and label tasks, the same for all seeds but for what is drawn.
 
     `depth` is the deepest of the population, which has every depth from 1 on; `step` and `times` are in units of n over the
@@ -60,6 +61,8 @@ class MeasuresCase(SplitCase):
         noise: shares of training and validation labels that are replaced by coins, increasing from 0.
     """
 
+    trained_by: ClassVar = "gradient descent"
+
     other_activations: tuple[str, ...]
     tasks: int
     noise: tuple[float, ...]
@@ -67,8 +70,6 @@ class MeasuresCase(SplitCase):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.integrator != "euler":
-            raise ValueError(f"integrator {self.integrator!r}: networks and kernels are trained by gradient descent, 'euler'")
         if not self.antisymmetric:
             raise ValueError(
                 "a plain f at t = 0, as large as the architecture says, stays in test errors: make it antisymmetric"
@@ -207,7 +208,7 @@ class Measures(Claim):
 
     def prepare(self, case: MeasuresCase, root: int) -> data.Dataset:
         """Labels have a column for each task and share of noise, the shares running fastest."""
-        drawn = splits(case, root)
+        drawn = case.load(root)
         classes = np.concatenate([drawn.y, drawn.y_test], axis=1).argmax(axis=-1)
         trusted = case.test_size - case.validation_size
         labels = np.stack([_labels(case, root, s, row, trusted) for s, row in enumerate(classes)])
@@ -223,9 +224,8 @@ class Measures(Claim):
             y = data.y if shuffle is None else shuffle.permuted(data.y, axis=1)
             found["measures"].append(of_kernel(backend, kernel, y))
             found["kernel_mse"].append(_errors(case, descent(backend, kernel, held_out, data.y), data.y_test))
-            unit = case.train_size / float(np.linalg.eigvalsh(kernel)[:, -1].max())
             columns = slice(None) if k == 0 else slice(None, None, len(case.noise))
-            found["network_mse"].append(_networks(backend, case, net, data, columns, unit, root))
+            found["network_mse"].append(_networks(backend, case, net, data, columns, learning_rate(kernel), root))
         noisy = found["network_mse"][0]
         found["network_mse"][0] = noisy[..., :: len(case.noise)]
         arrays = {name: np.stack(values, axis=1) for name, values in found.items()} | {"noisy_network_mse": noisy}
@@ -241,18 +241,11 @@ class Measures(Claim):
             net = case.architecture(width, depth=depth, activation=activation)
             nets = seeds * (columns if k == 0 else case.tasks)
             found += [
-                *kept_kernels(case, net, width, h),
+                *limiting_calls(case, net, width, h),
                 Solve(batch=seeds, points=n, sides=columns),
                 KernelDescent(batch=seeds, points=n, test_points=h, outputs=columns, records=len(STOPS)),
                 Draw(net=net, seeds=nets),
-                Train.along(
-                    case.flow(),
-                    net=net,
-                    seeds=nets,
-                    points=n,
-                    observe=("f_test",),
-                    test_points=h,
-                ),
+                Train.along(case.flow(), net=net, seeds=nets, points=n, observe=("f_test",), test_points=h),
             ]
         return tuple(found)
 

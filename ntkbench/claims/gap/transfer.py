@@ -9,19 +9,19 @@ import numpy as np
 
 from ntkbench import data
 from ntkbench.backends.base import Backend
-from ntkbench.claims.base import Arrays, Claim, NestedCase, Panel
-from ntkbench.claims.calls import Call, Draw, KernelDescent, LimitingKernels, Ntk, Train, kept_kernels
+from ntkbench.claims.base import Arrays, Claim, Panel
+from ntkbench.claims.calls import Call, Draw, KernelDescent, LimitingKernels, Train
+from ntkbench.claims.cases import NestedCase, ValidationCase
 from ntkbench.claims.generalization import (
     SMALLEST_EFFECT,
-    SplitCase,
-    accuracy,
     beyond_critical,
-    chosen,
+    chosen_scores,
     critical_step,
     descent,
+    empirical_calls,
     empirical_ntks,
+    limiting_calls,
     limiting_ntks,
-    splits,
     stops,
 )
 from ntkbench.data.images import PAIRS
@@ -36,7 +36,7 @@ PREDICTORS = {"source": "regression with the NTK of a network trained on the sou
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransferCase(SplitCase, NestedCase):
+class TransferCase(ValidationCase, NestedCase):
     """The target task is `dataset`, of which `train_size` points train at most; every seed has its own splits and network.
 
     Attributes:
@@ -160,9 +160,6 @@ class Transfer(Claim):
         "critical_step": 1e3,
     }
 
-    def prepare(self, case: TransferCase, root: int) -> data.Dataset:
-        return splits(case, root)
-
     def measure(self, backend: Backend, case: TransferCase, data: data.Dataset, width: int, root: int) -> Arrays:
         task = self._source_task(case, root)
         net = case.architecture(width)
@@ -205,26 +202,22 @@ class Transfer(Claim):
 
     def calls(self, case: TransferCase, width: int) -> tuple[Call, ...]:
         net = case.architecture(width)
-        n, held_out, seeds = case.train_size, case.test_size, case.seeds
+        held_out, seeds = case.test_size, case.seeds
         trained = partial(Train.along, case.flow(), net=net, seeds=seeds)
         regressed = partial(KernelDescent, 3, batch=seeds, test_points=held_out, outputs=1, records=len(case.times))
         return (
             Draw(net=net, seeds=seeds),
             trained(points=case.source_size, observe=("f", "theta")),
-            Ntk(2, net=net, seeds=seeds, rows=n),
-            Ntk(2, net=net, seeds=seeds, rows=held_out, columns=n),
-            *kept_kernels(case, net, width, held_out),
+            *empirical_calls(case, net, held_out, 2),
+            *limiting_calls(case, net, width, held_out),
             LimitingKernels(seeds, net=net, rows=case.source_size),
             *(trained(points=k, observe=("f_test",), test_points=held_out) for k in case.sizes),
             *(regressed(points=k) for k in case.sizes),
         )
 
     def summarize(self, case: TransferCase, arrays: Arrays, width: int) -> dict[str, np.ndarray]:
-        y, v = arrays["y_test"], case.validation_size
-        summary = {}
-        for name in PREDICTORS:
-            sized = (chosen(case, arrays[name][:, k], y) for k in range(len(case.sizes)))
-            summary[f"accuracy_{name}_path"] = np.stack([accuracy(outputs, y[:, v:]) for outputs in sized], axis=1)
+        scores = {name: chosen_scores(case, arrays[name], arrays["y_test"]) for name in PREDICTORS}
+        summary = {f"accuracy_{name}_path": by_size for name, (by_size, _) in scores.items()}
         for name in SCRATCH:
             path = summary["accuracy_source_path"] - summary[f"accuracy_{name}_path"]
             summary[f"accuracy_difference_{name}_path"] = path

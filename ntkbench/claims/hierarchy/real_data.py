@@ -8,8 +8,9 @@ import numpy as np
 
 from ntkbench import data
 from ntkbench.backends.base import Backend, Flow
-from ntkbench.claims.base import Arrays, Claim, NestedCase, Panel
+from ntkbench.claims.base import Arrays, Claim, Panel
 from ntkbench.claims.calls import Call, Draw, Forward, Train
+from ntkbench.claims.cases import NestedCase
 from ntkbench.claims.tensor_free import foretold, predictions
 from ntkbench.claims.truncated import LEFT_BY_STEP, SHARE_OF_SEEDS, TwiceTheStepCase, log_slope, rms, unresolved
 from ntkbench.seeding import rng
@@ -35,11 +36,6 @@ class RealDataCase(TwiceTheStepCase, NestedCase):
 
     top: Literal[2, 4] = 4
     control: Literal["shuffled_images", "mean_field", "undivided"] | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.test_size < 1:
-            raise ValueError(f"test_size must be at least 1, got {self.test_size}")
 
     @property
     def orders(self) -> tuple[int, ...]:

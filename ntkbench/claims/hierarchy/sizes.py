@@ -171,11 +171,7 @@ class Sizes(Claim):
         records = len(case.times)
         return (
             Draw(net=networks["net"], seeds=case.seeds),
-            Train.along(
-                case.flow(),
-                **networks,
-                observe=("theta",),
-            ),
+            Train.along(case.flow(), **networks, observe=("theta",)),
             Hierarchy(count=records + 1, **networks, order=case.order),
         )
 

@@ -8,9 +8,20 @@ import numpy as np
 
 from ntkbench import data
 from ntkbench.backends.base import Backend, Flow
-from ntkbench.claims.base import ArchitectureCase, Arrays, Claim, Panel
+from ntkbench.claims.base import Arrays, Claim, Panel
 from ntkbench.claims.calls import Call
-from ntkbench.claims.truncated import LEFT_BY_STEP, SHARE_OF_SEEDS, Run, TwiceTheStepCase, calls, errors, left, rms, shuffled
+from ntkbench.claims.cases import ArchitectureCase
+from ntkbench.claims.truncated import (
+    LEFT_BY_STEP,
+    SHARE_OF_SEEDS,
+    Run,
+    TwiceTheStepCase,
+    calls,
+    coarse_step,
+    errors,
+    rms,
+    shuffled,
+)
 from ntkbench.verdicts.expectations import Bound, Expectation, Paired, Rate
 
 ORDERS = (2, 3, 4, 5, 6)
@@ -249,12 +260,7 @@ class Truncation(Claim):
         problems = []
         for width, summary in summaries.items():
             smallest = np.minimum.reduce([summary[f"error_p{p}"] for p in case.orders])
-            ratio = left(summary["step_change"], smallest)
-            if not ratio <= LEFT_BY_STEP:
-                problems.append(
-                    f"at width {width} doubling the time step changes f - f_{case.top} by {ratio:.2g} of the truncation error: "
-                    "take a smaller step, or, where that is rounding, a longer time or smaller widths"
-                )
+            problems += coarse_step(width, summary["step_change"], smallest, f"f - f_{case.top}", "the truncation error")
         return problems
 
 

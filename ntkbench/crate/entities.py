@@ -1,38 +1,21 @@
-"""A run as a Workflow Run RO-Crate: the workflow, one action with its inputs and outputs, hashes and versions, as JSON-LD.
+"""What a crate says of itself as JSON-LD: who, what, by which workflow, on which machine, and each file with its hash.
 
-The profile is Workflow Run Crate 0.5 (Leo et al. 2024) on RO-Crate 1.1, <https://w3id.org/ro/wfrun/workflow>. What a run does
-not record (who started it) is left out.
+The profile is Workflow Run Crate 0.5 (Leo et al. 2024) on RO-Crate 1.1, <https://w3id.org/ro/wfrun/workflow>.
 """
 
-import base64
 import hashlib
-import os
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, date, datetime
+from collections.abc import Iterable, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-from ntkbench import citation, records
-from ntkbench.provenance import PACKAGE, ROOT
+from ntkbench import citation
+from ntkbench.crate.contents import ALONE, CODE, FORMATS, RESULTS, WORKFLOW, study
+from ntkbench.crate.times import times
+from ntkbench.provenance import PACKAGE
 from ntkbench.trace.run import Run
 
 METADATA = "ro-crate-metadata.json"
-WORKFLOW = "Snakefile"
-CODE = {
-    "workflow": "Rules, scripts and studies of the workflow.",
-    "ntkbench": "The package that the workflow runs.",
-    "profiles": "Settings of Snakemake.",
-    "requirements": "The pinned environments.",
-}
-ALONE = {
-    "CITATION.cff": ("How to cite the software.", "application/yaml"),
-    "LICENSE": ("The licence of the code.", "text/plain"),
-    "Makefile": ("Installs the pinned environment and runs the workflow.", "text/x-makefile"),
-    "README.md": ("What the suite is and how it is used.", "text/markdown"),
-    "environment.yml": ("The environment for conda.", "application/yaml"),
-    "pyproject.toml": ("The package and what it needs.", "application/toml"),
-}
 PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.5": ("Process Run Crate", "0.5"),
     "https://w3id.org/ro/wfrun/workflow/0.5": ("Workflow Run Crate", "0.5"),
@@ -43,107 +26,32 @@ PARAMETER_PROFILE = "https://bioschemas.org/profiles/FormalParameter/1.0-RELEASE
 SNAKEMAKE = "https://w3id.org/workflowhub/workflow-ro-crate#snakemake"
 CONTEXT = ["https://w3id.org/ro/crate/1.1/context", {"sha256": "https://w3id.org/ro/terms/workflow-run#sha256"}]
 """RO-Crate's terms, and the one term of Workflow Run Crate that is needed beyond them."""
-FORMATS = {
-    ".csv": "text/csv",
-    ".json": "application/json",
-    ".npz": "application/zip",
-    ".pdf": "application/pdf",
-    ".png": "image/png",
-    ".svg": "image/svg+xml",
-    ".yaml": "application/yaml",
-}
-RESULTS = {
-    "tables": "Verdicts, cross-check, timings and environment of the whole study.",
-    "quantities": "One scalar per seed of every quantity of a claim.",
-    "judgements": "The verdicts of one claim.",
-    "crosscheck": "torch against jax for one case, observable by observable.",
-    "measurements": "Every observable of every seed of one case in one backend, with its provenance inside.",
-    "inputs": "The data of one case, drawn from the study's seed.",
-    "performance": "Seconds and memory of one backend against size.",
-    "figures": "A figure of the paper.",
-    "paper": "The paper, and the numbers that it prints.",
-}
-"""What a run leaves, by the folder that it lies in."""
 
 Entity = dict[str, Any]
+Results = Mapping[str, tuple[Path, str]]
+"""Place in the crate -> the file, and which kind of result it is."""
 
 
-def build(run: Run, output: Path) -> Path:
-    """Write the crate of a run into a new folder.
+def graph(run: Run, folder: Path, results: Results) -> list[Entity]:
+    """Every entity of a crate.
 
-    Files keep the places that they have in the checkout.
-
-    Returns:
-        The metadata file.
-
-    Raises:
-        ValueError: if `output` holds anything.
-        RecordError: if the run's tables cannot be read, or the crate cannot be written.
+    Args:
+        folder: of the crate, whose files are there.
+        results: those of the run.
     """
-    if output.exists() and any(output.iterdir()):
-        raise ValueError(f"{output} is not empty: name a new folder, or remove it")
-    facts = records.read_json(run.folder / "environment.json")
-    study = f"workflow/config/{run.study.name}.yaml"
-    results = dict(_results(run))
-    for source, place in [
-        *_workflow_files(),
-        (run.study_file, study),
-        *((file, place) for place, (file, _) in results.items()),
-    ]:
-        _put(source, output / place)
+    facts = run.facts
     parameters = _parameters(results)
-    graph = [*_about(run, facts, results), *_workflow(facts, parameters), *parameters, _action(run, study, results)]
-    graph += [_file(output, study, "param-study", "The study: claims, cases, sizes, seed.")]
-    graph += [_file(output, place, f"param-{kind}", RESULTS[kind]) for place, (_, kind) in results.items()]
-    records.write_json(output / METADATA, {"@context": CONTEXT, "@graph": graph})
-    return output / METADATA
+    found = [*_about(run, facts, results), *_workflow(facts, parameters), *parameters, _action(run, results)]
+    found.append(_file(folder, study(run), "study", "The study: claims, cases, sizes, seed."))
+    return found + [_file(folder, place, kind, RESULTS[kind]) for place, (_, kind) in results.items()]
 
 
-def _workflow_files() -> Iterator[tuple[Path, str]]:
-    """The files of the workflow and of the code that it runs."""
-    for folder in CODE:
-        for file in sorted((ROOT / folder).rglob("*")):
-            if file.is_file() and "__pycache__" not in file.parts:
-                yield file, file.relative_to(ROOT).as_posix()
-    yield from ((ROOT / name, name) for name in (WORKFLOW, *ALONE))
-
-
-def _results(run: Run) -> Iterator[tuple[str, tuple[Path, str]]]:
-    """Place in the crate -> the file, and which kind of result it is."""
-    for file in sorted(path for path in run.folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
-        inside = file.relative_to(run.folder)
-        kind = inside.parts[0] if len(inside.parts) > 1 else "paper" if file.suffix == ".pdf" else "tables"
-        if kind in RESULTS and file.suffix in FORMATS:
-            yield f"results/{run.study.name}/{inside.as_posix()}", (file, kind)
-    if run.paper is not None:
-        yield "paper/main.pdf", (run.paper / "main.pdf", "paper")
-        for file in sorted((run.paper / "generated").glob("*.json")):
-            yield f"paper/generated/{file.name}", (file, "paper")
-        # Pictures of another study may lie beside this one's.
-        names = ["scaling"] * run.timed + [claim.replace("/", "-") for claim in run.study.cases]
-        for file in (run.paper / "figures" / f"{name}{suffix}" for name in names for suffix in (".svg", ".png")):
-            if file.is_file():
-                yield f"paper/figures/{file.name}", (file, "figures")
-
-
-def _put(source: Path, target: Path) -> None:
-    """Copies a file; a record is linked where the file system can: they are gigabytes, and nothing changes one in place."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        if source.suffix == ".npz":
-            os.link(source.resolve(), target)
-            return
-    except OSError:  # another file system, or one without links
-        pass
-    shutil.copyfile(source, target)
-
-
-def _about(run: Run, facts: Mapping[str, Any], results: Mapping[str, Any]) -> list[Entity]:
+def _about(run: Run, facts: Mapping[str, Any], results: Results) -> list[Entity]:
     """The metadata file, the crate itself, its authors, its licence and the profiles."""
     about = citation.facts()
     authors = [_author(author) for author in about["authors"]]
     licence = f"https://spdx.org/licenses/{about['license']}"
-    parts = [WORKFLOW, *ALONE, f"workflow/config/{run.study.name}.yaml", *results]
+    parts = [WORKFLOW, *ALONE, study(run), *results]
     commit = str(facts["commit"]) + (", with uncommitted changes" if facts["dirty"] else "")
     root = {
         "@id": "./",
@@ -244,7 +152,7 @@ def _main(
     }
 
 
-def _parameters(results: Mapping[str, tuple[Path, str]]) -> list[Entity]:
+def _parameters(results: Results) -> list[Entity]:
     """What goes in and what comes out of the workflow, in general."""
     kinds = dict.fromkeys(kind for _, kind in results.values())
     described = {"study": "Claims, cases, sizes and seed."} | {kind: RESULTS[kind] for kind in kinds}
@@ -263,7 +171,7 @@ def _parameters(results: Mapping[str, tuple[Path, str]]) -> list[Entity]:
     ]
 
 
-def _action(run: Run, study: str, results: Mapping[str, Any]) -> Entity:
+def _action(run: Run, results: Results) -> Entity:
     """This run of the workflow; its times are those that Snakemake noted of the files' jobs, where it did."""
     action = {
         "@id": "#run",
@@ -271,32 +179,15 @@ def _action(run: Run, study: str, results: Mapping[str, Any]) -> Entity:
         "name": f"make reproduce STUDY={run.study.name}",
         "description": f"The study {run.study.name}, from nothing to verdicts, figures and paper.",
         "instrument": _ref(WORKFLOW),
-        "object": _ref(study),
+        "object": _ref(study(run)),
         "result": _refs(results),
         "actionStatus": "http://schema.org/CompletedActionStatus",
     }
     return action | times(run.folder.absolute().parent.parent, results)
 
 
-def times(checkout: Path, places: Iterable[str]) -> dict[str, str]:
-    """Start of the first and end of the last of the jobs that made some files, as Snakemake noted them, if it did."""
-    folder = checkout / ".snakemake" / "metadata"
-    wanted, spans = set(places), []
-    for file in folder.rglob("*") if folder.is_dir() else ():
-        # A long name is cut into folders whose names begin with @.
-        coded = "".join(part.removeprefix("@") for part in file.relative_to(folder).parts)
-        try:
-            name = base64.b64decode(coded, validate=True).decode()
-            spans += [(noted["starttime"], noted["endtime"]) for noted in [records.read_json(file)] if name in wanted]
-        except (ValueError, KeyError, records.RecordError):
-            continue
-    if not spans:
-        return {}
-    ends = {"startTime": min(start for start, _ in spans), "endTime": max(end for _, end in spans)}
-    return {name: datetime.fromtimestamp(second, UTC).isoformat(timespec="seconds") for name, second in ends.items()}
-
-
 def _file(folder: Path, place: str, parameter: str, description: str) -> Entity:
+    """A file of the crate, as an example of a parameter of the workflow."""
     payload = (folder / place).read_bytes()
     return {
         "@id": place,
@@ -306,7 +197,7 @@ def _file(folder: Path, place: str, parameter: str, description: str) -> Entity:
         "encodingFormat": FORMATS[Path(place).suffix],
         "contentSize": str(len(payload)),
         "sha256": hashlib.sha256(payload).hexdigest(),
-        "exampleOfWork": _ref(f"#{parameter}"),
+        "exampleOfWork": _ref(f"#param-{parameter}"),
     }
 
 
