@@ -127,6 +127,21 @@ def test_a_claim_that_was_never_asked_says_so() -> None:
     assert "## Verdicts published so far\n\nNone." in text
 
 
+def test_a_claim_shows_its_figure_once_it_is_published() -> None:
+    """A new claim has no figure in `results/reference/` to link to."""
+    claim = all_claims()["constancy/gradient_flow"]
+    rows = tables.read_table(REFERENCE / "verdicts.csv", "verdicts")
+    figure = "constancy-gradient_flow.svg"
+    assert figure in page(claim, rows, [])
+    assert figure not in page(claim, rows[rows["claim"] != claim.id], [])
+
+
+def test_a_source_that_the_bibliography_lacks_is_named() -> None:
+    claim = type("Strange", (type(all_claims()["constancy/gradient_flow"]),), {"source": "nobody1999nothing, section 1"})()
+    with pytest.raises(ValueError, match="a source names 'nobody1999nothing', which ntkbench/references.bib lacks"):
+        page(claim, tables.read_table(REFERENCE / "verdicts.csv", "verdicts"), [])
+
+
 def test_the_claims_of_the_artifact_count_all_verdicts() -> None:
     rows = tables.read_rows(REFERENCE / "verdicts.csv", "verdicts")
     lines = artifact.claims(ROOT).splitlines()[2:]

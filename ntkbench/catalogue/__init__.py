@@ -5,7 +5,7 @@ A block stands between the lines `<!-- generated: NAME -->` and `<!-- /generated
 
 import re
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from functools import partial
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def documents(root: Path) -> dict[Path, str]:
     folder = root / "docs" / "claims"
     found = {folder / f"{id_}.md": page(claim, verdicts, past) for id_, claim in all_claims().items()}
     found[folder / "README.md"] = _index()
-    found[reference / "figures" / "README.md"] = _captions()
+    found[reference / "figures" / "README.md"] = _captions(set(verdicts["claim"]))
     for file in sorted((root / "docs").glob("*.md")):
         text = file.read_text(encoding="utf-8")
         if _BLOCK.search(text):
@@ -88,9 +88,9 @@ def _index() -> str:
     return f"{head}{table(['claim', 'id', 'statement'], lines)}\n"
 
 
-def _captions() -> str:
+def _captions(published: Set[str]) -> str:
     parts = ["# Figures of the published run\n\nFilled marks: torch; open squares: jax. " + LETTERS]
-    for id_, claim in all_claims().items():
+    for id_, claim in ((id_, claim) for id_, claim in all_claims().items() if id_ in published):
         caption = textwrap.fill(f"`{id_}`. {claim.caption}", 130, break_on_hyphens=False)
         parts.append(f"## [{claim.title}]({layout.figure(id_)}.svg)\n\n{caption}")
     return "\n\n".join(parts) + "\n"

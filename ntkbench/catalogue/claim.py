@@ -25,6 +25,7 @@ def page(claim: Claim, verdicts: "pd.DataFrame", past: Sequence[Mapping[str, Any
     """
     stem = layout.figure(claim.id)
     judged = [numbers.expectation_entry(e, verdicts[verdicts["claim"] == claim.id]) for e in claim.expectations]
+    published = any(entry["rows"] for entry in judged)
     quantities = [[f"`{name}`", escaped(text)] for name, text in claim.quantities.items()]
     controls = [[f"`{name}`", escaped(text)] for name, text in claim.controls.items()]
     parts = [
@@ -39,9 +40,10 @@ def page(claim: Claim, verdicts: "pd.DataFrame", past: Sequence[Mapping[str, Any
         f"## Negative controls\n\n{table(['control', 'what is done to break the claim'], controls)}",
         "## What the published run found",
         table(["expectation", "case", "estimate [95% interval]", "verdict", "control", "remarks"], _found(judged))
-        if any(entry["rows"] for entry in judged)
+        if published
         else "The published study has no cases of this claim.",
-        f"[![{escaped(claim.title)}]({FIGURES}/{stem}.png)]({FIGURES}/{stem}.svg)",
+        # A figure is there once the claim has been published.
+        *([f"[![{escaped(claim.title)}]({FIGURES}/{stem}.png)]({FIGURES}/{stem}.svg)"] if published else []),
         escaped(claim.caption),
         f"## Limitations\n\n{escaped(claim.limitations)}",
         f"## Verdicts published so far\n\n{_history(claim, past)}",
@@ -57,6 +59,8 @@ EXPECTATIONS = ("expectation", "statement", "quantity", "expected", "where", "co
 def _sources(claim: Claim) -> Iterator[str]:
     places = {part["key"]: part["place"] for part in citation.sources(claim.source)}
     for key in citation.keys_of_claim(claim):
+        if key not in bibliography.entries():
+            raise ValueError(f"{claim.id}: a source names {key!r}, which ntkbench/references.bib lacks")
         place = f" Here: {escaped(places[key])}." if places.get(key) else ""
         yield f"- {escaped(bibliography.entries()[key].text())}{place}"
 

@@ -12,13 +12,22 @@ FAMILIES = ("convergence", "constancy", "hierarchy", "gap")
 
 @cache
 def all_claims() -> dict[str, Claim]:
-    """Every claim by id, in the order of the families and then of the file names."""
+    """Every claim by id, in the order of the families and then of the file names.
+
+    Raises:
+        TypeError: for a file that defines no `CLAIM`, or one of another id than its place.
+    """
     here = Path(__file__).parent
-    claims = {}
+    claims: dict[str, Claim] = {}
     for family in FAMILIES:
         for file in sorted((here / family).glob("*.py")):
             if file.stem != "__init__":
-                claim: Claim = importlib.import_module(f"ntkbench.claims.{family}.{file.stem}").CLAIM
+                place = f"{family}/{file.stem}"
+                claim = getattr(importlib.import_module(f"ntkbench.claims.{family}.{file.stem}"), "CLAIM", None)
+                if not isinstance(claim, Claim):
+                    raise TypeError(f"ntkbench/claims/{place}.py has no claim: end it with CLAIM, an instance of its class")
+                if claim.id != place:
+                    raise TypeError(f"ntkbench/claims/{place}.py has a claim of id {claim.id!r}: make it {place!r}")
                 claims[claim.id] = claim
     return claims
 

@@ -242,6 +242,18 @@ class Claim(abc.ABC):
         super().__init_subclass__()
         if missing := [name for name in Claim.__annotations__ if not hasattr(cls, name)]:
             raise TypeError(f"claim {cls.__name__} lacks {', '.join(missing)}; `ntkbench.claims.base.Claim` says what they are")
+        for expectation in cls.expectations:
+            cls._check(f"expectation {expectation.name!r}", "control", [expectation.control], cls.controls)
+            judged = [name for name in (expectation.quantity, expectation.control_quantity) if name]
+            cls._check(f"expectation {expectation.name!r}", "quantity", judged, cls.quantities)
+        for panel in cls.figure:
+            cls._check(f"panel {panel.title!r}", "quantity", panel.quantities, cls.quantities)
+
+    @classmethod
+    def _check(cls, place: str, kind: str, given: Iterable[str], known: Iterable[str]) -> None:
+        for name in given:
+            if name not in known:
+                raise TypeError(f"claim {cls.__name__}: {place} names {kind} {name!r}; the claim declares {', '.join(known)}")
 
     def prepare(self, case: Any, root: int) -> Dataset:
         """The data that both backends share, in numpy (may have a leading seed axis): those of the case, by default."""

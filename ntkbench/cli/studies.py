@@ -98,7 +98,9 @@ def _plan_table(study: "config.Study", planned: "Sequence[planning.Job]") -> Tab
 
 def _sizes(case: "claims.Case") -> str:
     points = f"{case.train_size} + {case.test_size}" if case.test_size else str(case.train_size)
-    parts = [f"{case.activation}, depth {case.depth}", f"{points} points ({case.dataset})"]
+    networks = getattr(case, "specification", "fully_connected")
+    kind = "" if networks == "fully_connected" else f"{networks}, "
+    parts = [f"{kind}{case.activation}, depth {case.depth}", f"{points} points ({case.dataset})"]
     parts += [f"widths {' '.join(map(str, case.widths))}", f"seeds {_seeds(case)}"]
     return "; ".join(parts + ([f"control {case.control}"] if case.control else []))
 

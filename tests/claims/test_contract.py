@@ -1,5 +1,6 @@
 """Every claim keeps the contract of `ntkbench.claims.base`."""
 
+import importlib
 import re
 from dataclasses import FrozenInstanceError
 from pathlib import Path
@@ -98,6 +99,33 @@ def test_a_claim_measures_and_summarizes_what_it_declares(claim: Claim, backend:
         for name, values in summary.items():
             assert values.shape in {(2,), (2, len(claim.along(case)))}, name
         assert all(isinstance(problem, str) for problem in claim.violations(case, {8: summary}))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"controls": {"other": "something else"}}, "names control '.*'; the claim declares other"),
+        ({"quantities": {"other": "something else"}}, "names quantity '.*'; the claim declares other"),
+    ],
+)
+def test_a_claim_that_speaks_of_what_it_does_not_declare_is_refused(change: dict[str, dict[str, str]], message: str):
+    with pytest.raises(TypeError, match=message):
+        type("Strange", (type(CLAIMS[0]),), change)
+
+
+@pytest.mark.parametrize(
+    ("claim", "message"),
+    [
+        (None, "constancy/gradient_flow.py has no claim: end it with CLAIM"),
+        (all_claims()["hierarchy/sizes"], "has a claim of id 'hierarchy/sizes': make it 'constancy/gradient_flow'"),
+    ],
+)
+def test_a_file_without_a_claim_of_its_name_is_refused(
+    claim: Claim | None, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.import_module("ntkbench.claims.constancy.gradient_flow"), "CLAIM", claim)
+    with pytest.raises(TypeError, match=message):
+        all_claims.__wrapped__()
 
 
 def test_a_claim_that_leaves_something_out_is_refused_by_name():
