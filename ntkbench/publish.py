@@ -3,6 +3,7 @@
 Measurements are gigabytes and are not published; their hashes are.
 """
 
+import json
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -12,6 +13,7 @@ from ntkbench import files, history, layout, lineage, tables
 from ntkbench.claims import get
 from ntkbench.config import Study
 from ntkbench.records import Record
+from ntkbench.report import paper
 from ntkbench.stages.cell import Cell
 
 TABLES = ("verdicts", "crosscheck")
@@ -38,7 +40,7 @@ def publish(run: Path, reference: Path, study: Study, today: date) -> list[Path]
 
     Raises:
         ValueError: for a run of another study, of a commit with changes or that is not known, that was published before,
-            or that lacks something; nothing is written then.
+            that lacks something, or whose PDF is not what its numbers and figures give; nothing is written then.
         RecordError: if a file is missing, damaged or foreign: made by other code or from other files than are there now.
     """
     known: dict[Path, str] = {}
@@ -47,7 +49,9 @@ def publish(run: Path, reference: Path, study: Study, today: date) -> list[Path]
     facts = files.read_json(run / FACTS)
     rows = tables.read_rows(run / "verdicts.csv", "verdicts")
     past = history.read(reference)
-    if problems := [*_of_origin(facts, reference, past), *_of_extent(run, study, facts, rows)]:
+    for figure in _figures(run, study):
+        lineage.check(figure, known)
+    if problems := [*_of_origin(facts, reference, past), *_of_extent(run, study, facts, rows), *_of_paper(run, study)]:
         raise ValueError(f"{run} cannot be published: " + "; ".join(problems))
     hashed = list(hashes(run, study))
     copies = {to: files.read_whole(path) for to, path in _copies(run, reference, study)}
@@ -89,9 +93,24 @@ def _of_extent(run: Path, study: Study, facts: dict[str, Any], rows: list[dict[s
         for told, rest in (("lacks", wanted - found), ("has, beyond the study,", found - wanted)):
             if rest:
                 yield f"it {told} {len(rest)} {what}, the first is {' '.join(min(rest))}"
-    printed = files.read_json(run.parent.parent / "paper" / "generated" / "study.json")
+    printed = files.read_json(_paper(run) / "generated" / "study.json")
     if (printed["study"], printed["commit"]) != (facts["study"], facts["commit"]):
         yield f"the paper is of a run of {printed['study']} at {printed['commit'][:7]}"
+
+
+def _of_paper(run: Path, study: Study) -> Iterator[str]:
+    """What the paper has otherwise than its sources give: the numbers that it prints, and the PDF itself."""
+    folder = _paper(run)
+    for name, content in paper.generate(run, folder, study.cases, study.performance is not None).items():
+        path = folder / "generated" / f"{name}.json"
+        if files.read_json(path) != json.loads(json.dumps(content)):
+            yield f"{path} is not what the tables give"
+    pdf = folder / "main.pdf"
+    try:
+        if paper.render(pdf.with_suffix(".typ")) != files.read_bytes(pdf):
+            yield f"{pdf} is not what its sources give: set again it has other bytes"
+    except paper.PaperError as error:
+        yield str(error)
 
 
 def hashes(run: Path, study: Study) -> Iterator[dict[str, Any]]:
@@ -127,10 +146,16 @@ def _tables(study: Study) -> list[str]:
 
 def _copies(run: Path, reference: Path, study: Study) -> Iterator[tuple[Path, Path]]:
     """What is written from what."""
-    paper = run.parent.parent / "paper"
     for name in (FACTS, *_tables(study)):
         yield reference / name, run / name
-    yield reference / "paper.pdf", paper / "main.pdf"
-    for stem in (*map(layout.figure, study.cases), *(("scaling",) if study.performance is not None else ())):
-        for ending in ("svg", "png"):
-            yield reference / "figures" / f"{stem}.{ending}", paper / "figures" / f"{stem}.{ending}"
+    yield reference / "paper.pdf", _paper(run) / "main.pdf"
+    yield from ((reference / "figures" / path.name, path) for path in _figures(run, study))
+
+
+def _figures(run: Path, study: Study) -> list[Path]:
+    stems = (*map(layout.figure, study.cases), *(("scaling",) if study.performance is not None else ()))
+    return [_paper(run) / "figures" / f"{stem}.{ending}" for stem in stems for ending in ("svg", "png")]
+
+
+def _paper(run: Path) -> Path:
+    return run.parent.parent / "paper"

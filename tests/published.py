@@ -177,6 +177,7 @@ def names() -> dict[str, Any]:
     return {
         **runs,
         "default": Run(REFERENCE),
+        "disk_gb": json.loads((REFERENCE / "disk.json").read_text(encoding="utf-8"))["bytes"] / 1e9,
         "measured": {name: entry["value"] for name, entry in measured.items()},
         **{function.__name__: function for function in (math.exp, gains, max, minutes, peers, points, tested)},
     }

@@ -22,6 +22,7 @@ from ntkbench.cli import app
 from ntkbench.config import Study
 from ntkbench.files import RecordError
 from ntkbench.provenance import data_files
+from ntkbench.report import paper
 from ntkbench.stages.cell import Cell
 from tests.figures import synthetic
 from tests.report import studies
@@ -264,15 +265,15 @@ def run(tmp_path: Path, cases: Cases, monkeypatch: pytest.MonkeyPatch) -> Path:
     found = studies.write(Path(), cases)
     facts = files.read_json(found / "environment.json") | {"commit": COMMIT, "dirty": False, "study": "default"}
     files.write_json(found / "environment.json", facts)
-    files.write_json(Path("paper/generated/study.json"), {"study": "default", "commit": COMMIT})
     for stem in (*(name.replace("/", "-") for name in cases), "scaling"):
         for ending in ("svg", "png"):
             files.write_bytes(Path(f"paper/figures/{stem}.{ending}"), stem.encode())
-    files.write_bytes(Path("paper/main.pdf"), b"%PDF")
+    files.write_bytes(Path("paper/main.typ"), b'#set document(date: none)\n#json("generated/study.json").commit\n')
     record(found, cases)
     files.write_json(Path("results/reference/environment.json"), {"study": "default"})
     files.write_bytes(Path("results/reference/README.md"), b"What was found.\n")
     note(found)
+    set_paper(found, cases)
     return found
 
 
@@ -290,6 +291,15 @@ def record(run: Path, cases: Cases) -> None:
 def note(run: Path) -> None:
     for name in ("verdicts.csv", "crosscheck.csv", "environment.json", "performance.csv", "scaling.csv"):
         lineage.note(run / name, "collect", ())
+
+
+def set_paper(run: Path, cases: Cases, timed: bool = True) -> None:
+    """Numbers and PDF of the tables as they are, and notes of the figures."""
+    for name, content in paper.generate(run, Path("paper"), cases, timed).items():
+        files.write_json(Path(f"paper/generated/{name}.json"), content)
+    files.write_bytes(Path("paper/main.pdf"), paper.render(Path("paper/main.typ")))
+    for path in Path("paper/figures").glob("*.[sp][vn]g"):
+        lineage.note(path, "scaling", ())
 
 
 def edit(run: Path, **facts: Any) -> None:
@@ -311,7 +321,7 @@ def test_a_run_is_published_whole(run: Path, cases: Cases) -> None:
     written = publish_it(run, cases)
     for name in ("verdicts.csv", "crosscheck.csv", "performance.csv", "scaling.csv", "environment.json"):
         assert (reference / name).read_bytes() == (run / name).read_bytes()
-    assert (reference / "paper.pdf").read_bytes() == b"%PDF"
+    assert (reference / "paper.pdf").read_bytes() == Path("paper/main.pdf").read_bytes()
     figures = {f"{stem}.{ending}" for stem in ("scaling", *(c.replace("/", "-") for c in cases)) for ending in ("svg", "png")}
     assert {file.name for file in (reference / "figures").iterdir()} == figures
     assert (reference / "README.md").read_text() == "What was found.\n"
@@ -336,7 +346,7 @@ def test_publications_follow_each_other_in_the_history(run: Path, cases: Cases) 
     assert Counter({(r["claim"], r["expectation"], v): r[v] for r in first for v in history.VERDICTS if r[v]}) == found
     other = COMMIT[::-1]
     edit(run, commit=other, results_version="2")
-    files.write_json(Path("paper/generated/study.json"), {"study": "default", "commit": other})
+    set_paper(run, cases)
     publish_it(run, cases)
     second = history.read(Path("results/reference"))
     assert second[: len(first)] == first
@@ -404,6 +414,32 @@ def test_a_changed_digit_is_refused(run: Path, cases: Cases) -> None:
     refused(run, cases, "verdicts.csv is damaged", RecordError)
 
 
+def test_a_pdf_that_is_not_what_its_sources_give_is_refused(run: Path, cases: Cases) -> None:
+    with Path("paper/main.pdf").open("ab") as file:
+        file.write(b"\n")
+    refused(run, cases, "main.pdf is not what its sources give: set again it has other bytes")
+    files.write_bytes(Path("paper/main.typ"), b"#nothing")
+    refused(run, cases, "main.typ does not compile")
+
+
+def test_numbers_in_the_paper_that_the_tables_do_not_give_are_refused(run: Path, cases: Cases) -> None:
+    path = Path("paper/generated/claims.json")
+    files.write_bytes(path, path.read_bytes().replace(b"supported", b"contradicted", 1))
+    refused(run, cases, "claims.json is not what the tables give")
+
+
+@pytest.mark.parametrize("ending", ["svg", "png"])
+def test_a_figure_that_does_not_fit_its_note_is_refused(run: Path, cases: Cases, ending: str) -> None:
+    path = Path(f"paper/figures/hierarchy-truncation.{ending}")
+    path.write_bytes(b"drawn by hand")
+    refused(run, cases, f"{ending} is damaged: its contents do not have the hash", RecordError)
+    source = Path("paper/figures/scaling.svg")
+    lineage.note(path, "scaling", [source])
+    source.write_bytes(b"another")
+    lineage.note(source, "scaling", ())
+    refused(run, cases, f"{ending} is foreign: it was made from another", RecordError)
+
+
 def test_a_damaged_measurement_is_refused(run: Path, cases: Cases) -> None:
     path = next((run / "measurements").rglob("jax.npz"))
     path.write_bytes(path.read_bytes().replace(np.ones(2).tobytes(), np.zeros(2).tobytes()))
@@ -411,6 +447,7 @@ def test_a_damaged_measurement_is_refused(run: Path, cases: Cases) -> None:
 
 
 def test_a_study_without_timings_is_published_without_them(run: Path, cases: Cases) -> None:
+    set_paper(run, cases, timed=False)
     written = publish.publish(run, Path("results/reference"), study_of(cases, timed=False), TODAY)
     assert not {"performance.csv", "scaling.csv", "scaling.svg"} & {file.name for file in written}
 

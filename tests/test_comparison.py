@@ -1,6 +1,7 @@
 """Verdicts of two runs, row by row."""
 
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ntkbench import tables
-from ntkbench.comparison import ComparedVerdict, Level, compare_verdicts
+from ntkbench import comparison, tables
+from ntkbench.comparison import ComparedVerdict, Level, compare_verdicts, side_by_side
+from ntkbench.files import RecordError
 from ntkbench.seeding import rng
+from tests.canary.study import STORED
 
 REFERENCE = Path(__file__).resolve().parent.parent / "results" / "reference"
 
@@ -216,3 +219,51 @@ def test_runs_of_the_same_truth_agree_at_the_stated_rate_and_a_shift_is_caught()
     rounding = {("family/some", str(k)): 1e-6 for k in range(pairs)}
     exact = compare_verdicts(here, there, Level.ROUNDING, rounding)
     assert np.mean([c.outcome == "reproduced" for c in exact]) < 0.001
+
+
+def test_rounding_is_the_smaller_of_what_both_cross_checks_allow() -> None:
+    runs = [comparison.Run(Path(), [], {("a", "b"): allowed}, {}, {}) for allowed in (1e-10, 1e-3)]
+    assert side_by_side._rounding(*runs) == side_by_side._rounding(*runs[::-1]) == {("a", "b"): 1e-10}
+
+
+def test_an_identity_that_fails_has_an_error_that_is_found_again() -> None:
+    rows = [row for row in tables.read_rows(REFERENCE / "verdicts.csv", "verdicts") if row["kind"] == "identity"]
+    failed = [row for row in rows if row["verdict"] == "contradicted"]
+    moved = [{**row, "estimate": 100 * row["estimate"]} for row in rows]
+    found = compare_verdicts(moved, rows, Level.ROUNDING, {(row["claim"], row["case"]): 1e-10 for row in rows})
+    assert failed
+    assert {row.reference_verdict for row in found if row.outcome == "differs"} == {"contradicted"}
+
+
+def test_a_measurement_that_one_run_lacks_is_lost(tmp_path: Path) -> None:
+    shutil.copytree(STORED, tmp_path / "run")
+    next((tmp_path / "run" / "measurements").glob("*/*/plain/torch.npz")).unlink()
+    runs = [comparison.read_run(folder) for folder in (tmp_path / "run", STORED)]
+    compared = comparison.compare(*runs)
+    assert compared.outcome == "lost"
+    assert [row.reason for row in compared.observables if row.outcome == "lost"] == ["not in this run"]
+    (row,) = [row for row in comparison.compare(*runs[::-1]).observables if row.outcome != "reproduced"]
+    assert (row.outcome, row.reason) == ("not comparable", "not in the reference")
+
+
+def test_a_run_whose_backends_disagree_reproduces_nothing(tmp_path: Path) -> None:
+    shutil.copytree(STORED, tmp_path / "run")
+    path = tmp_path / "run" / "crosscheck.csv"
+    first, *others = tables.read_rows(path, "crosscheck")
+    tables.write_table(path, "crosscheck", [first | {"agrees": False, "max_rel": 0.5}, *others])
+    run, reference = (comparison.read_run(folder) for folder in (tmp_path / "run", STORED))
+    compared = comparison.compare(run, reference)
+    assert compared.outcome == "differs"
+    (row,) = [row for row in compared.observables if row.outcome != "reproduced"]
+    assert (row.claim, row.case, row.backend, row.quantity) == (first["claim"], first["case"], "torch, jax", first["quantity"])
+    assert row.reason.startswith("the cross-check failed: torch and jax are 0.5 apart, rounding allows ")
+    assert comparison.compare(reference, run).outcome == "reproduced"
+
+
+@pytest.mark.parametrize("other", ["plain/jax.npz", "shuffled/torch.npz"])
+def test_a_record_of_another_backend_or_case_than_its_place_says_is_refused(tmp_path: Path, other: str) -> None:
+    shutil.copytree(STORED, tmp_path / "run")
+    folder = tmp_path / "run" / "measurements" / "hierarchy" / "truncation"
+    shutil.copyfile(folder / other, folder / "plain" / "torch.npz")
+    with pytest.raises(RecordError, match="is foreign: its (case|backend) is"):
+        comparison.compare(comparison.read_run(tmp_path / "run"), comparison.read_run(STORED))

@@ -15,6 +15,7 @@ from ntkbench import crate, files
 from ntkbench.citation import facts
 from ntkbench.cli import app
 from ntkbench.crate import contents
+from ntkbench.crate import entities as entities_of_crates
 from ntkbench.trace import Run
 from tests.scratch import ROOT
 
@@ -123,6 +124,47 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert "is not empty: name a new folder, or remove it" in done.output
     assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    shutil.copytree(REFERENCE, tmp_path / "reference", ignore=shutil.ignore_patterns("g*", "images*"))
+    return tmp_path / "reference"
+
+
+def build(folder: Path) -> str:
+    run = Run.open(folder, ROOT / "workflow" / "config", folder / "none")
+    return crate.build(run, folder.parent / "crate").read_text(encoding="utf-8")
+
+
+def test_a_damaged_table_is_not_exported(published: Path) -> None:
+    (published / "crosscheck.csv").write_bytes(b"garbage\n")
+    with pytest.raises(files.RecordError, match="has the columns garbage"):
+        build(published)
+
+
+def test_a_figure_that_is_not_what_its_note_says_is_not_exported(published: Path) -> None:
+    picture = next((published / "figures").glob("*.svg"))
+    files.write_note(picture, stage="figures", claim=None, backend=None, code="", made_from={})
+    with picture.open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(files.RecordError, match="do not have the hash that"):
+        build(published)
+
+
+def test_what_a_link_leads_to_is_not_exported(published: Path) -> None:
+    (published / "figures" / "x.csv").symlink_to("/etc/passwd")
+    with pytest.raises(ValueError, match="x.csv is a link"):
+        build(published)
+
+
+def test_a_crate_says_so_if_its_code_is_not_that_of_the_run(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = files.read_json(published / "environment.json")
+    told = "workflow and code in this crate are those of another state, commit "
+    for here, said in (({}, False), ({"commit": "1234"}, True), ({"dirty": True}, True)):
+        monkeypatch.setattr(entities_of_crates, "environment", lambda here=here: facts | {"dirty": False} | here)
+        assert (told in build(published)) is said
+        shutil.rmtree(published.parent / "crate")
 
 
 def test_records_are_linked_and_what_people_edit_is_copied(tmp_path: Path) -> None:

@@ -255,7 +255,7 @@ def test_zero_up_to_rounding_agrees_with_zero_and_not_with_a_small_number() -> N
     assert not against_zero(1e-8).agrees
 
 
-@given(factor=st.floats(1, 1e3), excess=st.sampled_from([0.5, 2.0]), pair=st.sampled_from(sorted(TOLERANCES)))
+@given(factor=st.floats(1, 1e3), excess=st.sampled_from([0.99, 1.01]), pair=st.sampled_from(sorted(TOLERANCES)))
 def test_growth_multiplies_the_tolerance_of_its_observable_alone(factor: float, excess: float, pair: tuple[str, str]) -> None:
     base = TOLERANCES[pair]
     first = {16: {"a": np.array([-1.0, 0.0]), "b": np.array([1.0, 0.0])}}

@@ -48,7 +48,8 @@ def write_run(
             change(arrays)
         of_backend = {"device": "cpu", "precision": precision, "threads": facts.get("threads", 1)}
         path = folder / "measurements" / claim / CASE / f"{backend}.npz"
-        records.write_record(path, records.flatten(arrays), {"backend_facts": of_backend})
+        place = {"kind": "measurement", "claim": claim, "case": CASE, "backend": backend}
+        records.write_record(path, records.flatten(arrays), {**place, "backend_facts": of_backend})
     rows = [{**VERDICT, "claim": claim, "case": CASE, "backend": backend, **(verdict or {})} for backend in BACKENDS]
     tables.write_table(folder / "verdicts.csv", "verdicts", rows)
     agreed = {"claim": claim, "case": CASE, "max_abs": 0.0, "max_rel": 0.0, "allowed": 1e-9, "agrees": True}

@@ -6,13 +6,15 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from ntkbench import config, files, publish, records, tables
+from ntkbench import config, files, lineage, publish, records, tables
 from ntkbench.cli import app
 from ntkbench.performance import scaling
 from ntkbench.report import paper
@@ -23,7 +25,7 @@ from ntkbench.stages.crosscheck import crosscheck
 from ntkbench.stages.dependencies import stage_hash
 from ntkbench.stages.measure import measure
 from ntkbench.stages.prepare import prepare
-from ntkbench.trace import Run, code, follow, matching, places, printed
+from ntkbench.trace import Run, again, code, follow, matching, places, printed
 from tests.figures import timings
 from tests.report.studies import PAPER, SVG
 from tests.report.test_paper import computed, text_of
@@ -194,11 +196,49 @@ def test_a_changed_paper_is_seen(checkout: Path, path: str) -> None:
     assert broken() == [("paper", "paper/main.pdf: set again it has other bytes")]
 
 
+def test_a_changed_figure_is_seen_though_the_pdf_was_set_from_it(checkout: Path, unset: None) -> None:
+    file = checkout / "paper" / "figures" / "hierarchy-truncation.svg"
+    lineage.note(file, "figures", [], CLAIM)
+    assert broken() == []
+    file.write_bytes(file.read_bytes().replace(b"gray", b"blue"))
+    assert [name for name, _ in broken()] == ["figures"]
+
+
 def test_other_settings_than_the_measured_ones_are_seen(checkout: Path, unset: None) -> None:
     file = checkout / "workflow/config/tiny.yaml"
     file.write_text(json.dumps(TINY | {"seed": TINY["seed"] + 1}))
     assert [name for name, _ in broken()] == ["settings"]
     assert any(link.status == "not checked" and link.name == "judgements" for link in follow(opened(), ADDRESS))
+
+
+def test_a_field_that_the_case_has_got_since_is_no_other_setting(checkout: Path, unset: None) -> None:
+    """Records of code whose cases had one field less, and another hash of settings for that."""
+    folder = checkout / RESULTS
+    inputs = folder / "inputs" / CLAIM / "plain.npz"
+    (cell,) = (cell for cell in opened().cells(CLAIM) if cell.name == "plain")
+    usual = {of.name: of.default for of in fields(cell.case)}
+
+    def record(parameters: dict[str, Any]) -> list[str]:
+        changed = {"parameters": parameters, "config": "0" * 64}
+        content = restate(inputs, **changed)
+        for backend in opened().study.backends:
+            restate(folder / "measurements" / CLAIM / "plain" / f"{backend}.npz", inputs=content, config="0" * 64)
+        return [text for text in again.gather(opened(), CLAIM, strict=True).faults.values() if "its config is" in text]
+
+    here = cell.case.as_dict()
+    name = next(name for name in here if name != "control" and getattr(cell.case, name) == usual[name])
+    less = {key: value for key, value in here.items() if key != name}
+    assert record(less) == []
+    assert len(record(here | {name: "another"})) == 1
+    assert len(record(here | {"unknown": 1})) == 1
+
+
+def restate(path: Path, **changed: Any) -> str:
+    """Change what a record says of itself; its new content."""
+    record = records.read_record(path)
+    facts = {name: value for name, value in record.facts.items() if name not in ("content", "nonfinite")}
+    records.write_record(path, record.arrays, facts | changed)
+    return records.read_record(path).content
 
 
 def rewrite(path: Path, **arrays: np.ndarray) -> None:
@@ -410,9 +450,23 @@ def test_the_command_traces_chooses_and_refuses(checkout: Path, unset: None) -> 
     assert ADDRESS in output
     assert exit_code == (0 if output.startswith(ADDRESS) else 2)
     exit_code, output = run("987654.3")
-    assert (exit_code, "prints no 987654.3" in output) == (2, True)
+    assert (exit_code, "that are followed none is 987654.3" in output) == (2, True)
     exit_code, output = run("hierarchy/horizon")
     assert (exit_code, "the study tiny has no hierarchy/horizon" in output) == (2, True)
     digit(RESULTS / "verdicts.csv")
     exit_code, output = run(ADDRESS)
     assert (exit_code, output.splitlines()[-1]) == (1, "broken at: verdicts")
+
+
+def test_on_another_machine_a_table_may_differ_by_rounding_alone() -> None:
+    row = {"a": 1.0, "b": "x"}
+    assert again.same_rows([row], [row | {"a": 1 + 1e-11}], strict=False).kind == "same"
+    assert again.same_rows([row], [row | {"a": 1 + 1e-11}], strict=True).kind == "differs"
+    assert again.same_rows([row], [row | {"a": 1 + 1e-7}], strict=False).kind == "differs"
+    assert again.same_rows([row], [row | {"b": "y"}], strict=False).kind == "differs"
+
+
+def test_paired_differences_and_numbers_of_points_are_rounded_as_in_the_paper() -> None:
+    assert 'kind == "paired" { [#fixed(x, digits: 3)]' in (ROOT / "paper" / "lib.typ").read_text(encoding="utf-8")
+    assert printed.estimate(0.01249, "paired") == "0.012"
+    assert [printed.points(n) for n in (910, 1234, 45831)] == ["910", "1200", "45000"]

@@ -22,10 +22,12 @@ from tests import published
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ("README.md", "results/reference/README.md")
 
-NUMBER = re.compile(r"(?<![\w.^/_-])-?\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?%?(?![\w/^]|\.\d|-\w)")
+UNIT = r"(?:x|s|ms|min|h|pp|GB|MB|GiB|MiB)\b|-fold\b|-quantile\b|/\d+\b(?!\w)"
+NUMBER = re.compile(r"(?<![\w.^/_-])-?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)(?:e-?\d+)?%?" rf"(?:(?={UNIT})|(?![\w/^]|\.\d|-\w))")
 MARKER = re.compile(r"<!-- = (.*?)\s-->", re.S)
 VERBATIM = re.compile(
-    r"^```.*?^```$|<!-- claims: .*?<!-- /claims -->|<!--(?! = ).*?-->|`[^`]{1,400}`|!?\[[^\]\n]*\]\([^)\n]*\)|^#.*?$",
+    r"^```.*?^```$|<!-- claims: .*?<!-- /claims -->|<!--(?! = ).*?-->"
+    r"|`(?!-?[\d.,]+%?`)[^`]{1,400}`|!?\[[^\]\n]*\]\([^)\n]*\)|^#.*?$",
     re.S | re.M,
 )
 """What is no prose: blocks and spans of code, links, the table of claims, which a test holds against the code, and headings."""

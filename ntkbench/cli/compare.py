@@ -64,7 +64,7 @@ def _print(compared: "comparison.Comparison", results: Path, reference: Path) ->
     print_out(_claim_table(compared.claims()))
     if wrong := [row for row in compared.verdicts if row.outcome in ("differs", "lost")]:
         print_out(_verdict_table(wrong))
-    if off := [row for row in compared.observables if row.outcome == "differs"]:
+    if off := [row for row in compared.observables if row.outcome in ("differs", "lost")]:
         print_out(_observable_table(off))
     print_reasons("not comparable", ((row.reason, "") for row in compared.rows if row.outcome == "not comparable"))
     if compared.differences:

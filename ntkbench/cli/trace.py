@@ -68,7 +68,8 @@ def _address(known: "Sequence[traces.Place]", number: str) -> str:
 
     found, printed = traces.matching(list(known), number)
     if not printed:
-        typer.echo(f"The paper of this run prints no {number}" + ("; these numbers are that when rounded:" if found else ""))
+        rounded = "; these numbers are that when rounded:" if found else ""
+        typer.echo(f"Of the numbers of this run's paper that are followed none is {number}{rounded}")
     addresses: dict[str, list[traces.Place]] = {}
     for place in found:
         addresses.setdefault(place.address, []).append(place)

@@ -2,18 +2,23 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from ntkbench import claims
 from ntkbench.comparison.levels import Level, Outcome
 from ntkbench.comparison.runs import Cell, Run
+from ntkbench.comparison.verdicts import NOT_HERE, NOT_THERE
 from ntkbench.crosscheck import Measurement, StructureMismatch, compare, device_of
+from ntkbench.facts import settings
 from ntkbench.records import Record, read_facts, read_record, unflatten
 
 STRUCTURE = "all observables"
 """The quantity of a row that speaks of a whole measurement."""
+BOTH = "torch, jax"
+"""The backend of a row that speaks of both."""
 
 
 @dataclass(frozen=True)
@@ -46,24 +51,45 @@ def compare_observables(run: Run, reference: Run) -> Iterator[ComparedObservable
     diverged) and that is not the same to the byte is *not comparable*. Measurements of cases with other settings are not
     comparable either. A width, an observable or a seed that one run alone has makes the measurement *differ*.
 
-    The runs must be of the same root and precision: from other draws nothing could be expected of single entries.
+    The runs must be of the same root and precision: from other draws nothing could be expected of single entries. Of one study,
+    where both keep measurements, one that the reference alone has is *lost*, one that it lacks *not comparable*.
 
     Yields:
         Rows in the order of claims, cases, backends and observables.
 
     Raises:
-        RecordError: if a record is missing or damaged.
+        RecordError: if a record is missing, damaged, or of another case or backend than its place says.
     """
     known = set(claims.all_claims())
-    for cell in sorted(set(run.measurements) & set(reference.measurements)):
+    lone = set(run.measurements) ^ set(reference.measurements)
+    if run.study != reference.study or not run.measurements or not reference.measurements:
+        lone = set()  # tables alone, or another question
+    for cell in sorted(set(run.measurements) & set(reference.measurements) | lone):
         claim = cell[0]
+        if cell in lone:
+            missing = cell not in run.measurements
+            yield _whole(cell, "lost" if missing else "not comparable", NOT_HERE if missing else NOT_THERE)
+            continue
         if claim not in known:
             yield _whole(cell, "not comparable", "the claim is not known here, and with it the tolerances")
         elif other := _other_settings(run, reference, cell):
             yield _whole(cell, "not comparable", other)
         else:
-            first, second = (read_record(of.measurements[cell]) for of in (run, reference))
+            first, second = (_record(of.measurements[cell], cell) for of in (run, reference))
             yield from _compare_cell(cell, claims.get(claim).growth, first, second)
+
+
+def disagreements(run: Run) -> Iterator[ComparedObservable]:
+    """Observables in which the backends of this run do not agree: they *differ*, whatever the reference has."""
+    for row in run.disagreements:
+        why = f"the cross-check failed: torch and jax are {row['max_rel']:.2g} apart, rounding allows {row['allowed']:.2g}"
+        place = (row["claim"], row["case"], BOTH, row["quantity"])
+        yield ComparedObservable(*place, row["max_rel"], row["allowed"], Level.APART, "differs", why)
+
+
+def _record(path: Path, cell: Cell) -> Record:
+    claim, case, backend = cell
+    return read_record(path, {"kind": "measurement", "claim": claim, "case": case, "backend": backend})
 
 
 def _whole(cell: Cell, outcome: Outcome, reason: str) -> ComparedObservable:
@@ -73,9 +99,8 @@ def _whole(cell: Cell, outcome: Outcome, reason: str) -> ComparedObservable:
 
 def _other_settings(run: Run, reference: Run, cell: Cell) -> str:
     """What the cases do not have alike; a field that came into being between the runs had its default before."""
-    case = fields(claims.get(cell[0]).case_type)
-    usual = {f.name: list(f.default) if isinstance(f.default, tuple) else f.default for f in case if f.default is not MISSING}
-    here, there = (usual | read_facts(of.inputs(cell))["parameters"] for of in (run, reference))
+    case_type = claims.get(cell[0]).case_type
+    here, there = (settings(case_type, read_facts(of.inputs(cell))["parameters"]) for of in (run, reference))
     names = [name for name in {**here, **there} if here.get(name) != there.get(name)]
     return "; ".join(f"{name} is {here.get(name)} here, {there.get(name)} there" for name in names)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ntkbench import layout
-from ntkbench.files import RecordError, read_json
+from ntkbench.facts import read_environment
 from ntkbench.tables import read_rows
 
 Cell = tuple[str, str, str]
@@ -22,6 +22,7 @@ class Run:
         rounding: (claim, case) -> the largest `allowed` of its cross-check; empty without `crosscheck.csv`.
         facts: `environment.json`, empty without one.
         measurements: cell -> its record; empty where the run keeps tables only.
+        disagreements: the rows of `crosscheck.csv` in which the backends do not agree.
     """
 
     folder: Path
@@ -29,6 +30,7 @@ class Run:
     rounding: Mapping[tuple[str, str], float]
     facts: Mapping[str, Any]
     measurements: Mapping[Cell, Path]
+    disagreements: Sequence[Mapping[str, Any]] = ()
 
     @property
     def study(self) -> str | None:
@@ -49,7 +51,7 @@ class Run:
     def precisions(self) -> set[str]:
         """The precisions that its backends computed in; none where they were not recorded."""
         devices = [device for of_backend in self.facts.get("backends", {}).values() for device in of_backend]
-        return {str(device["precision"]) for device in devices}
+        return {str(device["precision"]) for device in devices if "precision" in device}
 
     def inputs(self, cell: Cell) -> Path:
         """The record of a cell's inputs."""
@@ -63,16 +65,16 @@ def read_run(folder: Path) -> Run:
     Raises:
         RecordError: if `verdicts.csv` is missing, or a file is damaged.
     """
-    facts = read_json(folder / "environment.json") if (folder / "environment.json").exists() else {}
-    if not isinstance(facts, dict):
-        raise RecordError(f"{folder / 'environment.json'} is damaged: it holds no facts")
+    facts = read_environment(folder / "environment.json") if (folder / "environment.json").exists() else {}
     rounding: dict[tuple[str, str], float] = {}
+    disagreements = []
     if (folder / "crosscheck.csv").exists():
         for row in read_rows(folder / "crosscheck.csv", "crosscheck"):
             key = (row["claim"], row["case"])
             rounding[key] = max(row["allowed"], rounding.get(key, 0.0))
+            disagreements += [] if row["agrees"] else [row]
     measured = {}
     for path in sorted((folder / "measurements").glob("*/*/*/*.npz")):
         family, name, case = path.relative_to(folder / "measurements").parts[:3]
         measured[f"{family}/{name}", case, path.stem] = path
-    return Run(folder, read_rows(folder / "verdicts.csv", "verdicts"), rounding, facts, measured)
+    return Run(folder, read_rows(folder / "verdicts.csv", "verdicts"), rounding, facts, measured, disagreements)

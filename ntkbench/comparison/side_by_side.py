@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from ntkbench.comparison.levels import Level, Outcome
-from ntkbench.comparison.observables import ComparedObservable, compare_observables
+from ntkbench.comparison.observables import ComparedObservable, compare_observables, disagreements
 from ntkbench.comparison.runs import Run
 from ntkbench.comparison.verdicts import NOT_HERE, NOT_THERE, ComparedVerdict, compare_verdicts
 
@@ -93,8 +93,9 @@ def compare(run: Run, reference: Run, *, across_versions: bool = False) -> Compa
     Two runs of one study from the same root in the same precision have the same draws, whatever the machine, the number of
     threads, the order of the jobs, the device and the versions of libraries: verdicts and observables must agree *within
     rounding*. From another root or in another precision, of another study, or where the root was not recorded, verdicts must
-    agree *within interval*, and observables are compared only if root and precision are the same. Runs of different results
-    versions are *not comparable* at all: the code that made them gives other results on purpose.
+    agree *within interval*, and observables are compared only if root and precision are the same. Where this run's own
+    cross-check failed, it differs. Runs of different results versions are *not comparable* at all: the code that made them
+    gives other results on purpose.
 
     Args:
         across_versions: compare results of different versions all the same.
@@ -117,8 +118,9 @@ def compare(run: Run, reference: Run, *, across_versions: bool = False) -> Compa
         here, there = ("none" if version is None else str(version) for version in versions)
         why = f"the results version is {here} here, {there} there"
         verdicts = [replace(row, level=None, outcome="not comparable", reason=why) for row in verdicts]
-    elif _same_draws(run, reference):
-        observables = list(compare_observables(run, reference))
+    else:
+        compared = compare_observables(run, reference) if _same_draws(run, reference) else ()
+        observables = [*disagreements(run), *compared]
     return Comparison(verdicts, observables, required, why, unmatched, _differences(run.facts, reference.facts))
 
 

@@ -144,7 +144,7 @@ def _level(mine: Row, theirs: Row, allowed: float, rounding: float | None) -> tu
         return Level.APART, f"{mine['verdict']} here, {theirs['verdict']} there"
     if all(_distance(mine, theirs, column) == 0 for column in (*_ESTIMATED, "p_value")):
         return Level.BITWISE, ""
-    if mine["kind"] == "identity" or (rounding is not None and _moved(mine, theirs) <= rounding):
+    if _of_rounding(mine) or (rounding is not None and _moved(mine, theirs) <= rounding):
         return Level.ROUNDING, ""
     difference = _distance(mine, theirs, "estimate")
     if math.isinf(difference):
@@ -152,6 +152,11 @@ def _level(mine: Row, theirs: Row, allowed: float, rounding: float | None) -> tu
     if difference <= allowed or difference == 0:
         return Level.INTERVAL, ""
     return Level.APART, f"the estimates differ by {difference:.3g}, their intervals allow {allowed:.3g}"
+
+
+def _of_rounding(row: Row) -> bool:
+    """Whether the estimate is a rounding error: that of an identity that holds. One that fails has an error of its own."""
+    return bool(row["kind"] == "identity" and row["verdict"] == "supported")
 
 
 def _moved(mine: Row, theirs: Row) -> float:

@@ -23,12 +23,13 @@ def build(run: Run, output: Path) -> Path:
         The metadata file.
 
     Raises:
-        ValueError: if `output` holds anything.
-        RecordError: if the run's tables cannot be read, or the crate cannot be written.
+        ValueError: if `output` holds anything, or a result is a link, which may lead to what is no result.
+        RecordError: if a table is damaged or not what its note says, or the crate cannot be written.
     """
     if output.exists() and any(output.iterdir()):
         raise ValueError(f"{output} is not empty: name a new folder, or remove it")
     found = dict(contents.results(run))
+    contents.refuse_other(found)
     taken = [(file, place) for place, (file, _) in found.items()]
     for source, place in [*contents.workflow_files(), (run.study_file, contents.study(run)), *taken]:
         contents.put(source, output / place)

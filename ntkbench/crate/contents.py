@@ -2,10 +2,10 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ntkbench import layout
+from ntkbench import files, layout, tables
 from ntkbench.provenance import ROOT
 from ntkbench.trace.run import Run
 
@@ -77,6 +77,26 @@ def results(run: Run) -> Iterator[tuple[str, tuple[Path, str]]]:
         for file in (run.paper / "figures" / f"{name}{suffix}" for name in names for suffix in (".svg", ".png")):
             if file.is_file():
                 yield f"paper/figures/{file.name}", (file, "figures")
+
+
+def refuse_other(found: Mapping[str, tuple[Path, str]]) -> None:
+    """What is described with a hash is a result: no link, the bytes that its note says, a table that can be read.
+
+    Args:
+        found: place in the crate -> the file, and which kind of result it is.
+
+    Raises:
+        ValueError: for a link.
+        RecordError: for a file that is damaged.
+    """
+    for file, kind in found.values():
+        if file.is_symlink():
+            raise ValueError(f"{file} is a link: put the file in its place, or take it away")
+        if file.suffix != ".npz":
+            files.read_whole(file)
+        name = file.stem if kind == "tables" else {"judgements": "verdicts"}.get(kind, kind)
+        if file.suffix == ".csv" and name in tables.COLUMNS:
+            tables.read_rows(file, name)
 
 
 def put(source: Path, target: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from ntkbench import citation
 from ntkbench.crate.contents import ALONE, CODE, FORMATS, RESULTS, WORKFLOW, study
 from ntkbench.crate.times import times
-from ntkbench.provenance import PACKAGE
+from ntkbench.provenance import PACKAGE, environment
 from ntkbench.trace.run import Run
 
 METADATA = "ro-crate-metadata.json"
@@ -53,6 +53,10 @@ def _about(run: Run, facts: Mapping[str, Any], results: Results) -> list[Entity]
     licence = f"https://spdx.org/licenses/{about['license']}"
     parts = [WORKFLOW, *ALONE, study(run), *results]
     commit = str(facts["commit"]) + (", with uncommitted changes" if facts["dirty"] else "")
+    here = environment()
+    if (here["commit"], here["dirty"]) != (facts["commit"], False):
+        changed = " with uncommitted changes" if here["dirty"] else ""
+        commit += f"; workflow and code in this crate are those of another state, commit {here['commit']}{changed}"
     root = {
         "@id": "./",
         "@type": "Dataset",
@@ -125,7 +129,7 @@ def _workflow(facts: Mapping[str, Any], parameters: Iterable[Entity]) -> list[En
         "alternateName": "snakemake",
         "identifier": _ref("https://github.com/snakemake/snakemake"),
         "url": _ref("https://github.com/snakemake/snakemake"),
-        "version": facts["versions"]["snakemake"],
+        "version": facts["versions"].get("snakemake", "unknown"),
     }
     return [language, *software, *devices, *machine, _main(about, software, [*machine, *devices], parameters)]
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from ntkbench import tables
 from ntkbench.crosscheck import StructureMismatch, compare, device_of
-from ntkbench.files import RecordError
+from ntkbench.facts import settings
+from ntkbench.files import MEND, RecordError
 from ntkbench.records import Measurement, Record, read_record, unflatten
 from ntkbench.seeding import rng
 from ntkbench.stages.analyse import Summaries, quantity_rows
@@ -69,7 +70,7 @@ def gather(run: Run, claim: str, strict: bool) -> Evidence:
     for cell in found.cells:
         path = run.inputs(cell)
         try:
-            found.inputs[cell.name] = _read(path, cell.identity_of_inputs())
+            found.inputs[cell.name] = _read_inputs(path, cell)
         except RecordError as error:
             found.faults[path] = str(error)
             continue
@@ -84,7 +85,7 @@ def _measurements(run: Run, cell: Cell, found: Evidence) -> None:
     for backend in run.study.backends:
         path = run.measurement(cell, backend)
         try:
-            record = _read(path, cell.identity_of_measurement(backend, found.inputs[cell.name]))
+            record = _read_measurement(path, cell, backend, found.inputs[cell.name])
         except RecordError as error:
             found.faults[path] = str(error)
             continue
@@ -104,9 +105,36 @@ def _measurements(run: Run, cell: Cell, found: Evidence) -> None:
             found.checks[cell.name] = [asdict(row) for row in rows]
 
 
-def _read(path: Path, identity: Mapping[str, Any]) -> Record:
-    """A record of this case and of these settings, the study's seed among them; of which code it is, the trace says apart."""
-    return read_record(path, {name: value for name, value in identity.items() if name not in ("code", "root")})
+def _read_inputs(path: Path, cell: Cell) -> Record:
+    """The record of the data of this case and of these settings; of which code it is, the trace says apart.
+
+    Its hash of the settings is over every field of the case. A field that the case has got since had its default then.
+    """
+    wanted = cell.identity_of_inputs()
+    record = read_record(path, {name: wanted[name] for name in ("kind", "claim", "case")})
+    if record.facts["config"] != wanted["config"] and not _same_but_for_new_fields(cell, record.facts):
+        raise _other_settings(path, record, wanted)
+    return record
+
+
+def _read_measurement(path: Path, cell: Cell, backend: str, inputs: Record) -> Record:
+    """The record of a measurement from these inputs, whose settings are its own."""
+    wanted = cell.identity_of_measurement(backend, inputs)
+    record = read_record(path, {name: wanted[name] for name in ("kind", "claim", "case", "backend", "inputs")})
+    if record.facts["config"] != wanted["config"]:
+        new_fields = inputs.facts["config"] != cell.identity_of_inputs()["config"]
+        if not new_fields or record.facts["backend_facts"]["precision"] != cell.precision:
+            raise _other_settings(path, record, wanted)
+    return record
+
+
+def _other_settings(path: Path, record: Record, wanted: Mapping[str, Any]) -> RecordError:
+    return RecordError(f"{path} is foreign: its config is {record.facts['config']!r}, expected {wanted['config']!r}; {MEND}")
+
+
+def _same_but_for_new_fields(cell: Cell, facts: Mapping[str, Any]) -> bool:
+    recorded, here = (settings(cell.claim.case_type, of) for of in (facts["parameters"], cell.case.as_dict()))
+    return facts["root"] == cell.root and recorded == here
 
 
 def _drawn_otherwise(cell: Cell, record: Record, strict: bool) -> str:

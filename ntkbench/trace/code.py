@@ -38,9 +38,10 @@ def told(recorded: str, facts: dict[str, object], stage: str, claim: str, backen
     """
     commit = str(facts["commit"])
     named = f"commit {commit[:12]}" + (" with uncommitted changes" if facts["dirty"] else "")
-    if recorded == stage_hash(stage, claim, backend):
-        return True, True, f"{recorded[:12]}, that of this checkout; made at {named}"
     then = at_commit(commit, stage, claim, backend)
+    if recorded == stage_hash(stage, claim, backend):
+        doubt = "" if then == recorded or facts["dirty"] else ", whose code is another" if then else ", which is not here"
+        return True, True, f"{recorded[:12]}, that of this checkout; made at {named}{doubt}"
     if recorded == then:
         return True, False, f"{recorded[:12]}, changed since: {named} has it, this checkout another"
     why = "which the repository here does not have" if then is None else "whose code has another hash"

@@ -1,12 +1,12 @@
 """A step of a trace, and the two last ones before a reader's eyes: the generated numbers and the PDF."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ntkbench.files import RecordError
+from ntkbench.files import RecordError, read_whole
 from ntkbench.report import paper
 from ntkbench.trace.again import Finding
 from ntkbench.trace.run import Run
@@ -19,8 +19,8 @@ class Link:
     """One step of a trace.
 
     Attributes:
-        name: what it is: `paper`, `numbers`, `verdicts`, `judgements`, `quantities`, `cross-check`, `measurement`, `inputs`,
-            `settings`, `code`, `machine`, `again`.
+        name: what it is: `paper`, `figures`, `numbers`, `verdicts`, `judgements`, `quantities`, `cross-check`, `measurement`,
+            `inputs`, `settings`, `code`, `machine`, `again`.
         status: `ok`; `changed` since, which breaks nothing; `not kept` in this folder; `not checked`, because something that
             it is made of is broken; `broken`.
         text: the file, and what was found.
@@ -54,7 +54,16 @@ def of_paper(run: Run, names: Sequence[str], upstream: Sequence[Link]) -> list[L
         found = Finding.of(same, "set again, byte for byte", "set again it has other bytes")
     except (paper.PaperError, OSError) as error:
         found = Finding("differs", str(error))
-    return [judged("paper", pdf, found, [*numbers, *upstream]), *numbers]
+    return [judged("paper", pdf, found, [*numbers, *upstream]), *numbers, *_changed_figures(run.paper)]
+
+
+def _changed_figures(folder: Path) -> Iterator[Link]:
+    """Pictures that are not those that their notes speak of; the PDF is set from whatever lies there."""
+    for path in sorted((folder / "figures").glob("*.svg")):
+        try:
+            read_whole(path)
+        except RecordError as error:
+            yield Link("figures", "broken", str(error))
 
 
 def _generated(run: Run, names: Sequence[str]) -> Iterable[tuple[Path, Finding]]:

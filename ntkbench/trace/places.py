@@ -66,6 +66,8 @@ def _of_claim(claim: Mapping[str, Any], where: str) -> Iterator[Place]:
                         place = f"{where}.expectations[{i}].rows[{j}].estimates[{k}].{key}"
                         text = printed.estimate(of[key], expectation["kind"])
                         yield Place(address, place, f"{of['backend']}, {words}", of[key], text)
+    for name, count in claim["counts"].items():
+        yield Place(claim["id"], f"{where}.counts.{name}", f"verdicts {name}", count, str(count))
     if claim["crosscheck"] is not None:
         yield from _of_check(claim["crosscheck"], f"{CHECK}/{claim['id']}", f"{where}.crosscheck")
     for i, case in enumerate(claim["cases"]):
@@ -115,6 +117,14 @@ def _of_example(example: Mapping[str, Any]) -> Iterator[Place]:
 def _of_scaling(scaling: Mapping[str, Any]) -> Iterator[Place]:
     for k, curve in enumerate(scaling["curves"]):
         address = f"{COST}/{curve['name']}"
+        if curve["flops"] is not None:
+            yield Place(
+                address,
+                f"scaling.json curves[{k}].flops",
+                "exponent of the counted operations",
+                curve["flops"],
+                printed.fixed(curve["flops"]),
+            )
         for i, of in enumerate(curve["backends"]):
             where, backend = f"scaling.json curves[{k}].backends[{i}]", of["backend"]
             for key, text in (("ratio", printed.fixed(of["ratio"], 1)), ("seconds", printed.scientific(of["seconds"]))):
@@ -124,6 +134,14 @@ def _of_scaling(scaling: Mapping[str, Any]) -> Iterator[Place]:
                     if isinstance(value, float):
                         words = f"{backend}, exponent of {key}: {end}"
                         yield Place(address, f"{where}.{key}.{end}", words, value, printed.fixed(value))
+    for k, row in enumerate(scaling["affordable"]["rows"]):
+        for key, budget in (("time", "seconds"), ("memory", "gib")):
+            for i, points in enumerate(row[key]):
+                words = (
+                    f"{row['backend']}, most points at order {row['order']} within {scaling['affordable'][budget][i]} {budget}"
+                )
+                place = f"scaling.json affordable.rows[{k}].{key}[{i}]"
+                yield Place(f"{COST}/affordable", place, words, points, printed.points(points))
     for k, naive in enumerate(scaling["naive"]):
         for i, of in enumerate(naive["backends"]):
             for key in (name for name in ("times", "memory") if of[name] is not None):

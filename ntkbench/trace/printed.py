@@ -28,6 +28,12 @@ def scientific(number: float) -> str:
     return f"{fixed(number / 10.0**exponent, 1)}e{exponent}"
 
 
+def points(number: int) -> str:
+    """A number of points: from 1000 on two digits, rounded down."""
+    unit = 10 ** (len(str(number)) - 2) if number >= 1000 else 1
+    return str(number // unit * unit)
+
+
 def estimate(number: float, kind: str) -> str:
     """An estimate or an end of its interval."""
     return fixed(number, DECIMALS[kind]) if kind in DECIMALS else scientific(number)

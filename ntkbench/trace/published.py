@@ -105,4 +105,8 @@ def _own(run: Run) -> Path:
 
 def _checkout(run: Run) -> str:
     commit = str(run.facts["commit"])
-    return "" if commit == "unknown" else f"git checkout {commit[:12]} && "
+    at = "" if commit == "unknown" else f"git checkout {commit[:12]} && "
+    if run.study_file.parent == run.folder:  # no commit has it among the workflow's studies
+        kept = f"{run.study.name}.yaml"
+        return f"cp {run.study_file} /tmp/{kept} && {at}cp /tmp/{kept} workflow/config/ && "
+    return at

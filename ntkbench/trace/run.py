@@ -7,9 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from ntkbench import config, files, layout
+from ntkbench.facts import read_environment
 from ntkbench.provenance import environment
 from ntkbench.report import paper
 from ntkbench.stages.cell import Cell
+
+NEEDED = (
+    *("study", "commit", "dirty", "versions", "python", "platform", "processor", "cpus", "backends"),
+    *("measured_seconds", "peak_memory_bytes"),
+)
+"""Facts of `environment.json` without which a run can be neither traced nor exported."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class Run:
             RecordError: if `environment.json` is missing or damaged, which says what the run is of.
             ConfigError: if the study's file is missing or not valid in this checkout.
         """
-        name = str(files.read_json(folder / "environment.json")["study"])
+        name = str(read_environment(folder / "environment.json", NEEDED)["study"])
         own = folder / f"{name}.yaml"
         file = own if own.is_file() else studies / f"{name}.yaml"
         generated = paper_folder / "generated" / "study.json"
@@ -61,7 +68,7 @@ class Run:
     @cached_property
     def facts(self) -> dict[str, Any]:
         """`environment.json`."""
-        return dict(files.read_json(self.folder / "environment.json"))
+        return read_environment(self.folder / "environment.json", NEEDED)
 
     @cached_property
     def content(self) -> dict[str, Any]:

@@ -1,11 +1,12 @@
-"""The canary: a study of small cases whose results are stored, so that a change of the code that moves results is seen.
+"""The canary: small studies whose results are stored, so that a change of the code that moves results is seen.
 
-`stored/` is a run's folder, tables and records; `history.csv` has a line per results version with the hash of what was stored.
+Each folder named in `PARTS` is a run's, tables and records; `history.csv` has a line per results version and part with the hash
+of what was stored. More cases are a part of their own: what other parts have stays byte for byte as it was.
 """
 
 import csv
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,19 @@ from ntkbench.stages.prepare import prepare
 from tests.claims.tiny import CONSTANCY, CONVERGENCE, HIERARCHY, case_of
 
 HERE = Path(__file__).resolve().parent
-STORED, HISTORY = HERE / "stored", HERE / "history.csv"
+STORED, HISTORY = HERE / "stored", "history.csv"
 ROOT, MEMORY = 6, 2**28
 EQUIVALENCE = "gap/equivalence"
 TABLES = ("verdicts.csv", "crosscheck.csv", "environment.json")
 
+Cases = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""Claim -> case -> fields."""
+
 _SIZES: dict[str, Any] = {"widths": (16, 32, 64), "seeds": 8}
 _IMAGES: dict[str, Any] = {"dataset": "digits_parity", "input_dim": 64, "image": (8, 8, 1), "widths": (2, 4), "seeds": 2}
 _FEW: dict[str, Any] = {"widths": (8, 16), "seeds": 4, "train_size": 8, "test_size": 8}
-CASES: dict[str, dict[str, dict[str, Any]]] = {
+_RELU: dict[str, Any] = {"activation": "relu", "weight_variance": 2.0}
+_FIRST: Cases = {
     CONVERGENCE: {"plain": _SIZES, "correlated": {**_SIZES, "control": "correlated_weights"}},
     CONSTANCY: {"plain": _SIZES, "mean-field": {**_SIZES, "control": "mean_field"}},
     HIERARCHY: {
@@ -41,14 +46,20 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
         "mean-field": {**_FEW, "control": "mean_field", "feature_strength": 2.0},
     },
 }
-"""Claim -> case -> fields: one claim of each family, both kinds of networks, synthetic data and images, kernels, training, the
-hierarchy's tensors, limits, fits and intervals."""
+_ACTIVATIONS: Cases = {
+    CONVERGENCE: {"residual": {**_RELU, "specification": "residual", "depth": 2, "widths": (8, 16), "seeds": 4}},
+    HIERARCHY: {"gelu": {"activation": "gelu", "widths": (8, 16), "seeds": 4, "top": 4}},
+    EQUIVALENCE: {"relu": {**_FEW, **_RELU}},
+}
+PARTS: Mapping[str, Cases] = {STORED.name: _FIRST, "activations": _ACTIVATIONS}
+"""By folder: one claim of each family, both kinds of networks, synthetic data and images, kernels, training, the hierarchy's
+tensors, limits, fits and intervals; then other activations and residual networks, without controls."""
 
 
-def run(folder: Path) -> Path:
-    """Measure and judge all cases in this process, on the CPU; the folder, laid out as `results/<study>`."""
+def run(folder: Path, part: str) -> Path:
+    """Measure and judge a part's cases in this process, on the CPU; the folder, laid out as `results/<study>`."""
     judgements, crosschecks, measured = [], [], []
-    for claim, cases in CASES.items():
+    for claim, cases in PARTS[part].items():
         cells = [Cell.make(claim, name, case_of(claim, **of).as_dict(), ROOT, "cpu", "float64") for name, of in cases.items()]
         inputs = [folder / "inputs" / claim / f"{name}.npz" for name in cases]
         prepare(cells, inputs)
@@ -83,7 +94,7 @@ def digest(folder: Path) -> str:
     return whole.hexdigest()
 
 
-def history(path: Path = HISTORY) -> list[tuple[int, str]]:
-    """Results versions, in order, and the hash of the canary that was stored with each."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return [(int(row["results_version"]), row["sha256"]) for row in csv.DictReader(file)]
+def history(folder: Path = HERE) -> list[tuple[int, str, str]]:
+    """Results versions, in order, each with the parts that were stored with it and their hashes."""
+    with (folder / HISTORY).open(encoding="utf-8", newline="") as file:
+        return [(int(row["results_version"]), row["part"], row["sha256"]) for row in csv.DictReader(file)]

@@ -12,23 +12,19 @@ from ntkbench.provenance import RESULTS_VERSION
 from ntkbench.records import read_record, write_record
 from ntkbench.tables import read_rows, write_table
 from tests.canary.rule import MEND, Refused, faults, moved, renew
-from tests.canary.study import CASES, HISTORY, STORED, files, run
+from tests.canary.study import HERE, HISTORY, PARTS, STORED, digest, files, history, run
 from tests.scratch import ROOT
 
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 RECORD = Path("measurements", "hierarchy", "truncation", "plain", "jax.npz")
 
 
-@pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run(tmp_path_factory.mktemp("canary"))
-
-
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A folder with a copy of what is stored, as `stored`, and of its history."""
-    shutil.copytree(STORED, tmp_path / "stored")
-    shutil.copyfile(HISTORY, tmp_path / "history.csv")
+    """A folder with a copy of what is stored and of its history."""
+    for part in PARTS:
+        shutil.copytree(HERE / part, tmp_path / part)
+    shutil.copyfile(HERE / HISTORY, tmp_path / HISTORY)
     return tmp_path
 
 
@@ -38,12 +34,14 @@ def scale(path: Path, factor: float) -> None:
     write_record(path, {name: array * factor for name, array in record.arrays.items()}, record.facts)
 
 
-def test_no_result_has_moved(measured: Path) -> None:
-    found = moved(measured)
+@pytest.mark.parametrize("part", PARTS)
+def test_no_result_has_moved(tmp_path: Path, part: str) -> None:
+    measured = run(tmp_path, part)
+    found = moved(measured, HERE / part)
     assert found == [], (
         f"results differ from those of version {RESULTS_VERSION} by more than rounding. If that is meant, {MEND}"
     )
-    assert {claim for claim, _, _ in read_run(measured).measurements} == set(CASES)
+    assert {claim for claim, _, _ in read_run(measured).measurements} == set(PARTS[part])
 
 
 def test_the_stored_canary_is_of_this_version() -> None:
@@ -53,9 +51,9 @@ def test_the_stored_canary_is_of_this_version() -> None:
 def test_rounding_is_let_pass_and_more_is_named(copy: Path) -> None:
     stored = copy / "stored"
     scale(stored / RECORD, 1 + 1e-12)
-    assert moved(stored) == []
+    assert moved(stored, STORED) == []
     scale(stored / RECORD, 1 + 1e-3)
-    found = moved(stored)
+    found = moved(stored, STORED)
     assert any(line.startswith("hierarchy/truncation plain jax, f: it is off by 0.001") for line in found)
     assert all("hierarchy/truncation plain jax" in line for line in found)
 
@@ -76,51 +74,76 @@ def edited(column: str, value: Callable[[dict[str, object]], object]) -> Callabl
         (edited("estimate", lambda row: float(str(row["estimate"])) + 0.001), "the same draws, yet rounding allows"),
         (edited("control", lambda row: "another: supported"), "invalid ("),
         (edited("verdict", lambda row: "supported"), "supported ("),
-        (lambda stored: (stored / RECORD).unlink(), "only in one of the two"),
+        (lambda stored: (stored / RECORD).unlink(), "not in this run"),
     ],
 )
 def test_analysis_that_moved_is_named_where_the_verdict_is_invalid_too(
     copy: Path, edit: Callable[[Path], None], reason: str
 ) -> None:
     edit(copy / "stored")
-    (line,) = moved(copy / "stored")
+    (line,) = moved(copy / "stored", STORED)
     assert reason in line
 
 
 def test_a_bump_without_renewal_fails() -> None:
     found = " ".join(faults(RESULTS_VERSION + 1, CHANGELOG))
-    assert f"the canary is of results version {RESULTS_VERSION}, the code is of {RESULTS_VERSION + 1}" in found
+    assert f"the canary is of results version {RESULTS_VERSION} in stored, the code is of {RESULTS_VERSION + 1}" in found
 
 
-def test_renewal_without_a_bump_fails(copy: Path) -> None:
-    stored, ledger = copy / "stored", copy / "history.csv"
+def not_asked(part: str) -> Path:
+    raise AssertionError(f"{part} was measured")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_renewal_without_a_bump_fails(copy: Path, part: str) -> None:
     with pytest.raises(Refused, match="nothing is stored"):
-        renew(STORED, RESULTS_VERSION, stored, ledger)
-    assert ledger.read_bytes() == HISTORY.read_bytes()
+        renew(not_asked, RESULTS_VERSION, copy)
+    assert (copy / HISTORY).read_bytes() == (HERE / HISTORY).read_bytes()
     # By hand, past the command.
-    scale(stored / RECORD, 1.5)
-    (fault,) = faults(RESULTS_VERSION, CHANGELOG, stored, ledger)
-    assert "renewed without a new results version" in fault
+    scale(next((copy / part).rglob("jax.npz")), 1.5)
+    (fault,) = faults(RESULTS_VERSION, CHANGELOG, copy)
+    assert f"the canary {part} is not that of history.csv: it was renewed without a new results version" in fault
 
 
 def test_a_version_is_not_left_out(copy: Path) -> None:
     with pytest.raises(Refused, match="nothing is stored"):
-        renew(STORED, RESULTS_VERSION + 2, copy / "stored", copy / "history.csv")
-    write_bytes(copy / "history.csv", b"results_version,sha256\n1,a\n3,b\n")
-    assert "without a gap" in faults(3, CHANGELOG, copy / "stored", copy / "history.csv")[0]
+        renew(not_asked, RESULTS_VERSION + 2, copy)
+    write_bytes(copy / HISTORY, b"results_version,part,sha256\n1,stored,a\n3,stored,b\n")
+    assert "without a gap" in faults(3, CHANGELOG, copy)[0]
+
+
+def test_a_part_is_added_to_the_version_that_is_there(copy: Path) -> None:
+    *others, (version, part, hashed) = history(copy)
+    write_bytes(copy / HISTORY, "".join((copy / HISTORY).read_text().splitlines(keepends=True)[:-1]).encode())
+    shutil.rmtree(copy / part)
+    other, lost = faults(version, CHANGELOG, copy)
+    assert f"has other parts of version {version} than {', '.join(PARTS)}" in other
+    assert lost.startswith(f"the canary has lost {part}: ")
+    assert renew(lambda name: HERE / name, version, copy) == [part]
+    assert history(copy) == [*others, (version, part, hashed)]
+    assert faults(version, CHANGELOG, copy) == []
+
+
+def test_a_part_may_not_be_stored_twice_in_a_version(copy: Path) -> None:
+    scale(copy / STORED.name / RECORD, 1.5)
+    with (copy / HISTORY).open("a", encoding="utf-8") as file:
+        file.write(f"{RESULTS_VERSION},{STORED.name},{digest(copy / STORED.name)}\n")
+    (fault,) = faults(RESULTS_VERSION, CHANGELOG, copy)
+    assert "each once" in fault
 
 
 def test_the_right_way_passes_once_the_changelog_says_so(copy: Path) -> None:
     """What was stored stands for a run of the next version."""
-    made, stored, ledger = copy / "made", copy / "stored", copy / "history.csv"
-    shutil.copytree(STORED, made)
-    version = RESULTS_VERSION + 1
-    text = (made / "environment.json").read_text(encoding="utf-8")
+    made, version = copy / "made", RESULTS_VERSION + 1
     old, new = (f'"results_version": {number}' for number in (RESULTS_VERSION, version))
-    assert old in text
-    write_bytes(made / "environment.json", text.replace(old, new).encode())
-    scale(made / RECORD, 1.5)
-    renew(made, version, stored, ledger)
-    assert [(made / file).read_bytes() == (stored / file).read_bytes() for file in files(made)].count(False) == 0
-    assert faults(version, CHANGELOG, stored, ledger) == [f"CHANGELOG.md says nothing of results version {version}"]
-    assert faults(version, f"{CHANGELOG}- Results version {version}: half as much again.", stored, ledger) == []
+    for part in PARTS:
+        shutil.copytree(HERE / part, made / part)
+        text = (made / part / "environment.json").read_text(encoding="utf-8")
+        assert old in text
+        write_bytes(made / part / "environment.json", text.replace(old, new).encode())
+    scale(made / STORED.name / RECORD, 1.5)
+    assert renew(lambda part: made / part, version, copy) == list(PARTS)
+    for part in PARTS:
+        assert all((made / part / file).read_bytes() == (copy / part / file).read_bytes() for file in files(made / part))
+    assert faults(version, CHANGELOG, copy) == [f"CHANGELOG.md says nothing of results version {version}"]
+    assert faults(version, f"{CHANGELOG}- Results version {version}: half as much again.", copy) == []

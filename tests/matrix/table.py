@@ -49,9 +49,11 @@ def _found(row: dict[str, str]) -> tuple[str, str]:
     texts = []
     for what in ("observables", "verdicts"):
         counts = {level: int(row[f"{what}_{level}"]) for level in ("bitwise", "within_rounding", "apart", "not_compared")}
-        compared = sum(counts.values()) - counts.pop("not_compared")
+        left = counts.pop("not_compared")
+        compared = sum(counts.values())
         named = [f"{n} {level.replace('_', ' ')}" for level, n in counts.items() if n]
         texts.append(f"all {compared} {named[0].partition(' ')[2]}" if len(named) == 1 else ", ".join(named) or "none compared")
+        texts[-1] += f"; {left} not compared" if left else ""
     if row["observables_within_rounding"] != "0":
         texts[0] += f" (at most {float(row['worst_of_allowed']):.1g} of the allowance)"
     return texts[0], texts[1]

@@ -38,6 +38,12 @@ def test_every_number_is_what_its_source_says(document: str) -> None:
         ("It agrees to 2e-15.", "2e-15"),
         ("`code 1` and then 12 of them", "12"),
         ("K3 is -0.5 of K4.", "-0.5"),
+        ("It is 12-fold faster.", "12"),
+        ("It took 30s.", "30"),
+        ("It is 3x as fast.", "3"),
+        ("In `0.13` of cases.", "0.13"),
+        ("It errs by .5 only.", ".5"),
+        ("Of them 5/6 hold.", "5"),
         ("Three of five cases hold: two of six fail.", "two of six"),
     ],
 )
