@@ -66,6 +66,8 @@ def read_note(path: Path) -> Note:
         RecordError: if it is missing or damaged; the mend is to make the file anew, since its note cannot be.
     """
     file, mend = note_of(path), f"delete {path} and run again"
+    if not os.path.lexists(path):
+        raise RecordError(f"{path} is missing; run again")
     if not os.path.lexists(file):
         raise RecordError(f"{path} has lost {file.name}, which says what it was made from; {mend}")
     try:

@@ -215,6 +215,12 @@ def test_reasons_are_grouped_and_counted(verdicts_of: Callable[..., Path]) -> No
     assert "the slope changes" not in output
 
 
+def test_a_reason_keeps_its_numbers_where_all_have_the_same(verdicts_of: Callable[..., Path]) -> None:
+    row = {"verdict": "invalid", "reason": "at width 16 the loss fell to 0.61"}
+    same = run("verdicts", str(verdicts_of(row, row))).output
+    assert f"  2 x {VERDICT['claim']}: at width 16 the loss fell to 0.61\n" in same
+
+
 def test_the_smoke_study_says_what_it_is_for(verdicts_of: Callable[..., Path]) -> None:
     words = "sizes are for checking the machinery, not for verdicts"
     assert words in run("verdicts", str(verdicts_of({}, name="smoke"))).output

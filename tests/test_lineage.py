@@ -74,6 +74,11 @@ def test_a_file_without_a_note_is_read_and_not_taken_for_a_result(chain: Path) -
         lineage.check(path)
 
 
+def test_a_file_that_was_never_made_has_not_lost_its_note(chain: Path) -> None:
+    with pytest.raises(RecordError, match=r"never\.json is missing; run again"):
+        lineage.check(chain / "never.json")
+
+
 def test_a_file_can_be_made_from_noted_files_alone(chain: Path) -> None:
     files.note_of(chain / "first.json").unlink()
     with pytest.raises(RecordError, match=r"first\.json has lost"):

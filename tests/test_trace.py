@@ -403,7 +403,7 @@ def test_code_is_found_in_the_checkout_at_a_commit_or_nowhere(tmp_path: Path, mo
     assert code.at_commit("--output=x", "inputs", CLAIM, None) is None
 
 
-NUMBERS = (0.125, -0.005, 1.5747, -0.9808, 0.0, 2.34e-14, 0.0155, 123.4, 99.96, 9.96, -0.999, 1e5)
+NUMBERS = (0.125, -0.005, 1.5747, -0.9808, 0.0, 2.34e-14, 9.99e-16, -9.94e-16, 0.0155, 123.4, 99.96, 9.96, -0.999, 1e5)
 
 
 def test_numbers_are_printed_as_the_paper_prints_them(checkout: Path) -> None:
@@ -414,6 +414,7 @@ def test_numbers_are_printed_as_the_paper_prints_them(checkout: Path) -> None:
     shown = [text_of(content) for content in computed(checkout / "paper", f"({listed}).map(scientific)")]
     plain = [re.sub(r"\W*⋅\W*10(−?)", r"e\1", text).replace("−", "-") for text in shown]
     assert plain == [printed.scientific(x) for x in NUMBERS]
+    assert printed.scientific(9.99e-16) == "1.0e-15"
 
 
 @pytest.mark.parametrize(

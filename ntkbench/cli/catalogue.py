@@ -49,7 +49,7 @@ def show(claim_id: Annotated[str, typer.Argument(metavar="CLAIM", help="For inst
 def catalogue(
     write: Annotated[bool, typer.Option("--write", help="Write them; else only say which differ, exit code 1 if any.")] = False,
 ) -> None:
-    """Print the documents that come from claims and the published run: docs/claims/ and the tables of docs/*.md."""
+    """Renew the documents that come from claims and the published run: docs/claims/ and the tables of docs/*.md."""
     from ntkbench import catalogue as documents
 
     root = Path()

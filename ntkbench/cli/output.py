@@ -46,17 +46,25 @@ def outline(first: str, *others: str) -> Table:
 
 
 def print_reasons(what: str, remarks: Iterable[tuple[str, str]]) -> None:
-    """Remarks without their numbers, and how many verdicts have each, the most frequent first; nothing where there are none.
+    """Remarks and how many verdicts have each, the most frequent first; without their numbers where these differ.
+
+    Nothing where there are none.
 
     Args:
         what: of which the remarks are reasons.
         remarks: each with the claim that is to be named with it, whose cases it may speak of, or an empty text.
     """
     counts: Counter[str] = Counter()
+    full: dict[str, set[str]] = {}
     for text, claim in remarks:
         short = re.sub(r" ?(\([^()]*\)|\[[^\[\]]*\])", "", text)
-        short = re.sub(r"(?<![\w.-])-?\d[\d.]*(e[-+]?\d+)?(?![\w-])", "…", short)
-        found = dict.fromkeys(short.split("; ") if short else [UNDECIDED])
-        counts.update([f"{claim}: {one}" if claim else one for one in found])
+        found: dict[str, None] = {}
+        for one in short.split("; ") if short else [UNDECIDED]:
+            of = f"{claim}: {one}" if claim else one
+            masked = re.sub(r"(?<![\w.-])-?\d[\d.]*(e[-+]?\d+)?(?![\w-])", "…", of)
+            full.setdefault(masked, set()).add(of)
+            found[masked] = None
+        counts.update(found.keys())
     if counts:
-        print_out("\n".join([f"\n{what}, because", *(f"  {n} x {escape(text)}" for text, n in counts.most_common())]))
+        lines = [(min(full[text]) if len(full[text]) == 1 else text, n) for text, n in counts.most_common()]
+        print_out("\n".join([f"\n{what}, because", *(f"  {n} x {escape(text)}" for text, n in lines)]))

@@ -79,6 +79,6 @@ def _address(known: "Sequence[traces.Place]", number: str) -> str:
         typer.echo(f"  {address}: " + "; ".join(f"{place.what} {place.value:.6g}" for place in places))
     if len(addresses) > SHOWN:
         typer.echo(f"  and {len(addresses) - SHOWN} more: give more digits, or the claim")
-    mend = "Give one of these addresses: ntkbench trace ADDRESS"
+    mend = "Give one of these addresses in place of the number, with the same options"
     typer.echo(mend if addresses else "Of a number in a README the comment behind it says what it is computed from")
     raise typer.Exit(2)

@@ -25,6 +25,8 @@ def scientific(number: float) -> str:
     exponent = math.floor(math.log10(abs(number)))
     if -2 <= exponent <= 2:
         return fixed(number, max(0, 1 - exponent))
+    if abs(number) / 10.0**exponent >= 9.95:  # 9.99e-16 is 1.0e-15
+        exponent += 1
     return f"{fixed(number / 10.0**exponent, 1)}e{exponent}"
 
 
