@@ -15,7 +15,8 @@ def all_claims() -> dict[str, Claim]:
     """Every claim by id, in the order of the families and then of the file names.
 
     Raises:
-        TypeError: for a file that defines no `CLAIM`, or one of another id than its place.
+        TypeError: for a file that defines no `CLAIM`, or one of another id than its place, or whose expectations or figure name
+            what it does not declare.
     """
     here = Path(__file__).parent
     claims: dict[str, Claim] = {}
@@ -28,6 +29,7 @@ def all_claims() -> dict[str, Claim]:
                     raise TypeError(f"ntkbench/claims/{place}.py has no claim: end it with CLAIM, an instance of its class")
                 if claim.id != place:
                     raise TypeError(f"ntkbench/claims/{place}.py has a claim of id {claim.id!r}: make it {place!r}")
+                claim.check_declared()
                 claims[claim.id] = claim
     return claims
 

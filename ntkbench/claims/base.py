@@ -242,6 +242,10 @@ class Claim(abc.ABC):
         super().__init_subclass__()
         if missing := [name for name in Claim.__annotations__ if not hasattr(cls, name)]:
             raise TypeError(f"claim {cls.__name__} lacks {', '.join(missing)}; `ntkbench.claims.base.Claim` says what they are")
+
+    @classmethod
+    def check_declared(cls) -> None:
+        """TypeError where an expectation or a panel names a control or a quantity that the claim does not declare."""
         for expectation in cls.expectations:
             cls._check(f"expectation {expectation.name!r}", "control", [expectation.control], cls.controls)
             judged = [name for name in (expectation.quantity, expectation.control_quantity) if name]
