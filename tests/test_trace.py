@@ -292,7 +292,9 @@ def test_a_published_run_is_followed_to_its_tables() -> None:
     run = Run.open(ROOT / "results" / "reference", ROOT / "workflow" / "config", ROOT / "paper")
     row = tables.read_rows(run.folder / "verdicts.csv", "verdicts")[0]
     links = follow(run, f"{row['claim']}/{row['expectation']}/{row['case']}")
-    assert {link.status for link in links} == {"ok", "not kept"}
+    assert {link.status for link in links if link.name != "code"} == {"ok", "not kept"}
+    # What has been committed since the publication may have changed the code, and a shallow clone has no other.
+    assert {link.name for link in links} >= {"code", "measurement"}
     assert f"{row['estimate']:.6g}" in next(link.text for link in links if link.name == "verdicts")
     assert "make reproduce STUDY=default" in links[-1].text
 
