@@ -1,12 +1,11 @@
 """Counts of networks whose gradients are formed: nothing is known of their rank."""
 
 from dataclasses import replace
-from typing import ClassVar
 
 from ntkbench.networks import Residual
 from ntkbench.performance import workloads
 from ntkbench.performance.costs.counts import BASIS, Counts, N
-from ntkbench.performance.costs.dense import limiting_of_layers
+from ntkbench.performance.costs.dense import LayeredCounts
 from ntkbench.performance.costs.work import Work, elementwise, products
 
 DUAL, DUAL_PIECE = 8, 2**24
@@ -41,20 +40,8 @@ class DifferentiatedCounts(Counts[N]):
         return replace(once.times(tangents, nested), operations=DUAL * nested * once.operations), held
 
 
-class ResidualCounts(DifferentiatedCounts[Residual]):
-    """The layers of a fully connected network; what skips them is elementwise."""
-
-    one_by_one: ClassVar = False
-    positions: ClassVar = 1
-
-    def held_units(self, points: int) -> int:
-        return self.units(points, 1)
-
-    def forward(self, points: int, seeds: int) -> Work:
-        return products(workloads.forward(self.net, points, seeds))
-
-    def gradient(self, points: int, seeds: int) -> Work:
-        return products(workloads.gradient(self.net, points, seeds))
+class ResidualCounts(DifferentiatedCounts[Residual], LayeredCounts[Residual]):
+    """Dense layers with skips."""
 
     def ntk(self, rows: int, columns: int | None, seeds: int, outputs: str) -> Work:
         """The gradients of every output at every point by themselves, and their inner products."""
@@ -67,6 +54,3 @@ class ResidualCounts(DifferentiatedCounts[Residual]):
         passes = workloads.forward(net, points, seeds) + workloads.backward(net, points * out, seeds)
         pairs = workloads.gram(batch * apart, rows * together, weights, other)
         return products([*passes, *formed, pairs]) + elementwise(batch * points * out * weights, 2)
-
-    def limiting(self, rows: int, columns: int | None) -> tuple[Work, float]:
-        return limiting_of_layers(self, rows, columns)

@@ -1,6 +1,6 @@
 """Counts of fully connected networks."""
 
-from typing import Any, ClassVar
+from typing import ClassVar, TypeVar
 
 from ntkbench.networks import FullyConnected
 from ntkbench.performance import workloads
@@ -11,8 +11,11 @@ CONTRACTED_PROGRAM = 150
 """Operations that one order of contracted kernels is compiled as, per layer."""
 
 
-class DenseCounts(Counts[FullyConnected]):
-    """Gradients of a layer at one point are of rank one; nothing of parameter size is formed for a kernel."""
+L = TypeVar("L", bound=workloads.Layered)
+
+
+class LayeredCounts(Counts[L]):
+    """Dense layers, seen once by every point, with or without skips: what skips a layer is elementwise."""
 
     one_by_one: ClassVar = False
     positions: ClassVar = 1
@@ -25,6 +28,16 @@ class DenseCounts(Counts[FullyConnected]):
 
     def gradient(self, points: int, seeds: int) -> Work:
         return products(workloads.gradient(self.net, points, seeds))
+
+    def limiting(self, rows: int, columns: int | None) -> tuple[Work, float]:
+        """From layer to layer, pair by pair of points."""
+        kernel, depth = rows * (rows if columns is None else columns), self.net.depth
+        layers = elementwise(kernel, 20 * depth, self.evaluations * depth, 20 * depth + 10) + Work(program=UNFUSED)
+        return products(workloads.limiting(self.net, rows, columns)) + layers, 16 * kernel
+
+
+class DenseCounts(LayeredCounts[FullyConnected]):
+    """Gradients of a layer at one point are of rank one; nothing of parameter size is formed for a kernel."""
 
     def ntk(self, rows: int, columns: int | None, seeds: int, outputs: str) -> Work:
         return products(workloads.ntk(self.net, rows, columns, seeds, outputs))
@@ -61,13 +74,3 @@ class DenseCounts(Counts[FullyConnected]):
         small = Work(products=net.copies * net.depth * signals * k ** (order - 2), operations=k * (30 * net.depth + 10))
         held = k ** (order - 2) * net.parameter_count + k * (signals + n) * m * net.depth * 4
         return made + responses + grams + small + Work(program=CONTRACTED_PROGRAM * (net.depth + 1) * (order - 2)), held
-
-    def limiting(self, rows: int, columns: int | None) -> tuple[Work, float]:
-        return limiting_of_layers(self, rows, columns)
-
-
-def limiting_of_layers(of: Counts[Any], rows: int, columns: int | None) -> tuple[Work, float]:
-    """Of limiting kernels that go from layer to layer pair by pair of points, and the numbers held."""
-    kernel, depth = rows * (rows if columns is None else columns), of.net.depth
-    layers = elementwise(kernel, 20 * depth, of.evaluations * depth, 20 * depth + 10) + Work(program=UNFUSED)
-    return products(workloads.limiting(of.net, rows, columns)) + layers, 16 * kernel
