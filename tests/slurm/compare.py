@@ -9,8 +9,10 @@ from ntkbench import records
 
 RUN = frozenset({"seconds", "peak_memory_bytes", "environment", "content"})
 """Facts of a record that speak of the run and not of the result; `content` is the hash of all others."""
-SIZES = ("curve", "quantity", "order", "backend", "axis", "size", "measure")
+SIZES = ("curve", "quantity", "order", "backend", "axis", "size", "measure", "smallest", "largest")
 """Columns of timings that no clock decides."""
+MEMORY = "peak_bytes"
+"""The measure whose rows a run decides: a process that did not grow has none (`ntkbench.performance.scaling.table`)."""
 COMPARED = (".csv", ".svg", ".npz")
 
 
@@ -53,11 +55,12 @@ def _timed(path: Path) -> bool:
 
 
 def _sizes(path: Path) -> list[list[str]]:
-    """What each row of a table of timings is of; nothing of a figure."""
+    """What each row of a table of timings is of, where the study decides that there is one; nothing of a figure."""
     if path.suffix != ".csv":
         return []
     with path.open(encoding="utf-8", newline="") as file:
-        return [[row[name] for name in SIZES if name in row] for row in csv.DictReader(file)]
+        rows = [row for row in csv.DictReader(file) if row.get("measure") != MEMORY]
+    return [[row[name] for name in SIZES if name in row] for row in rows]
 
 
 def _of_record(one: records.Record, other: records.Record) -> Iterator[str]:

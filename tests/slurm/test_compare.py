@@ -13,6 +13,7 @@ from tests.slurm.compare import compared, differences
 RECORD = Path("results/tiny/measurements/a/b/plain/torch.npz")
 FIGURE = Path("paper/figures/a-b.svg")
 TIMED = Path("results/tiny/performance.csv")
+FITTED = Path("results/tiny/scaling.csv")
 NOTE = Path("results/tiny/verdicts.csv.json")
 
 
@@ -28,6 +29,7 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
     for path, text in (
         (FIGURE, "<svg/>"),
         (TIMED, "curve,size,seconds\nntk,4,0.5\n"),
+        (FITTED, "curve,measure,smallest,exponent\nntk,seconds,4,1.5\nntk,peak_bytes,4,2.0\n"),
         (NOTE, "{}"),
         (Path("results/tiny/verdicts.csv"), "claim,verdict\na/b,supported\n"),
     ):
@@ -40,13 +42,15 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
 def test_equal_runs_are_equal(pair: tuple[Path, Path]) -> None:
     one, other = pair
     assert list(differences("tiny", one, other)) == []
-    assert compared("tiny", one) == 4
+    assert compared("tiny", one) == 5
 
 
 def test_what_belongs_to_a_run_may_differ(pair: tuple[Path, Path]) -> None:
     one, other = pair
     write(other / RECORD, seconds={"16": 7.0}, environment={"host": "node7"}, peak_memory_bytes=5)
     (other / TIMED).write_text("curve,size,seconds\nntk,4,0.7\n", encoding="utf-8")
+    # A process that did not grow leaves no row of its memory.
+    (other / FITTED).write_text("curve,measure,smallest,exponent\nntk,seconds,4,1.7\n", encoding="utf-8")
     (other / NOTE).write_text('{"made": "later"}', encoding="utf-8")
     assert list(differences("tiny", one, other)) == []
 
@@ -59,10 +63,11 @@ def test_what_belongs_to_a_run_may_differ(pair: tuple[Path, Path]) -> None:
         (lambda root: write(root / RECORD, more=1), f"{RECORD}: more is 'absent' and 1"),
         (lambda root: (root / FIGURE).write_text("<svg />"), f"{FIGURE}: the bytes differ"),
         (lambda root: (root / TIMED).write_text("curve,size,seconds\nntk,8,0.5\n"), f"{TIMED}: other sizes were timed"),
+        (lambda root: (root / FITTED).write_text("curve,measure,smallest,exponent\n"), f"{FITTED}: other sizes were timed"),
         (lambda root: (root / NOTE).unlink(), f"{NOTE} is only in "),
         (lambda root: write(root / RECORD.with_name("jax.npz")), f"{RECORD.with_name('jax.npz')} is only in "),
     ],
-    ids=["last bit", "code", "fact", "figure", "size", "lacking", "extra"],
+    ids=["last bit", "code", "fact", "figure", "size", "exponent", "lacking", "extra"],
 )
 def test_a_difference_is_named(pair: tuple[Path, Path], change: Callable[[Path], object], told: str) -> None:
     one, other = pair
