@@ -4,6 +4,7 @@ A claim is one file in `ntkbench/claims/<family>/`. It sees a backend only throu
 """
 
 import abc
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
@@ -217,6 +218,9 @@ class Claim(abc.ABC):
         expectations: what is judged.
         limitations: what the measurement does not show.
         figure: panels, and what the reader should see (the caption).
+        labels: quantity -> its name in a legend, of all that a panel of several draws. What is taken along the axis (`_path`)
+            or the flow (`_flow`), and a power of it (`_power`), has the label of the name without this ending. Quantities of
+            one label look alike.
         case_type: the dataclass of its cases.
         axis: what quantities of shape (S, T) are recorded along, as a figure's axis says it.
         growth: observable -> factor on the cross-check's base tolerance (1 where it is not named).
@@ -237,6 +241,7 @@ class Claim(abc.ABC):
     case_type: ClassVar[type[Case]]
     growth: ClassVar[Mapping[str, float]]
     axis: ClassVar[str] = "gradient-flow time t"
+    labels: ClassVar[Mapping[str, str]] = {}
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -252,6 +257,11 @@ class Claim(abc.ABC):
             cls._check(f"expectation {expectation.name!r}", "quantity", judged, cls.quantities)
         for panel in cls.figure:
             cls._check(f"panel {panel.title!r}", "quantity", panel.quantities, cls.quantities)
+            if len(panel.drawn) > 1:
+                cls._check(f"panel {panel.title!r} of several quantities", "label", map(_unended, panel.drawn), cls.labels)
+                if len(set(map(cls.label, panel.drawn))) < len(panel.drawn):
+                    raise TypeError(f"claim {cls.__name__}: panel {panel.title!r} draws two quantities of one label")
+        cls._check("labels", "quantity", cls.labels, dict.fromkeys(map(_unended, cls.quantities)))
 
     @classmethod
     def _check(cls, place: str, kind: str, given: Iterable[str], known: Iterable[str]) -> None:
@@ -280,6 +290,12 @@ class Claim(abc.ABC):
         """What `prepare` asks for besides the data themselves, likewise; nothing by default."""
         return ()
 
+    @classmethod
+    def label(cls, quantity: str) -> str:
+        """What a quantity is called in a legend: by its label, or by its own name in words."""
+        name = _unended(quantity)
+        return cls.labels.get(name, name.replace("_", " "))
+
     def lettered(self) -> dict[str, Panel]:
         """All panels of the figure by their letters, of which a caption speaks."""
         return {chr(ord("a") + k): panel for k, panel in enumerate(self.figure)}
@@ -300,3 +316,8 @@ class Claim(abc.ABC):
             summaries: width -> what `summarize` returned for it.
         """
         return []
+
+
+def _unended(quantity: str) -> str:
+    """Without the ending that says that it was recorded along the claim's axis or the flow, or is a power of these."""
+    return re.sub("_(path|power|flow)$", "", quantity)

@@ -22,7 +22,7 @@ def along(axes: Axes, content: Content) -> list[Artist]:
     axes.set_xscale("log")
     axes.set_yscale("log")
     chosen = at_largest(content, lines) if several else _of_widths(content, lines)
-    entries = key(chosen) if several else _key_of_widths(content, lines)
+    entries = key(content, chosen) if several else _key_of_widths(content, lines)
     gaps: dict[str, str] = {}
     drawn = []
     for line, width, look in chosen:
@@ -60,7 +60,7 @@ def difference(axes: Axes, content: Content) -> list[Artist]:
     for (_, _, look), of_line in zip(chosen, found, strict=True):
         for points in of_line.values():
             missing(gaps, look, points)
-    return [*key(chosen, notes_of), *bands, *notes(gaps)]
+    return [*key(content, chosen, notes_of), *bands, *notes(gaps)]
 
 
 Drawn = tuple[Line, int, Look]
@@ -102,17 +102,17 @@ def at_largest(content: Content, lines: list[Line]) -> list[Drawn]:
 def _key_of_widths(content: Content, lines: list[Line]) -> list[Artist]:
     widths = _widths(content, lines)
     colours = style.widths_colours(widths)
-    names = marks.names(lines)
+    names = marks.names(content, lines)
     key: list[Artist] = [Line2D([], [], color=colours[width], label=f"width {width}") for width in widths]
     if len(lines) > 1:
         key += [Line2D([], [], color=style.THEORY, ls=style.line(k), label=names[line]) for k, line in enumerate(lines)]
     return key
 
 
-def key(chosen: list[Drawn], besides: Mapping[str, str] | None = None) -> list[Artist]:
+def key(content: Content, chosen: list[Drawn], besides: Mapping[str, str] | None = None) -> list[Artist]:
     """Legend entries of lines at the largest width of their case, which they name; `besides`: case -> what else they say."""
     names = {line.case: f", width {width}{(besides or {}).get(line.case, '')}" for line, width, _ in chosen}
-    return marks.key([(line, look) for line, _, look in chosen], names)
+    return marks.key(content, [(line, look) for line, _, look in chosen], names)
 
 
 def _axis(axes: Axes, drawn: list[Points], content: Content) -> None:
@@ -145,7 +145,7 @@ def best(axes: Axes, content: Content) -> list[Artist]:
     axis.ticks_of_values(axes)
     marks.nothing(axes, [points for of_line in found for points in of_line])
     entries: list[Artist] = [
-        Patch(color=colour, alpha=0.75, label=f"{marks.words(line.shown)} is smallest")
+        Patch(color=colour, alpha=0.75, label=f"{content.claim.label(line.shown)} is smallest")
         for line, colour in zip(lines, colours, strict=True)
     ]
     return [Line2D([], [], ls="none", label=lines[0].case), *entries]

@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 
 from ntkbench.figures import series, style
 from ntkbench.figures.content import FIRST, Content
-from ntkbench.figures.series import PATH, Line, Points
+from ntkbench.figures.series import Line, Points
 
 MOST_NOTES = 4
 REGULAR, BELOW = 2.0, 1.2
@@ -31,7 +31,7 @@ class Look:
 
 def looks(content: Content, lines: list[Line]) -> list[tuple[Line, Look]]:
     """How each line is drawn, by the rule of `ntkbench.figures.places`."""
-    titles = names(lines)
+    titles = names(content, lines)
     controls = list(dict.fromkeys(line.case for line in lines if line.control))
     by_quantity = content.places.by_quantity(content.panel)
     found = []
@@ -52,15 +52,10 @@ def looks(content: Content, lines: list[Line]) -> list[tuple[Line, Look]]:
     return found
 
 
-def words(quantity: str) -> str:
-    """A quantity's name in a legend; that it was recorded along an axis is seen there."""
-    return quantity.removesuffix(PATH).replace("_", " ")
-
-
-def names(lines: list[Line]) -> dict[Line, str]:
+def names(content: Content, lines: list[Line]) -> dict[Line, str]:
     """A line's name: its case, and its quantity where the panel has several."""
     several = len({line.shown for line in lines}) > 1
-    return {line: f"{line.case}, {words(line.quantity)}" if several else line.case for line in lines}
+    return {line: f"{line.case}, {content.claim.label(line.quantity)}" if several else line.case for line in lines}
 
 
 def markers(
@@ -107,7 +102,7 @@ def entry(look: Look, text: str) -> Line2D:
     return Line2D([], [], color=look.colour, ls=look.dashes, marker=look.mark, label=text)
 
 
-def key(drawn: list[tuple[Line, Look]], notes: Mapping[str, str] | None = None) -> list[Artist]:
+def key(content: Content, drawn: list[tuple[Line, Look]], notes: Mapping[str, str] | None = None) -> list[Artist]:
     """Legend entries where lines need no words of their own: with several quantities, first these, then the cases.
 
     Args:
@@ -123,7 +118,7 @@ def key(drawn: list[tuple[Line, Look]], notes: Mapping[str, str] | None = None) 
         if line.quantity != line.shown:
             others.append(entry(look, look.label))
             continue
-        whole = Line2D([], [], color=look.colour, ls="-", marker=look.mark, label=words(line.shown))
+        whole = Line2D([], [], color=look.colour, ls="-", marker=look.mark, label=content.claim.label(line.shown))
         quantities.setdefault(line.shown, whole)
         text = line.case + (notes or {}).get(line.case, "") + (" (control)" if line.control else "")
         colour = style.CONTROL if line.control else style.THEORY

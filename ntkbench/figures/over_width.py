@@ -15,7 +15,7 @@ from ntkbench.verdicts.expectations import Equivalence
 
 CLOSE = 0.05
 """Share of a panel's values within which marks hide each other."""
-MARK_LETTERS, REACH = 2.0, 0.35
+MARK_LETTERS, REACH = 2.0, 0.25
 """Width of a mark, in letters; share of the distance between neighbours by which a point may be moved."""
 
 
@@ -50,7 +50,7 @@ def rate(axes: Axes, content: Content) -> list[Artist]:
     axis.ticks_of_values(axes)
     marks.nothing(axes, [points for _, points in drawn])
     written = [marks.entry(look, slopes.with_slopes(look.label, fitted[line])) for line, look in looks]
-    entries = written if any(fitted.values()) else marks.key(looks)
+    entries = written if any(fitted.values()) else marks.key(content, looks)
     return entries + theory + marks.notes(gaps)
 
 
@@ -96,7 +96,7 @@ def _means(axes: Axes, content: Content, bands: list[Artist]) -> list[Artist]:
     for (line, _), of_line in zip(looks, found, strict=True):
         for points in of_line.values():
             marks.collect(gaps, line, points)
-    return marks.key(looks, notes) + bands + marks.notes(gaps)
+    return marks.key(content, looks, notes) + bands + marks.notes(gaps)
 
 
 def beside(axes: Axes, content: Content, looks: list[tuple[Line, Look]], found: list[dict[str, Points]]) -> dict[str, str]:

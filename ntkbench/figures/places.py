@@ -1,7 +1,8 @@
 """Which colour, dashes and mark a line has: chosen once for a figure, the same in all of its panels.
 
 Where every panel draws one quantity, colours tell cases apart. Where a panel draws several, a quantity has a colour and a mark
-throughout the figure, and dashes tell cases apart; but for a panel of one quantity that names no order, in which colours do.
+throughout the figure, which it shares with those of its label, and dashes tell cases apart; but for a panel of one quantity
+that names no order, in which colours do.
 Order p, of a truncation or of a kernel, is at place p - 2 of colours and marks wherever a quantity's name ends with it; others
 come after the orders. Controls are grey and have their quantity's mark.
 """
@@ -15,8 +16,6 @@ from ntkbench.claims.base import Case, Claim, Panel
 ORDER = re.compile(r"_p?([2-6])(?=_|$)")
 """As quantities name it: `error_p4_path`, `size_3_flow`."""
 LOWEST, HIGHEST = 2, 6
-ALONG = re.compile("_(path|power|flow)$")
-"""Endings of what is one quantity, taken along the claim's axis or fitted over it."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +51,9 @@ def of_order(order: int) -> int:
 def _of_quantities(claim: Claim) -> dict[str, int]:
     shown = dict.fromkeys(name for panel in claim.figure for name in panel.drawn)
     orders = {name: int(found[1]) for name in shown if (found := ORDER.search(name))}
-    others = list(dict.fromkeys(ALONG.sub("", name) for name in shown if name not in orders))
+    others = list(dict.fromkeys(claim.label(name) for name in shown if name not in orders))
     first = of_order(HIGHEST) + 1 if orders else 0
-    return {name: of_order(orders[name]) if name in orders else first + others.index(ALONG.sub("", name)) for name in shown}
+    return {name: of_order(orders[name]) if name in orders else first + others.index(claim.label(name)) for name in shown}
 
 
 def _of_cases(claim: Claim, cases: Mapping[str, Case]) -> dict[str, int]:

@@ -35,12 +35,12 @@ def response(axes: Axes, content: Content) -> list[Artist]:
             expected += [] if line.control else [points]
     axis.log_limits(axes, drawn)
     axis.log_across(axes, across, content.letters)
-    axes.set_xlabel(content.panel.xlabel or marks.words(dose))
+    axes.set_xlabel(content.panel.xlabel or content.claim.label(dose))
     theory = [] if content.panel.slope is None else slopes.theory(axes, [(content.panel.slope, expected)], content.letters)
     axis.ticks_of_values(axes)
     marks.nothing(axes, drawn)
     along = Line2D([], [], ls="none", label=f"along the lines: {content.claim.axis}, {min(places):g} to {max(places):g}")
-    return [*key(chosen), along, *theory, *notes(gaps)]
+    return [*key(content, chosen), along, *theory, *notes(gaps)]
 
 
 def _where_both_are(x: Points, y: Points) -> tuple[Points, Points]:

@@ -119,6 +119,19 @@ def test_a_claim_that_speaks_of_what_it_does_not_declare_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({}, "panel 'At initialization' of several quantities names label 'size_2'; the claim declares $"),
+        (get("hierarchy/sizes").labels | {"size_2": "$K_3$"}, "panel 'At initialization' draws two quantities of one label"),
+        (get("hierarchy/sizes").labels | {"extent": "extent"}, "labels names quantity 'extent'; the claim declares size_2"),
+    ],
+)
+def test_what_a_panel_of_several_quantities_draws_has_a_label_of_its_own(labels: dict[str, str], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        type("Strange", (type(get("hierarchy/sizes")),), {"labels": labels}).check_declared()
+
+
+@pytest.mark.parametrize(
     ("claim", "message"),
     [
         (None, "constancy/gradient_flow.py has no claim: end it with CLAIM"),

@@ -97,7 +97,7 @@ def test_several_quantities_along_an_axis_are_drawn_at_the_largest_width() -> No
     for quantity in quantities:
         sample = table[(table["case"] == "gelu-1-digits") & (table["quantity"] == quantity) & (table["width"] == 2048)]
         means = np.exp(np.log(sample[sample["backend"] == "jax"].set_index("along")["value"]).groupby("along").mean())
-        drawn = lines[f"_gelu-1-digits, {quantity.removesuffix('_path').replace('_', ' ')}|jax"]
+        drawn = lines[f"_gelu-1-digits, {claim.label(quantity)}|jax"]
         assert drawn.get_ydata() == pytest.approx(means.to_numpy(), rel=1e-12)
     theory = lines["_theory|1"]
     assert np.polyfit(np.log(theory.get_xdata()), np.log(theory.get_ydata()), 1)[0] == pytest.approx(1.0)
@@ -120,7 +120,7 @@ def test_a_map_shows_the_smallest_of_its_quantities_at_every_width_and_place() -
     assert axes.get_ylabel() == "time t"
     legend = axes.get_legend()
     assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()][1:] == [f"error p{p} is smallest" for p in (2, 3, 4)]
+    assert [text.get_text() for text in legend.get_texts()][1:] == [f"order {p} is smallest" for p in (2, 3, 4)]
 
 
 def test_level_panels_draw_means_and_the_band_of_the_expectation() -> None:
@@ -199,8 +199,8 @@ def test_fit_and_theory_are_lines_of_their_slopes() -> None:
     claim = get("hierarchy/truncation")
     axes = composed(claim).axes[0]
     lines = {str(line.get_label()): line for line in axes.lines}
-    fit = lines["_tanh-1-antisymmetric, error p4|fit"]
-    points = bars(axes)["tanh-1-antisymmetric, error p4|torch"][0]
+    fit = lines["_tanh-1-antisymmetric, order 4|fit"]
+    points = bars(axes)["tanh-1-antisymmetric, order 4|torch"][0]
     assert slope_of(fit) == pytest.approx(-2.0)
     assert list(fit.get_xdata()) == [256, 512, 1024, 2048]
     residuals = np.log(points.get_ydata()[-4:]) - np.log(fit.get_ydata())

@@ -70,6 +70,16 @@ def test_nothing_is_cut_off_or_overlaps(claim: Claim | None) -> None:
         assert axes.get_window_extent(renderer).height > 0.12 * figure.bbox.height
 
 
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+def test_legends_name_quantities_by_their_labels_and_break_no_formula(claim: Claim) -> None:
+    texts = [t.get_text() for axes in composed_once(claim).axes for t in axes.get_legend().get_texts()]
+    assert not [text for text in texts if any(line.count("$") % 2 for line in text.splitlines())]
+    joined = " ".join(" ".join(text.split()) for text in texts)
+    for panel in claim.shown(synthetic.cases()[claim.id].values()).values():
+        if len(panel.drawn) > 1:
+            assert all(claim.label(name) in joined for name in panel.drawn)
+
+
 @pytest.mark.parametrize("dpi", [72, 100, 220])
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
 def test_y_labels_fit_their_axes_and_stay_legible(claim: Claim, dpi: int) -> None:

@@ -42,9 +42,9 @@ def test_an_order_has_one_place_in_all_figures_and_nothing_else_of_the_figure_ha
 def test_what_is_taken_along_an_axis_and_fitted_over_it_has_one_colour_and_mark(claim_id: str) -> None:
     first, second, *_ = (torch_lines(axes) for axes in composed(get(claim_id)).axes)
     regular = {name for name in first if "control" not in name}
-    assert {name.split(", ")[1] for name in regular} == {"drift", "error p2", "error p4"}
+    assert {name.split(", ")[1] for name in regular} == {"drift of the NTK", "error at order 2", "error at order 4"}
     for name in regular:
-        fitted = second[f"{name} power"]
+        fitted = second[name]
         assert (fitted.get_color(), fitted.get_marker()) == (first[name].get_color(), first[name].get_marker())
         assert fitted.get_linestyle() == first[name].get_linestyle()
 
@@ -54,7 +54,7 @@ def test_maps_and_lines_of_a_figure_have_the_colours_of_their_orders() -> None:
     for axes, orders in ((first, (2, 3, 4, 5, 6)), (second, (2, 4))):
         (mesh,) = axes.collections
         assert mesh.cmap.colors == [style.PALETTE[order - 2] for order in orders]
-        assert legend(axes)[1:] == [f"error p{order} is smallest" for order in orders]
+        assert legend(axes)[1:] == [f"order {order} is smallest" for order in orders]
     colours = [line.get_color() for name, line in torch_lines(lines).items() if "control" not in name]
     assert len(set(colours)) == len(colours) > 1  # one quantity, of no order: cases have colours
 
@@ -100,7 +100,7 @@ def test_controls_of_one_quantity_have_marks_of_their_own() -> None:
 
 
 def test_a_legend_without_slopes_names_quantities_and_then_cases() -> None:
-    quantities = [f"power p{p}" for p in (2, 3, 4, 5)]
+    quantities = [f"order {p}" for p in (2, 3, 4, 5)]
     regular = ["small-tanh-1-plain", "small-tanh-1-antisymmetric", "small-erf-2-antisymmetric"]
     controls = ["small-tanh-1-shuffled (control)", "small-tanh-1-shuffled-antisymmetric (control)"]
     axes = composed(get("hierarchy/small_times")).axes[2]

@@ -114,9 +114,9 @@ class GradientFlow(Claim):
         ),
     )
     caption: ClassVar = (
-        "Relative drift of the NTK on the training points after gradient flow to a fixed time. Left: smooth activations; the "
-        "line halves the drift per doubling of the width. Right: ReLU, between different training points; the line loses the "
-        "square root of two per doubling. Grey: the negative controls, in the mean-field parametrization."
+        "Relative drift of the NTK on the training points after gradient flow to a fixed time. (a) Smooth activations; "
+        "the line halves the drift per doubling of the width. (b) ReLU, between different training points; the line loses "
+        "the square root of two per doubling. Grey: the negative controls, in the mean-field parametrization."
     )
     case_type: ClassVar = GradientFlowCase
     growth: ClassVar = {"K2": 1e2, "f": 1e2}

@@ -127,9 +127,9 @@ class Initialization(Claim):
         ),
     )
     caption: ClassVar = (
-        "Left: deviation of a single network's kernel from the limiting kernel, by activation, depth and data set; the line "
-        "falls as the square root of the width. Right: deviation of the mean over many networks; the line falls twice "
-        "as fast in the exponent. Grey: the negative control, networks with correlated initial weights."
+        "(a) Deviation of a single network's kernel from the limiting kernel, by activation, depth and data set; the line "
+        "falls as the square root of the width. (b) Deviation of the mean over many networks; the line falls twice as "
+        "fast in the exponent. Grey: the negative control, networks with correlated initial weights."
     )
     case_type: ClassVar = InitializationCase
     growth: ClassVar = {"direction": 1e4}

@@ -210,6 +210,7 @@ class AfterKernel(Claim):
         "splits, against width. (d) Change of the kernel since initialization, its velocity per logarithm of time, and its "
         "alignment with the targets. Grey: kernels with the training images in a random order."
     )
+    labels: ClassVar = {"change": "change since t = 0", "velocity": "velocity", "alignment": "alignment with the labels"}
     case_type: ClassVar = AfterKernelCase
     growth: ClassVar = {
         # Outputs and kernels along training, in which rounding grows with time; a kernel's long descent enlarges it further.

@@ -215,11 +215,18 @@ class ConditionNumber(Claim):
         ),
     )
     caption: ClassVar = (
-        "Rank correlation, over a population of architectures, of test accuracy after training with the condition number of "
-        "the NTK at initialization and with the number of parameters, mean over replicates with intervals, by width "
-        "(of which channels and units are multiples). If small condition numbers made accurate networks, points would lie "
-        "below the bands. Grey: condition numbers dealt to the architectures at random."
+        "Rank correlation of test accuracy after training, mean over replicates with intervals, by width (of which "
+        "channels and units are multiples), (a) with the condition number of the NTK at initialization and with the "
+        "number of parameters, over a population of architectures, (b) with the condition number within its two families. "
+        "If small condition numbers made accurate networks, points would lie below the bands. Grey: condition numbers "
+        "dealt to the architectures at random."
     )
+    labels: ClassVar = {
+        "correlation": "condition number",
+        "correlation_size": "number of parameters",
+        "correlation_dense": "condition number, fully connected",
+        "correlation_convolutional": "condition number, convolutional",
+    }
     case_type: ClassVar = ConditionNumberCase
     growth: ClassVar = {"log_kappa": 1e4, "outputs": 1e4}
 

@@ -173,11 +173,18 @@ class DistributionShift(Claim):
         ),
     )
     caption: ClassVar = (
-        "Test accuracy lost as test images are moved, turned or dimmed more, by networks and by regression with the limiting "
-        "NTK, with the NTK before and after training. Then, at the largest amount and paired over splits: what the NTK at "
-        "initialization loses minus what the NTK after training loses, above zero where training has made the kernel less "
-        "sensitive; and what the network loses minus what the limiting NTK loses. Grey: the control, hardly transformed."
+        "Test accuracy lost as test images are (a) moved, (b) turned or (c) dimmed more, by networks and by regression "
+        "with the limiting NTK, with the NTK before and after training; points of one amount stand side by side. At the "
+        "largest amount and paired over splits: (d) what the NTK at initialization loses minus what the NTK after "
+        "training loses, above zero where training has made the kernel less sensitive, and (e) what the network loses "
+        "minus what the limiting NTK loses. Grey: the control, hardly transformed."
     )
+    labels: ClassVar = {
+        "lost_difference_network": "network",
+        "lost_difference_kernel": "limiting NTK",
+        "lost_difference_initial": "NTK before training",
+        "lost_difference_after": "NTK after training",
+    }
     case_type: ClassVar = DistributionShiftCase
     axis: ClassVar = "amount of the transformation"
     growth: ClassVar = {"network": 1e3, "kernel": 1e4, "initial": 1e4, "after": 1e5, "critical_step": 1e3}

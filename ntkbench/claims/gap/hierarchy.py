@@ -270,6 +270,10 @@ class HierarchyGap(Claim):
         "change along training and its fluctuation at initialization. (h) The gap in test loss that is to be explained. Grey: "
         "negative controls, K3 and K4 of shuffled images or of another network."
     )
+    labels: ClassVar = {f"{name}_p{p}": f"order {p}" for name in ("left", "loss_gain") for p in ORDERS[1:]} | {
+        "change": "change of the NTK",
+        "fluctuation": "fluctuation at t = 0",
+    }
     case_type: ClassVar = HierarchyGapCase
     growth: ClassVar = (
         {"f_test": 1e3, "f_coarse": 1e3, "limit_test": 1e3, "f0_test": 1.0}

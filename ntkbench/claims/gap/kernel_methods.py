@@ -176,10 +176,15 @@ class KernelMethods(Claim):
         ),
     )
     caption: ClassVar = (
-        "Mean over data sets, with interval, of the difference of ranks among six methods (left) and of accuracies "
-        "(right) between a support vector machine with the NTK and its rivals; above zero the NTK is better. Only the "
-        "network depends on the width. Grey: the NTK learns from permuted labels."
+        "Mean over data sets, with interval, of the difference (a) of ranks among six methods and (b) of accuracies "
+        "between a support vector machine with the NTK and its rivals; above zero the NTK is better. Only the network "
+        "depends on the width. Grey: the NTK learns from permuted labels."
     )
+    labels: ClassVar = {
+        f"{name}_{rival}": words
+        for name in ("rank", "accuracy")
+        for rival, words in (("forest", "random forest"), ("gaussian_svm", "Gaussian kernel"), ("network", "network"))
+    }
     case_type: ClassVar = KernelMethodsCase
     growth: ClassVar = {"network_held": 1e4, "kernel_held": 1e4}
 

@@ -259,6 +259,7 @@ class KernelRegression(Claim):
         "regression, both to the end. (d) What pooling adds, for networks and, to the end, for CNTK regression. Grey: "
         "negative controls, permuted labels (a; of NNGP alone in c) and spoilt pooling (b, d)."
     )
+    labels: ClassVar = {"network_pooling_difference": "network", "kernel_pooling_difference": "NTK regression"}
     case_type: ClassVar = KernelRegressionCase
     axis: ClassVar = "training points n"
     growth: ClassVar = {name + ending: 1e4 for name in ("network", "ntk", "nngp", "ridgeless") for ending in ("", POOLED)}

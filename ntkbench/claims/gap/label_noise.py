@@ -211,6 +211,15 @@ class LabelNoise(Claim):
         "network, and by the kernel after training, minus that by the limiting NTK, paired over splits: above zero the "
         "limiting NTK is more robust. Grey: the control, in which labels are weakened but not wrong."
     )
+    labels: ClassVar = {
+        f"lost_difference_{name}{ending}": words
+        for name, words in (("network", "network"), ("kernel", "limiting NTK"), ("after", "NTK after training"))
+        for ending in ("", "_final")
+    } | {
+        "degradation_difference": "network, stopped early",
+        "degradation_difference_final": "network, at the end",
+        "degradation_difference_after": "NTK after training",
+    }
     case_type: ClassVar = LabelNoiseCase
     axis: ClassVar = "share of wrong labels"
     growth: ClassVar = {"network": 1e3, "network_train": 1e3, "kernel": 1e4, "after": 1e5, "critical_step": 1e3}

@@ -199,10 +199,18 @@ class Measures(Claim):
         _panel("Architectures", "architectures"),
     )
     caption: ClassVar = (
-        "Rank correlations of generalisation measures with the test errors of NTK regression and of trained networks, means "
-        "over splits with intervals: along shares of random labels, tasks, and architectures, all else fixed. Complexity and "
-        "dimension should lie above the band, alignment below. Grey: measures of shuffled labels and architectures."
+        "Rank correlations of generalisation measures with the test errors of NTK regression and of trained networks, "
+        "means over splits with intervals, all else fixed: (a) along shares of random labels, (b) along tasks, (c) along "
+        "architectures. Complexity and dimension should lie above the band, alignment below. Grey: measures of shuffled "
+        "labels and architectures."
     )
+    labels: ClassVar = {
+        f"{measure}_{axis}{ending}": f"{measure}, {errs}"
+        for measure in ("complexity", "alignment", "dimension")
+        for axis in ("noise", "tasks", "architectures")
+        for ending, errs in (("", "NTK"), ("_network", "network"))
+        if measure != "dimension" or axis == "architectures"
+    }
     case_type: ClassVar = MeasuresCase
     growth: ClassVar = {"measures": 1e4, "kernel_mse": 1e4, "network_mse": 1e4, "noisy_network_mse": 1e4}
 

@@ -148,6 +148,11 @@ class Transfer(Claim):
         "target task alone, paired over splits: (a) by the number of target images, at the largest width, (b) averaged over "
         "these numbers, by width; above zero the source task has helped. Grey: the control, with permuted source labels."
     )
+    labels: ClassVar = {
+        "accuracy_difference_initial": "less NTK at initialization",
+        "accuracy_difference_kernel": "less limiting NTK",
+        "accuracy_difference_network": "less NTK after target training",
+    }
     case_type: ClassVar = TransferCase
     axis: ClassVar = "training points of the target task"
     growth: ClassVar = {

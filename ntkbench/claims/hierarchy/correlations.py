@@ -135,9 +135,24 @@ class Correlations(Claim):
         _panel("Fifth and sixth kernel", 6, "K5_K5", "K6", "K6_connected"),
     )
     caption: ClassVar = (
-        "Means over initializations of products of the hierarchy's kernels, against width. Grey: the negative controls, a "
-        "learning rate that is not divided by the width, or, for outputs alone, the mean-field parametrization."
+        "Means over initializations of products of the hierarchy's kernels, against width: (a) of outputs and the NTK, "
+        "(b) with the third and fourth kernel, (c) with the fifth and sixth. Grey: the negative controls, a learning rate "
+        "that is not divided by the width, or, for outputs alone, the mean-field parametrization."
     )
+    labels: ClassVar = {
+        "ff": "$f_a^2$",
+        "kernel": "$K_2(a,a)$",
+        "ffff": "$(f_a^2)^2$",
+        "kernel_connected": "variance of $K_2$",
+        "hessian": "$f_aH_a[g_b,g_b]$",
+        "K4": "$K_4(a,a,b,b)$",
+        "K3_f": r"$K_3(a,a,b)\,f_b$",
+        "K3_K3": "$K_3^2$",
+        "K4_connected": "variance of $K_4$",
+        "K5_K5": "$K_5^2$",
+        "K6": "$K_6(a,a,b,b,c,c)$",
+        "K6_connected": "variance of $K_6$",
+    }
     case_type: ClassVar = CorrelationsCase
     growth: ClassVar = {}
 

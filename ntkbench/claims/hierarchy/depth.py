@@ -117,6 +117,7 @@ class Depth(Claim):
         "largest width. (b) Fitted powers of the depth of every network, mean and interval; bands: what the ratio of depth "
         "and width as the only parameter would give. Grey: width in proportion to depth."
     )
+    labels: ClassVar = {"drift": "drift of the NTK"} | {f"error_p{p}": f"error at order {p}" for p in ORDERS}
     case_type: ClassVar = DepthCase
     growth: ClassVar = GROWTH_ALONG
     axis: ClassVar = "hidden layers"

@@ -130,10 +130,11 @@ class Evolution(Claim):
         ),
     )
     caption: ClassVar = (
-        "How far the kernels are from evolving by the next one, relative to how fast they move: what is left is the error of "
-        "the difference quotient in time. Grey: the control, driven by the initial kernels; it is wrong by the amount by which "
-        "a kernel has changed."
+        "How far the kernels are from evolving by the next one, relative to how fast they move, (a) on training points, "
+        "(b) where one point or more is unseen: what is left is the error of the difference quotient in time. Grey: the "
+        "control, driven by the initial kernels; it is wrong by the amount by which a kernel has changed."
     )
+    labels: ClassVar = {f"{name}_{r}": f"$K_{r}$" for name in ("defect", "unseen") for r in range(1, TOP)}
     case_type: ClassVar = EvolutionCase
     # Differences of kernels at neighbouring times, divided by the step: rounding is larger by the width over the step.
     growth: ClassVar = {f"{name}_{r}": 1e3 for name in ("slope", "slope_coarse", "driven") for r in range(1, TOP)}

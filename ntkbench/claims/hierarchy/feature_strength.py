@@ -138,6 +138,7 @@ class FeatureStrength(Claim):
         "Error of the frozen NTK at the largest feature strength, by width. Grey: targets divided by the feature strength, "
         "and in (c) feature strengths that fall as m^(-1/2)."
     )
+    labels: ClassVar = {"drift": "drift of the NTK"} | {f"error_p{p}": f"error at order {p}" for p in ORDERS}
     case_type: ClassVar = FeatureStrengthCase
     growth: ClassVar = GROWTH_ALONG
     axis: ClassVar = "feature strength g"

@@ -102,10 +102,12 @@ class FirstOrder(Claim):
         ),
     )
     caption: ClassVar = (
-        "Error of the outputs against width, with the NTK frozen and with the first correction in 1/width, evaluated at the "
-        "recorded time from kernels at t = 0 alone. Grey: the negative controls, the mean-field parametrization (frozen NTK) "
-        "and a correction from another network's kernels."
+        "Error of the outputs against width, with the NTK frozen and with the first correction in 1/width, evaluated at "
+        "the recorded time from kernels at t = 0 alone, (a) from an antisymmetric and (b) from a plain initialization. "
+        "Grey: the negative controls, the mean-field parametrization (frozen NTK) and a correction from another network's "
+        "kernels."
     )
+    labels: ClassVar = {"error_f0": "frozen NTK", "error_f1": "first correction"}
     case_type: ClassVar = FirstOrderCase
     growth: ClassVar = {"f": 1e2, "f_coarse": 1e2, "f_0": 1e2, "f_1": 1e3, "error_f0": 1e6, "error_f1": 1e6}
 

@@ -168,6 +168,7 @@ class Horizon(Claim):
         f"there, K3 being 0 at the start). (c) Time at which order 4 ceases to err {GAIN:g} times less than order 2. Grey: "
         "mean-field parametrization."
     )
+    labels: ClassVar = {f"error_p{p}": f"order {p}" for p in ORDERS}
     case_type: ClassVar = HorizonCase
     growth: ClassVar = {"f": 1e4} | {f"error_p{p}": 1e7 for p in ORDERS}
 

@@ -117,6 +117,7 @@ class Limits(Claim):
         "Relative deviation of one network's kernels of even order from their deterministic limit, against width. Grey: the "
         "control, networks whose units share a part of their weights and which converge to no such limit."
     )
+    labels: ClassVar = {f"deviation_{r}": f"$K_{r}$" for r in ORDERS}
     case_type: ClassVar = LimitsCase
     growth: ClassVar[Mapping[str, float]] = {}
 

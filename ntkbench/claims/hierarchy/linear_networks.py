@@ -86,6 +86,7 @@ class LinearNetworks(Claim):
         "Difference between each kernel of a linear network and the exact recursion from two orders below: rounding. Grey: the "
         "mean-field parametrization, whose factor is not 1/m."
     )
+    labels: ClassVar = {f"defect_{r}": f"$K_{r}$" for r in ORDERS}
     case_type: ClassVar = LinearNetworksCase
     growth: ClassVar = {f"K{r}": 1e2 for r in (1, 2, *ORDERS)}
 

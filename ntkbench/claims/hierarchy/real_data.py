@@ -167,6 +167,7 @@ class RealData(Claim):
         "largest width. (c) Fitted power of that number for every network, mean and interval; band: no dependence. Grey: "
         "negative controls, mean-field parametrization (p = 2), K3 and K4 of shuffled images (p = 4), times growing with n (c)."
     )
+    labels: ClassVar = {f"error_p{p}": f"order {p}" for p in ORDERS}
     case_type: ClassVar = RealDataCase
     axis: ClassVar = "training points n"
     growth: ClassVar = (

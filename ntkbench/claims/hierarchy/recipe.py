@@ -82,6 +82,7 @@ class Recipe(Claim):
         "Error of order p in units of the precision (t/sqrt(m))^p for which the recipe asks for that order, the worst over the "
         "recorded times, mean over networks: below zero the recipe delivers. Grey: mean-field parametrization."
     )
+    labels: ClassVar = {f"excess_p{p}": f"order {p}" for p in ORDERS}
     case_type: ClassVar = RecipeCase
     growth: ClassVar = {"f": 1e2} | {f"error_p{p}": 1e7 for p in ORDERS}
 

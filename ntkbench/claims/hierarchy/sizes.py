@@ -146,10 +146,11 @@ class Sizes(Claim):
         ),
     )
     caption: ClassVar = (
-        "Typical size of the kernels of the hierarchy against width, at initialization (left) and along the flow (right). "
-        "Theory has the lines come in pairs, 1/m for K_3 and K_4, 1/m^2 for K_5 and K_6. Grey: the control, whose learning "
-        "rate is not divided by the width."
+        "Typical size of the kernels of the hierarchy against width, (a) at initialization and (b) along the flow. Theory "
+        "has the lines come in pairs, 1/m for K_3 and K_4, 1/m^2 for K_5 and K_6. Grey: the control, whose learning rate "
+        "is not divided by the width."
     )
+    labels: ClassVar = {f"size_{r}": f"$K_{r}$" for r in TYPICAL}
     case_type: ClassVar = SizesCase
     # Kernels after training: rounding of some hundred stages, and K_6 is a sum of many terms that cancel in part.
     growth: ClassVar = {f"K{r}": 1e2 for r in TYPICAL} | {f"sizes_{r}": 1e2 for r in TYPICAL}

@@ -148,6 +148,7 @@ class SmallTimes(Claim):
         "changed, (b) until it has decayed. (c) Fitted powers of t of every network, mean and interval, by width. Grey: "
         "shuffled top tensors."
     )
+    labels: ClassVar = {f"error_p{p}": f"order {p}" for p in ORDERS} | {f"power_p{p}": f"order {p}" for p in ORDERS}
     case_type: ClassVar = SmallTimesCase
     growth: ClassVar = {"f": 1e2} | {f"error_p{p}": 1e7 for p in ORDERS}
 

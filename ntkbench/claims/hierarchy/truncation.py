@@ -215,6 +215,7 @@ class Truncation(Claim):
         "theorem's assumptions. Grey: negative controls, in the mean-field parametrization (p = 2, 3, 5) or with a shuffled "
         "top tensor (p = 4, 6)."
     )
+    labels: ClassVar = {f"error_p{p}": f"order {p}" for p in ORDERS}
     case_type: ClassVar = TruncationCase
     growth: ClassVar = (
         {"f": 1e2}
