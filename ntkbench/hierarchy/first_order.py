@@ -30,9 +30,6 @@ _TERMS = 24
 _CHUNK = 2**13
 """Divided differences at once, so that their tables stay in a processor's cache."""
 
-_ROUNDING = 1e-8
-"""Asymmetry and negative eigenvalues that a K2 of float64 or a well-scaled one of float32 may have, relative to the largest."""
-
 
 def first_order_outputs(
     K2: np.ndarray, K3: np.ndarray, K4: np.ndarray, f0: np.ndarray, y: np.ndarray, times: np.ndarray
@@ -52,13 +49,15 @@ def first_order_outputs(
 
     Raises:
         ValueError: for shapes that do not fit, times that are negative or not finite, and a K2 that is not symmetric or not
-            positive semi-definite on the training points, up to rounding.
+            positive semi-definite on the training points, up to rounding: the root of the machine epsilon of K2, relative to
+            its largest.
     """
     n = K2.shape[-1]
-    y, times = np.asarray(y, dtype=float), np.asarray(times, dtype=float)
-    _check(K2, K3, K4, f0, y, times)
+    rounding = float(np.sqrt(np.finfo(np.result_type(K2, np.float32)).eps))
+    K2, K3, K4, f0, y, times = (np.asarray(array, dtype=float) for array in (K2, K3, K4, f0, y, times))
+    _check(K2, K3, K4, f0, y, times, rounding)
     eigenvalues, vectors = np.linalg.eigh(K2[:, :n])
-    if (eigenvalues < -_ROUNDING * eigenvalues[:, -1:]).any():
+    if (eigenvalues < -rounding * eigenvalues[:, -1:]).any():
         raise ValueError(f"K2 must be positive semi-definite on the training points, has an eigenvalue {eigenvalues.min():.3g}")
     rates = np.clip(eigenvalues, 0, None) / n
     start = np.einsum("sak,sa->sk", vectors, f0[:, :n] - y)
@@ -152,7 +151,9 @@ def _squared(table: np.ndarray) -> np.ndarray:
     return square
 
 
-def _check(K2: np.ndarray, K3: np.ndarray, K4: np.ndarray, f0: np.ndarray, y: np.ndarray, times: np.ndarray) -> None:
+def _check(
+    K2: np.ndarray, K3: np.ndarray, K4: np.ndarray, f0: np.ndarray, y: np.ndarray, times: np.ndarray, rounding: float
+) -> None:
     if K2.ndim != 3 or K2.shape[1] < K2.shape[2]:
         raise ValueError(f"K2 must be of shape (S, R, n) with the n training points as its first rows, got {K2.shape}")
     seeds, rows, n = K2.shape
@@ -164,5 +165,5 @@ def _check(K2: np.ndarray, K3: np.ndarray, K4: np.ndarray, f0: np.ndarray, y: np
     if times.ndim != 1 or not np.isfinite(times).all() or (times < 0).any():
         raise ValueError(f"times must be a list of finite numbers, none negative, got {times}")
     square = K2[:, :n]
-    if (np.abs(square - square.swapaxes(1, 2)) > _ROUNDING * np.abs(square).max(axis=(1, 2), keepdims=True)).any():
+    if (np.abs(square - square.swapaxes(1, 2)) > rounding * np.abs(square).max(axis=(1, 2), keepdims=True)).any():
         raise ValueError("K2 must be symmetric on the training points")

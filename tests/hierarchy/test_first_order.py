@@ -118,6 +118,17 @@ def test_divided_differences_have_every_digit() -> None:
     assert_allclose(exponential_difference(many, np.full(1, -3.0))[[0, -1]], [math.exp(-3), (1 - math.exp(-3)) / 3], rtol=1e-14)
 
 
+def test_kernels_of_single_precision_are_taken_with_their_rounding_and_no_more() -> None:
+    exact = made(3, 1, "single")
+    single = [array.astype(np.float32) for array in exact[:4]]
+    single[0][0, 0, 1] *= 1 + 2**-20
+    for found, expected in zip(first_order_outputs(*single, exact[4], TIMES), first_order_outputs(*exact, TIMES), strict=True):
+        assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+    single[0][0, 0, 1] *= 1.01
+    with pytest.raises(ValueError, match="symmetric"):
+        first_order_outputs(*single, exact[4], TIMES)
+
+
 def test_what_is_refused() -> None:
     K2, K3, K4, f0, y = made(3, 1, "refused")
     with pytest.raises(ValueError, match="first rows"):
