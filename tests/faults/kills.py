@@ -26,6 +26,8 @@ from tests.scratch import copy_checkout
 
 TIMED = ("performance", "performance.csv", "scaling.csv", "environment.json")
 """What says how long something took differs from run to run."""
+MEASURED = ("inputs", "measurements")
+"""What kills of the later stages leave alone."""
 FOLLOW = f"""
 from pathlib import Path
 from ntkbench import lineage
@@ -78,7 +80,15 @@ def finish(root: Path, study: str, cores: int, log: Path) -> None:
     assert status == 0, log.read_text()
 
 
-def disturb(root: Path, study: str, cores: int, moments: Iterator[tuple[float, bool]], reference: Path, done: Kills) -> None:
+def disturb(
+    root: Path,
+    study: str,
+    cores: int,
+    moments: Iterator[tuple[float, bool]],
+    reference: Path,
+    done: Kills,
+    kept: tuple[str, ...] = (),
+) -> None:
     """Kill a study once for each of `moments`, and let it finish.
 
     Args:
@@ -86,6 +96,7 @@ def disturb(root: Path, study: str, cores: int, moments: Iterator[tuple[float, b
         moments: seconds after a run has taken the lock, when its jobs begin, and whether all of it dies.
         reference: the results of an undisturbed run.
         done: to be updated.
+        kept: what of the results is not made again where the study comes to its end before it is killed.
 
     Raises:
         AssertionError: if anything is wrong: a file that is not whole, a process that outlives its killed group, other results.
@@ -103,13 +114,21 @@ def disturb(root: Path, study: str, cores: int, moments: Iterator[tuple[float, b
             assert process.returncode == 0, log.read_text()
             assert differences(reference, root / "results" / study) == []
             assert unfollowed(root) == ""
-            shutil.rmtree(root / "results")
+            forget(root, study, kept)
             done.finished += 1
         done.waited += "waiting for it" in log.read_text()
     finish(root, study, cores, log)
     done.waited += "waiting for it" in log.read_text()
     assert differences(reference, root / "results" / study) == []
     assert unfollowed(root) == ""
+
+
+def forget(root: Path, study: str, kept: tuple[str, ...]) -> None:
+    """Remove what a study has made, but for what is `kept` of its results."""
+    made = [*(root / "results" / study).iterdir(), *(root / "paper" / name for name in ("figures", "generated", "main.pdf"))]
+    for path in made:
+        if path.name not in kept:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _begun(process: "subprocess.Popen[str]", root: Path) -> None:
@@ -220,6 +239,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="for the copies; an undisturbed run that is there is used again")
     parser.add_argument("--study", default="smoke")
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--late", type=int, default=15, help="more kills, after all that is measured")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--between", type=float, nargs=2, default=(0.0, 20.0), help="seconds of work")
     parser.add_argument("--cores", type=int, default=2)
@@ -232,11 +252,13 @@ def main() -> None:
     print(f"undisturbed: {time.monotonic() - began:.0f} s", flush=True)
     shutil.rmtree(disturbed, ignore_errors=True)
     copy_checkout(disturbed)
-    done = Kills()
-    drawn = moments(given.seed, given.kills, *given.between)
-    began = time.monotonic()
-    disturb(disturbed, given.study, given.cores, drawn, undisturbed / "results" / given.study, done)
-    print(f"disturbed, seed {given.seed}: {time.monotonic() - began:.0f} s; {done}")
+    for what, count, kept in (("disturbed", given.kills, ()), ("disturbed late", given.late, MEASURED)):
+        done, began = Kills(), time.monotonic()
+        drawn = moments(given.seed, count, *given.between)
+        if kept:
+            forget(disturbed, given.study, kept)
+        disturb(disturbed, given.study, given.cores, drawn, undisturbed / "results" / given.study, done, kept)
+        print(f"{what}, seed {given.seed}: {time.monotonic() - began:.0f} s; {done}", flush=True)
     print("every array, every verdict and every other number that is no time is the same")
 
 

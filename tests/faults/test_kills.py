@@ -12,8 +12,10 @@ import pytest
 
 from ntkbench.records import read_record, write_record
 from tests.faults import kills
+from tests.scratch import ROOT
 from tests.workflow.conftest import Checkout, make
 
+MADE = {"figures", "generated", "main.pdf"}
 MEASURED = "measurements/convergence/stub/plain/torch.npz"
 
 
@@ -58,6 +60,17 @@ def test_what_differs_is_found(finished: Checkout, name: str, change: Callable[[
     assert kills.differences(results, finished.root / "other") == []
     change(finished.root / "other" / name)
     assert kills.differences(results, finished.root / "other") == found
+
+
+def test_what_is_forgotten_is_all_but_what_is_kept(finished: Checkout) -> None:
+    results = finished.root / "results" / "tiny"
+    before = {path.name for path in results.iterdir()}
+    assert before > set(kills.MEASURED)
+    kills.forget(finished.root, "tiny", kills.MEASURED)
+    assert {path.name for path in results.iterdir()} == set(kills.MEASURED)
+    assert {path.name for path in (finished.root / "paper").iterdir()} == {
+        path.name for path in (ROOT / "paper").iterdir()
+    } - MADE
 
 
 def test_what_was_left_and_what_is_not_whole_is_found(finished: Checkout) -> None:
