@@ -1,5 +1,6 @@
 """Whom to cite for the software, for a claim, and for a method or a data set."""
 
+import re
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from typing import Any
@@ -11,7 +12,7 @@ from ntkbench.bibliography import Entry
 from ntkbench.claims import Claim, all_claims
 from ntkbench.provenance import PACKAGE, ROOT
 
-FILE = "CITATION.cff"
+FILE, LICENCE = "CITATION.cff", "LICENSE"
 
 METHODS: Mapping[str, tuple[str, ...]] = {
     # What a backend is asked for, and what is built of it.
@@ -84,22 +85,32 @@ def cited(asked: Iterable[str]) -> list[Entry]:
 
 
 def software() -> Entry:
-    """The entry of the software itself, made of `CITATION.cff`."""
+    """The entry of the software itself, made of `CITATION.cff`; its year is the licence's until a release has a date.
+
+    Raises:
+        ValueError: if an installed package has lost one of the two files, or the licence its year.
+    """
     known = facts()
     fields = {
         "author": " and ".join(map(_author, known["authors"])),
         "title": f"{{{known['title']}}}",
         "note": f"Version {known['version']}",
+        "year": str(known["date-released"])[:4] if "date-released" in known else _year_of_licence(),
     }
-    if "date-released" in known:
-        fields["year"] = str(known["date-released"])[:4]
     links = {name: known[key] for name, key in (("doi", "doi"), ("url", "repository-code")) if key in known}
     return Entry("misc", PACKAGE, fields | links)
 
 
 def facts() -> dict[str, Any]:
     """What `CITATION.cff` says."""
-    return dict(yaml.safe_load(_citation_file()))
+    return dict(yaml.safe_load(_shipped(FILE)))
+
+
+def _year_of_licence() -> str:
+    found = re.search(r"Copyright \(c\) (\d{4})", _shipped(LICENCE))
+    if found is None:
+        raise ValueError(f"{LICENCE} has no line `Copyright (c) YEAR`, and {FILE} no `date-released`")
+    return found[1]
 
 
 def _author(author: Mapping[str, Any]) -> str:
@@ -107,11 +118,11 @@ def _author(author: Mapping[str, Any]) -> str:
     return f"{{{author['name']}}}" if "name" in author else f"{author['family-names']}, {author['given-names']}"
 
 
-def _citation_file() -> str:
-    """The text of `CITATION.cff`, of the checkout or, where the package is installed, of its metadata."""
-    if (ROOT / FILE).is_file():
-        return (ROOT / FILE).read_text(encoding="utf-8")
-    text = metadata.distribution(PACKAGE).read_text(f"licenses/{FILE}")
+def _shipped(name: str) -> str:
+    """The text of a file of the checkout or, where the package is installed, of its metadata."""
+    if (ROOT / name).is_file():
+        return (ROOT / name).read_text(encoding="utf-8")
+    text = metadata.distribution(PACKAGE).read_text(f"licenses/{name}")
     if text is None:
-        raise ValueError(f"the installed {PACKAGE} has lost its {FILE}: install it again")
+        raise ValueError(f"the installed {PACKAGE} has lost its {name}: install it again")
     return text

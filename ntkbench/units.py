@@ -1,4 +1,4 @@
-"""Seconds and bytes in words, to two digits: what is planned is not known better, and who reads of a run wants no more."""
+"""Counts, and seconds and bytes to two digits: what is planned is not known better, and who reads of a run wants no more."""
 
 
 def duration(seconds: float | None) -> str:
@@ -7,6 +7,11 @@ def duration(seconds: float | None) -> str:
         return "not known"
     number, unit = (seconds, "s") if seconds < 99 else (seconds / 60, "min") if seconds < 5940 else (seconds / 3600, "h")
     return f"{_rounded(number)} {unit}"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 case`, `2 cases`."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def gib(memory: float) -> str:

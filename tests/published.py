@@ -1,12 +1,14 @@
 """The published results as the expressions behind numbers in Markdown name them."""
 
 import ast
+import importlib
 import json
 import math
 import re
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import yaml
 
 from ntkbench import files, tables
 from ntkbench.claims import all_claims
+from ntkbench.verdicts.expectations import Bound, Equivalence, Rate
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "results" / "reference"
@@ -165,6 +168,30 @@ def tested(name: str) -> None:
         raise ValueError(f"there is no test {name}")
 
 
+def setting(name: str) -> Any:
+    """A constant of the code, `module:NAME`."""
+    module, _, constant = name.partition(":")
+    return getattr(importlib.import_module(module), constant)
+
+
+def margin(name: str) -> float:
+    """The margin, or the smallest effect, of `claim/expectation`."""
+    claim, _, expectation = name.rpartition("/")
+    (found,) = (e for e in all_claims()[claim].expectations if e.name == expectation)
+    return float(found.margin if isinstance(found, Rate | Bound | Equivalence) else found.size)
+
+
+def canary_mb() -> float:
+    """Size of the stored results of the canary, in 10^6 bytes."""
+    stored = [table.parent for table in (ROOT / "tests" / "canary").glob("*/verdicts.csv")]
+    return sum(file.stat().st_size for part in stored for file in part.rglob("*") if file.is_file()) / 1e6
+
+
+def largest_growth() -> float:
+    """The largest factor on the cross-check's tolerance that any claim declares."""
+    return max(factor for claim in all_claims().values() for factor in claim.growth.values())
+
+
 def minutes(seconds: float) -> tuple[int, int]:
     """Whole minutes, and the seconds beyond them."""
     return int(seconds // 60), round(seconds % 60)
@@ -177,12 +204,15 @@ def names() -> dict[str, Any]:
     return {
         **runs,
         "default": Run(REFERENCE),
+        "pyproject": tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8")),
         "disk_gb": json.loads((REFERENCE / "disk.json").read_text(encoding="utf-8"))["bytes"] / 1e9,
         "measured": {name: entry["value"] for name, entry in measured.items()},
         **{function.__name__: function for function in (math.exp, gains, max, minutes, peers, points, tested)},
+        **{function.__name__: function for function in (canary_mb, largest_growth, margin, setting)},
     }
 
 
+@cache
 def sizes() -> frozenset[int]:
     """Every size that a study of the tree has: of networks, data and samples."""
     files = [*(ROOT / "workflow" / "config").glob("*.yaml"), *REFERENCE.glob("*/*.yaml")]

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -29,6 +30,16 @@ from tests.test_packaging import build_wheel
 ROOT = Path(__file__).resolve().parent.parent
 FACTS = yaml.safe_load((ROOT / citation.FILE).read_text(encoding="utf-8"))
 SCHEMA = ROOT / "build" / "citation" / "cffconvert" / "schemas" / "1.2.0" / "schema.json"
+PROGRAMS = ("torch", "jax", "snakemake", "scikit-learn")
+REQUIRED = {
+    "article": {"journal"},
+    "inproceedings": {"booktitle"},
+    "book": {"publisher"},
+    "techreport": {"institution"},
+    "misc": set(),
+}
+"""By kind of an entry, what BibTeX asks of it beside author, title and year, which all have here."""
+LOCATORS = {"doi", "url", "eprint"}
 PLUMBING = {"forward", "solve", "synchronize", "facts", "matrix_products"}
 """Calls of a backend that rest on no paper."""
 
@@ -90,6 +101,36 @@ def test_references_read_as_text(entry: Entry) -> None:
     assert "None" not in text
 
 
+def lacks(entry: Entry) -> set[str]:
+    """Fields that an entry should have: a program or what nobody printed has to say where it is."""
+    missing = (REQUIRED[entry.kind] | {"author", "title", "year"}) - {name for name, text in entry.fields.items() if text}
+    online = entry.kind == "misc" or entry.key in {key for name in PROGRAMS for key in citation.METHODS[name]}
+    return missing | ({"doi, url or eprint"} if online and not LOCATORS & entry.fields.keys() else set())
+
+
+@pytest.mark.parametrize("entry", bibliography.entries().values(), ids=lambda entry: entry.key)
+def test_every_entry_has_what_its_kind_asks_for(entry: Entry) -> None:
+    assert lacks(entry) == set()
+
+
+@pytest.mark.parametrize(
+    ("key", "field", "told"),
+    [
+        ("jacot2018neural", "booktitle", "booktitle"),
+        ("jacot2018neural", "year", "year"),
+        ("holm1979simple", "journal", "journal"),
+        ("hairer1993solving", "publisher", "publisher"),
+        ("krizhevsky2009learning", "institution", "institution"),
+        ("jax2018github", "url", "doi, url or eprint"),
+        ("xiao2017fashion", "eprint", "doi, url or eprint"),
+        ("paszke2019pytorch", "eprint", "doi, url or eprint"),
+    ],
+)
+def test_a_field_that_is_not_there_is_missed(key: str, field: str, told: str) -> None:
+    entry = bibliography.entries()[key]
+    assert lacks(Entry(entry.kind, key, {name: text for name, text in entry.fields.items() if name != field})) == {told}
+
+
 def test_accents_are_set() -> None:
     assert plain(r"L{\'e}na{\"i}c N{\o}rsett, Dem{\v{s}}ar {\'E} {F}eynman \& 1--2") == "Lénaïc Nørsett, Demšar É Feynman & 1–2"
 
@@ -124,6 +165,28 @@ def test_the_software_is_cited_as_its_file_says() -> None:
     assert f"title = {{{{{FACTS['title']}}}}}" in text
     assert f"Version {FACTS['version']}" in text
     assert all(author["name"] in text for author in FACTS["authors"])
+    (year,) = re.findall(r"Copyright \(c\) (\d{4}) ", (ROOT / citation.LICENCE).read_text(encoding="utf-8"))
+    assert f"year = {{{year}}}" in text
+    told = CliRunner().invoke(app, ["cite"]).stderr
+    assert "names neither a DOI nor a repository" in told
+    assert CliRunner().invoke(app, ["cite", "ntk"]).stderr == ""
+
+
+def test_a_release_brings_its_year_and_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = FACTS | {"date-released": "2031-02-03", "doi": "10.1/2", "repository-code": "https://example.org/ntkbench"}
+    monkeypatch.setattr(citation, "facts", lambda: released)
+    done = CliRunner().invoke(app, ["cite"])
+    assert all(line in done.stdout for line in ("year = {2031}", "doi = {10.1/2}", "url = {https://example.org/ntkbench}"))
+    assert done.stderr == ""
+
+
+def test_a_licence_without_its_year_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(citation, "ROOT", tmp_path)
+    (tmp_path / citation.FILE).write_text((ROOT / citation.FILE).read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / citation.LICENCE).write_text("MIT License\n", encoding="utf-8")
+    done = CliRunner().invoke(app, ["cite"])
+    assert done.exit_code == 2
+    assert "LICENSE has no line `Copyright (c) YEAR`" in done.stderr
 
 
 def test_references_of_the_citation_file_are_those_of_the_bibliography() -> None:

@@ -6,11 +6,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import typer
 import yaml
 from scipy import stats
 from typer.testing import CliRunner
@@ -20,7 +22,7 @@ from ntkbench import claims, config, files, tables
 from ntkbench.cli import app, findings, runs
 from ntkbench.cli.runs import STUDIES
 from ntkbench.performance import calibration, planning
-from ntkbench.units import duration
+from ntkbench.units import counted, duration
 from tests.test_costs import RATES
 from tests.test_records import VERDICT
 from tests.tiny import TINY
@@ -66,14 +68,14 @@ def test_a_claim_is_shown() -> None:
 
 def test_rival_readings_are_told_from_contradicted_claims(verdicts_of: Callable[..., Path]) -> None:
     of = {"claim": "hierarchy/truncation", "verdict": "contradicted"}
-    of |= {"expected": "-1", "margin": 0.2}
+    of |= {"kind": "rate", "expected": "-1", "margin": 0.2}
     rows = [{**of, "expectation": name} for name in ("error_p3", "formula_read_at_p3", "formula_read_at_p5")]
     rows[2]["verdict"] = "inconclusive"
     output = run("verdicts", str(verdicts_of(*rows))).output
     assert "3 verdicts: 0 supported, 2 contradicted, 1 inconclusive, 0 invalid" in output
-    assert "1 of the contradicted are rival readings" in output
-    assert "formula_read_at_p3: -1 +- 0.2 (rival reading)" in output
-    assert "error_p3: -1 +- 0.2 (rival" not in output
+    assert "1 of the contradicted is a rival reading: no source states it, and the claims expect it to fail" in output
+    assert "formula_read_at_p3: slope -1 +- 0.2 (rival reading)" in output
+    assert "error_p3: slope -1 +- 0.2 (rival" not in output
     assert "rival" not in run("verdicts", str(verdicts_of(rows[0]))).output
     assert "a rival reading, set against error_p3)" in run("show", "hierarchy/truncation").output
 
@@ -118,21 +120,21 @@ def test_backends_that_agree_share_a_row(verdicts_of: Callable[..., Path]) -> No
 
 def test_claims_and_expectations_are_named_once(verdicts_of: Callable[..., Path]) -> None:
     rows = [
-        {"claim": "a/first", "expectation": "one", "expected": "-1", "margin": 0.2, "case": "x"},
-        {"claim": "a/first", "expectation": "one", "expected": "-1", "margin": 0.2, "case": "y"},
+        {"claim": "a/first", "expectation": "one", "kind": "rate", "expected": "-1", "margin": 0.2, "case": "x"},
+        {"claim": "a/first", "expectation": "one", "kind": "rate", "expected": "-1", "margin": 0.2, "case": "y"},
         {"claim": "b/second", "expectation": "one", "kind": "paired", "expected": "> 0", "margin": 0.6931, "case": "x"},
     ]
     lines = [line.rstrip() for line in run("verdicts", str(verdicts_of(*rows))).output.splitlines()]
     heads = [line for line in lines[1:] if not line.startswith("    ")]
-    assert heads[:4] == ["a/first", "  one: -1 +- 0.2", "b/second", "  one: > 0.693"]
+    assert heads[:4] == ["a/first", "  one: slope -1 +- 0.2", "b/second", "  one: > 0.693"]
 
 
 @pytest.mark.parametrize(
     ("kind", "expected", "margin", "shown"),
     [
-        ("rate", "-0.5", 0.05, "-0.5 +- 0.05"),
+        ("rate", "-0.5", 0.05, "slope -0.5 +- 0.05"),
         ("equivalence", "2", 0.15, "2 +- 0.15"),
-        ("bound", "<= -1", 0.1, "<= -1 + 0.1"),
+        ("bound", "<= -1", 0.1, "slope <= -1 + 0.1"),
         ("identity", "0", 1e-6, "<= 1e-06"),
         ("paired", "> 0", 0.0, "> 0"),
         ("paired", "> 0", -0.01, "> -0.01"),
@@ -311,7 +313,7 @@ def test_of_different_studies_only_what_both_ask_is_compared(results: Path, name
     for folder, name in zip((results, other), names, strict=True):
         files.write_json(folder / "environment.json", {"study": name})
     output = run("compare", str(results), str(other), code=int(compared == 3)).output
-    assert f"{compared} verdicts compared" in output
+    assert f"{counted(compared, 'verdict')} compared" in output
     assert ("of 3 verdicts both have 1, and only these are compared" in output) == (compared == 1)
 
 
@@ -330,7 +332,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 def test_a_plan_says_what_a_study_takes(study: Path, machine: Callable[[int], None]) -> None:
     output = run("plan", str(study), "--cores", "1").output
     assert re.search(r"│ measure +│ 6 +│ [\d.]+ (s|min) +│ 0.\d+ +│", output)
-    assert re.search(r"about [\d.]+ (s|min) with 1 cores; 16 GiB are available", output)
+    assert re.search(r"about [\d.]+ (s|min) with 1 core; 16 GiB are available", output)
 
 
 def test_a_plan_is_whole_in_a_terminal_of_80_columns(machine: Callable[[int], None]) -> None:
@@ -380,8 +382,25 @@ def test_a_plan_says_what_it_leaves_out(study: Path, machine: Callable[[int], No
     monkeypatch.setattr(type(claim), "calls", lambda self, case, width: None)
     output = run("plan", str(study)).output
     assert "not known" not in known
-    assert re.search(r"with \d+ cores, without \d+ jobs whose seconds and memory are not known", output)
-    assert re.search(r"│ measure +│ 6 +│ [\d.]+ (s|min), without \d+ jobs", output)
+    assert re.search(r"with \d+ cores?, without \d+ jobs whose seconds and memory are not known", output)
+    assert re.search(r"│ measure +│ 6 +│ not known +│ not known +│", output)
+    assert re.search(r"^hierarchy/truncation +not known +not known +not known *$", output, re.MULTILINE)
+
+
+def test_a_claim_of_which_one_case_is_not_known_has_no_sum(
+    tmp_path: Path, machine: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    smoke = yaml.safe_load((STUDIES / "smoke.yaml").read_text())
+    kept = ("hierarchy/sizes", "hierarchy/truncation")
+    path = tmp_path / "smoke.yaml"
+    path.write_text(yaml.safe_dump(smoke | {"claims": {id_: smoke["claims"][id_] for id_ in kept}}))
+    claim = claims.get("hierarchy/truncation")
+    first, calls = next(iter(config.load(path).cases[claim.id].values())), claim.calls
+    monkeypatch.setattr(type(claim), "calls", lambda self, case, width: None if case == first else calls(case, width))
+    output = run("plan", str(path)).output
+    assert re.search(r"^hierarchy/truncation +not known +not known +not known *$", output, re.MULTILINE)
+    assert re.search(r"^hierarchy/sizes .* [\d.]+%", output, re.MULTILINE)
+    assert re.search(r"│ measure +│ \d+ +│ [\d.]+ (s|min), without \d jobs? whose", output)
 
 
 def test_a_study_that_does_not_fit_is_refused(study: Path, machine: Callable[[int], None]) -> None:
@@ -416,7 +435,7 @@ def test_a_plan_imports_no_framework(study: Path) -> None:
 
 
 def test_a_study_is_validated_and_planned(study: Path, machine: Callable[[int], None]) -> None:
-    assert "1 claims, 3 cases" in run("validate", str(study)).output
+    assert "1 claim, 3 cases" in run("validate", str(study)).output
     output = run("plan", str(study)).output
     assert "8 16 32" in output
     assert "3 cases, 6 measurements (torch and jax)" in output
@@ -425,7 +444,7 @@ def test_a_study_is_validated_and_planned(study: Path, machine: Callable[[int], 
 def test_a_study_is_known_by_its_name(study: Path, monkeypatch: pytest.MonkeyPatch, machine: Callable[[int], None]) -> None:
     monkeypatch.setattr(runs, "STUDIES", study.parent)
     assert run("plan", "tiny").output == run("plan", str(study)).output
-    assert "1 claims, 3 cases" in run("validate", "tiny").output
+    assert "1 claim, 3 cases" in run("validate", "tiny").output
     assert f"dream.yaml is missing; studies in {study.parent}: tiny" in run("plan", "dream", code=2).stderr
 
 
@@ -492,7 +511,7 @@ def test_a_run_that_differs_fails(results: Path) -> None:
 def test_a_run_whose_verdicts_became_invalid_fails(results: Path) -> None:
     other = changed(results, ",supported,", ",invalid,")
     output = run("compare", other, str(results), code=1).output
-    assert f"1 verdicts are lost: valid in {results}, invalid in {other} or missing from it" in output
+    assert f"1 verdict is lost: valid in {results}, invalid in {other} or missing from it" in output
     # The other way round nothing is lost.
     assert "1 not comparable" in run("compare", str(results), other).output
 
@@ -502,7 +521,8 @@ def test_a_run_that_lacks_verdicts_fails(results: Path, kept: int) -> None:
     rows = tables.read_rows(results / "verdicts.csv", "verdicts")
     cut = results.parent / "cut"
     tables.write_table(cut / "verdicts.csv", "verdicts", rows[:kept])
-    assert f"{2 - kept} verdicts are lost" in run("compare", str(cut), str(results), code=1).output
+    lost = ("2 verdicts are lost", "1 verdict is lost")[kept]
+    assert lost in run("compare", str(cut), str(results), code=1).output
     # The other way round nothing is lost; with no verdict in both there is nothing to say.
     other = run("compare", str(results), str(cut), code=0 if kept else 2)
     assert "lost" not in other.output
@@ -531,6 +551,34 @@ def test_errors_are_one_line_and_exit_code_2(arguments: tuple[str, ...], words: 
     result = run(*arguments, code=2)
     assert words in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+HELPS = [(name, width) for name in sorted(typer.main.get_command(app).commands) for width in (80, 120)]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("command", "width"), HELPS)
+def test_the_help_of_every_command_flows(command: str, width: int) -> None:
+    """No line of a paragraph ends where the next word would still fit."""
+    output = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": str(width)}).output
+    assert broken_lines(output.partition("╭")[0], width) == []
+
+
+def broken_lines(text: str, width: int) -> list[str]:
+    """Lines whose paragraph goes on below with a word for which there was room."""
+    lines = [line.strip() for line in text.splitlines()]
+    return [one for one, after in pairwise(lines) if one and after and len(f" {one} {after.split()[0]} ") <= width]
+
+
+def test_a_line_that_ends_early_is_seen() -> None:
+    early = " Seconds are those of one job after another,\n of the plan.\n"
+    assert broken_lines(early, 80) == ["Seconds are those of one job after another,"]
+    assert broken_lines(early, 45) == []
+    assert broken_lines("A sentence.\n\nAnother one.", 80) == []
+
+
+@pytest.mark.parametrize(("number", "shown"), [(0, "0 claims"), (1, "1 claim"), (2, "2 claims")])
+def test_one_has_no_plural(number: int, shown: str) -> None:
+    assert counted(number, "claim") == shown
 
 
 @pytest.mark.parametrize("command", ["claims", "show", "verdicts", "quantities", "validate", "plan", "schema", "compare"])

@@ -167,11 +167,54 @@ def test_the_architecture_is_printed_as_it_is(place: str) -> None:
     assert block(f"file: ntkbench/{place}", "python") == (ROOT / "ntkbench" / place).read_text(encoding="utf-8")
 
 
-def test_files_that_are_named_exist() -> None:
-    examples = {f"ntkbench/claims/{PLACE}.py", f"ntkbench/data/{SOURCE}.py"}
-    named = set(re.findall(r"`((?:ntkbench|tests|paper|workflow|docs)/[\w/.-]*)`", TEXT + RULES)) - examples
-    assert len(named) > 20
-    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+DOCUMENTS = ["CONTRIBUTING.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").glob("*.md")))]
+MADE = {
+    f"ntkbench/claims/{PLACE}.py": "the worked example of a claim",
+    f"ntkbench/data/{SOURCE}.py": "that of a source of data",
+    "results/default/": "made by a run of the default study",
+    "results/default/verdicts.csv": "the same",
+    ".snakemake/": "the workflow's own, made by a run",
+    ".snakemake/slurm_logs/": "the same, on a cluster",
+    "tests/gpu/results.json": "made by `make test-gpu`",
+}
+"""What documents name and a checkout need not have."""
+
+
+def not_there(text: str) -> list[str]:
+    """Files and folders that a document names in backticks and that are neither below the root nor in `MADE`.
+
+    A folder ends in a slash, a file has a slash and an ending; of a module alone (`base.py`) there must be one of this name.
+    """
+    prose = re.sub(r"^ *```.*?^ *```$", "", text, flags=re.S | re.M)
+    named = set(re.findall(r"`([\w.-]+(?:/[\w.-]+)*/|[\w.-]+(?:/[\w.-]+)+\.\w+)`", prose)) - set(MADE)
+    modules = {path.name for folder in ("ntkbench", "tests", "workflow") for path in (ROOT / folder).rglob("*.py")}
+    alone = set(re.findall(r"`(\w+\.py)`", prose)) - modules
+    return sorted(alone | {path for path in named if not (ROOT / path).exists()})
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_files_that_are_named_exist(document: str) -> None:
+    assert not_there((ROOT / document).read_text(encoding="utf-8")) == []
+
+
+def test_what_need_not_be_there_is_named_somewhere() -> None:
+    everything = "".join((ROOT / document).read_text(encoding="utf-8") for document in DOCUMENTS)
+    assert [path for path in MADE if f"`{path}`" not in everything] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("the contract (`backends/base.py`)", ["backends/base.py"]),
+        ("shared by `limits/` and `ntkbench/limits/`", ["limits/"]),
+        ("in `ntkbench/backends/base.py`, its `base.py` and `nowhere.py`", ["nowhere.py"]),
+        ("`docs/gone.md`, `docs/gpu.md` and `tests/test_gone.py::test_it`", ["docs/gone.md"]),
+        ("`make test`, `gap/laziness`, `results/<study>/x.csv` and `results/default/`", []),
+        ("```\n`nowhere/at/all.py`\n```", []),
+    ],
+)
+def test_a_name_of_nothing_is_found(text: str, found: list[str]) -> None:
+    assert not_there(text) == found
 
 
 def test_the_steps_after_the_file_are_named_in_order() -> None:

@@ -74,9 +74,27 @@ def test_the_command_takes_devices_and_refuses_what_is_no_run(tmp_path: Path) ->
     done = CliRunner().invoke(app, ["scaleout", study, "--devices", "2", "--devices", "5", "--measured", gpu])
     assert done.exit_code == 0
     assert re.findall(r"^\| (\d+) \|", done.output, re.MULTILINE) == ["2", "5"]
+    usual = CliRunner().invoke(app, ["scaleout", study, "--measured", gpu])
+    assert re.findall(r"^\| (\d+) \|", usual.output, re.MULTILINE) == ["1", "8", "64"]
     refused = CliRunner().invoke(app, ["scaleout", study, "--measured", str(tmp_path)])
     assert refused.exit_code == 2
     assert f"{tmp_path.name}.yaml is missing" in refused.output
+
+
+def test_times_have_the_unit_that_suits_them() -> None:
+    jobs = [job("measure", 90, "a", "torch"), job("measure", 7200, "b", "torch")]
+    told = scaleout.table(jobs, scaleout.Measured(frozenset({"f/c"}), "a device", {"torch": 100.0}), [1])
+    assert "| 1 | 2 h | 1.0 | 73 s |" in told
+    assert "2 measurement jobs, 0 of unknown length. The longest, f/c b in torch, takes 2 h of the plan, 99%" in told
+    alone = scaleout.table(jobs[:1], scaleout.Measured(frozenset({"f/other"}), "a device", {"torch": 100.0}), [1])
+    assert "| 1 | 90 s | 1.0 | none |" in alone
+    assert "1 measurement job, 0 of unknown length" in alone
+
+
+def test_where_no_length_is_known_none_is_the_longest() -> None:
+    jobs = [job("measure", None, "a", "torch"), job("paper", 1, "", claim="")]
+    told = scaleout.table(jobs, scaleout.Measured(frozenset({"f/other"}), "a device", {"torch": 100.0}), [1])
+    assert "- Whole study: 1 measurement job, 1 of unknown length.\n" in told
 
 
 def test_the_published_estimate_is_what_the_command_prints() -> None:
@@ -84,4 +102,4 @@ def test_the_published_estimate_is_what_the_command_prints() -> None:
     (published,) = re.findall(r"<!-- scaleout: ntkbench scaleout paper -->\n(.*?)\n<!-- /scaleout -->", text, re.DOTALL)
     study = config.load(ROOT / "workflow" / "config" / "paper.yaml")
     measured = scaleout.read_measured(ROOT / "results" / "reference" / "gpu")
-    assert scaleout.table(study, measured, [1, 8, 64]) == published
+    assert scaleout.table(scaleout.planned(study), measured, [1, 8, 64]) == published

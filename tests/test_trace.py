@@ -129,6 +129,9 @@ def test_an_untouched_number_is_followed_to_its_inputs_code_and_command(checkout
     assert "set again, byte for byte" in told["paper"]
     assert "made again byte for byte" in told["judgements"]
     assert "made again byte for byte" in told["quantities"]
+    assert any("records of the claim's cases besides plain, controls among them: verified" in link.text for link in links)
+    whole = [link.text for link in follow(opened(), CLAIM) if link.name == "measurement"]
+    assert whole == ["9 records of all the claim's cases, controls among them: verified"]
     facts = records.read_record(RESULTS / "measurements" / CLAIM / "plain" / "torch.npz").facts
     assert facts["content"][:12] in told["measurement"]
     assert facts["inputs"][:12] in told["inputs"]
@@ -328,7 +331,10 @@ def test_a_published_number_is_followed_to_the_hashes_of_records_that_are_not_ke
     assert re.match(rf"sha256 {content}, \d+ bytes; made again by .*snakemake --cores all --config study=tiny {RECORD}$", told)
     assert {link.text.partition(":")[0] for link in links if link.name == "code"} == {"measure torch", "measure jax", "inputs"}
     others = 3 * (len(TINY["claims"][CLAIM]["cases"]) - 1)
-    assert any(f"has the hashes of {others} more records" in link.text for link in links)
+    told = f"has the hashes of {others} records of the claim's cases besides plain, controls among them"
+    assert [told in link.text for link in links if "has the hashes" in link.text] == [True]
+    told = f"has the hashes of {others + 3} records of all the claim's cases"
+    assert [told in link.text for link in follow(published, CLAIM) if "has the hashes" in link.text] == [True]
 
 
 def test_records_that_are_there_are_held_against_the_published_hashes(published: Run) -> None:
@@ -359,6 +365,26 @@ def test_hashes_that_do_not_belong_together_are_broken(published: Run, change: d
         row.update(change if (row["case"], row["backend"]) == ("mean-field", "jax") else {})
     tables.write_table(path, "measurements", rows)
     assert [told in link.text for link in follow(published, CLAIM) if link.status == "broken"] == [True]
+
+
+def test_what_the_help_says_is_not_found_is_not_found(published: Run, unset: None) -> None:
+    """If one of these comes to be found, the help of the command is to be renewed."""
+    table = published.folder / "verdicts.csv"
+    digit(table)
+    assert [link.text for link in follow(published, ADDRESS) if link.status == "broken"] == []
+    lineage.note(table, "collect", [], CLAIM)
+    digit(table)
+    assert [link.name for link in follow(published, ADDRESS) if link.status == "broken"] == ["verdicts"]
+    lineage.note(table, "collect", [], CLAIM)
+    assert [link.text for link in follow(published, ADDRESS) if link.status == "broken"] == []
+    facts = records.read_record(RECORD).facts
+    restate(RECORD, backend_facts=facts["backend_facts"] | {"device_name": "a device that nobody has"})
+    links = follow(opened(), ADDRESS)
+    assert [link.text for link in links if link.status == "broken"] == []
+    assert any("a device that nobody has" in link.text for link in links if link.name == "machine")
+    told = " ".join(CliRunner().invoke(app, ["trace", "--help"]).output.split())
+    assert "does not find: a table of a published run that was edited, together with its note if there is one" in told
+    assert "names of devices" in told
 
 
 def test_a_damaged_table_of_hashes_is_broken_and_a_run_without_one_says_so(published: Run) -> None:

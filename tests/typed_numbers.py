@@ -4,9 +4,13 @@ A marker stands behind the numbers that it accounts for, in their paragraph, ite
 
     left 14% [12, 17] at 64 units and 1.6 times as much <!-- = images_gap.mean("a", "left", 64); times["b"] -->
 
-An expression gives a number or a tuple of numbers, to be written with the digits (and, for a share, the percent sign) that the
-text has. `tested("path::name")` accounts for all numbers before it: that test holds them against what runs. `python -m
-tests.typed_numbers` says what does not agree, `--write` puts right what is wrong, digits as they are.
+An expression gives a number or a tuple of numbers, to be written with the digits (and, for a share, the percent sign) that
+the text has. `tested("path::name")` accounts for all numbers before it: that test holds them against what runs. `setting`
+and `margin` read what the code has (`tests/published.py`). `python -m tests.typed_numbers` says what does not agree,
+`--write` puts right what is wrong, digits as they are.
+
+Every number in digits is asked for, measured or set: a setting has a marker or looks like one of `KINDS`. Numbers in words
+(twice as fast, a factor of three) escape, but for counts like `three of five`.
 """
 
 import re
@@ -20,22 +24,41 @@ from ntkbench.trace import printed
 from tests import published
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = ("README.md", "results/reference/README.md")
+DOCUMENTS = (
+    *("README.md", "results/reference/README.md", "CONTRIBUTING.md"),
+    *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").glob("*.md"))),
+)
 
+BLOCKS: Mapping[str, tuple[str, str]] = {
+    "claims": ("/claims", "tests/test_readme.py::test_the_claims_table_is_the_one_that_the_command_prints"),
+    "generated": ("/generated", "tests/test_catalogue.py::test_the_documents_are_up_to_date"),
+    "scaleout": ("/scaleout", "tests/test_scaleout.py::test_the_published_estimate_is_what_the_command_prints"),
+    "ladder": ("/ladder", "tests/environments/test_ladder.py::test_the_page_has_the_table"),
+    "test-matrix": ("/test-matrix", "tests/environments/test_matrix.py::test_the_page_has_the_table_of_every_combination"),
+    "matrix": ("end of matrix", "tests/matrix/test_matrix.py::test_the_page_shows_the_file"),
+}
+"""Tables that a program prints, by the word that opens them: how they end, and the test that holds them against it."""
 UNIT = r"(?:x|s|ms|min|h|pp|GB|MB|GiB|MiB)\b|-fold\b|-quantile\b|/\d+\b(?!\w)"
 NUMBER = re.compile(r"(?<![\w.^/_-])-?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)(?:e-?\d+)?%?" rf"(?:(?={UNIT})|(?![\w/^]|\.\d|-\w))")
-MARKER = re.compile(r"<!-- = (.*?)\s-->", re.S)
+MARKER = re.compile(r"(?<!`)<!-- = (.*?)\s-->", re.S)
+PRINTED = "|".join(f"<!-- {begin}\\b.*?<!-- {end} -->" for begin, (end, _) in BLOCKS.items())
 VERBATIM = re.compile(
-    r"^```.*?^```$|<!-- claims: .*?<!-- /claims -->|<!--(?! = ).*?-->"
+    rf"^ *```.*?^ *```$|{PRINTED}|<!--(?! = ).*?-->"
     r"|`(?!-?[\d.,]+%?`)[^`]{1,400}`|!?\[[^\]\n]*\]\([^)\n]*\)|^#.*?$",
     re.S | re.M,
 )
-"""What is no prose: blocks and spans of code, links, the table of claims, which a test holds against the code, and headings."""
+"""What is no prose: blocks and spans of code, links, tables that tests hold against what prints them, and headings."""
+ITEM = re.compile(r"^ *(\d+)\. ", re.M)
 
 KINDS: Mapping[str, str] = {
-    "an exponent or a fraction of the theory": r"\bm\^\(?-?[\d/]+\)?|\b1/m(?:\^\d)?|\(1/2n\)|\bL/m\b|\bt\^\(?p ?[+-] ?\d\)?",
+    "an exponent or a fraction of the theory": r"\bm\^\(?-?[\d/]+\)?|\b1/m(?:\^\d)?|\(1/2n\)|\bL/m\b|\bt\^\(?p ?[+-] ?\d\)?"
+    r"|\bexponent above and up to -\d\b",
     "an order or a kernel of the hierarchy": r"\b[Oo]rders? \d(?:(?:, | and | to |, \d and )\d)*|\bK_?\d\b",
-    "a version": r"\b(?:Python|torch|jax|jaxlib|neural-tangents) \d+(?:\.\d+)+",
+    "a version": r"\b(?:Python|torch|jax|jaxlib|neural-tangents|numpy|typst|threadpoolctl) \d+(?:\.\d+)+(?: and \d+(?:\.\d+)+)?"
+    r"|\bNFS \d\b",
+    "an exit code": r"\b[Ee]xit code (?:is )?\d\b|\bexits with \d\b",
+    "a step of a list": r"\bsteps? \d(?: or \d)?\b",
+    "the time that a person needs": r"\*You:\* \d+ minutes?(?:, and \d+ to read)?",
     "a place in a source": r"\b(?:Theorem|section|equation|eq\.|Figure|Table|Corollary) \(?\d+(?:\.\d+)*\)?",
     "a year": r"\b(?:Yau|[Cc]opyright) (?:19|20)\d\d\b",
     "the level of an interval": r"\b95% (?:bootstrap |percentile bootstrap )?intervals?|\bIntervals of 95%",
@@ -77,6 +100,16 @@ def prose(text: str, sizes: frozenset[int]) -> str:
     """The text with all that is no result blanked, places kept."""
     for pattern in (VERBATIM, *(re.compile(kind.replace(" ", r"\s+")) for kind in KINDS.values())):
         text = pattern.sub(lambda found: _blank(found[0]), text)
+    items = [0]
+
+    def item(found: re.Match[str]) -> str:
+        """Of a list the numbers go up by one: another number at the beginning of a line is a sentence's."""
+        if int(found[1]) not in (1, items[-1] + 1):
+            return found[0]
+        items.append(int(found[1]))
+        return _blank(found[0])
+
+    text = ITEM.sub(item, text)
 
     def known(found: re.Match[str]) -> str:
         numbers = [int(number.replace(",", "")) for number in found.groups() if number]

@@ -10,6 +10,7 @@ app = typer.Typer(
     name="ntkbench",
     help="Which claims about the Neural Tangent Kernel hold, in which range, and how sure are we?",
     no_args_is_help=True,
+    rich_markup_mode="markdown",  # paragraphs flow; else the lines of a docstring's later ones stay as they are
     add_completion=False,
     pretty_exceptions_enable=False,
 )

@@ -22,4 +22,8 @@ def cite(
         for name, keys in citation.keys().items():
             typer.echo(f"{name}: {', '.join(keys)}")
         return
-    typer.echo("\n\n".join(entry.bibtex() for entry in or_exit(lambda: citation.cited(names or ()))))
+    found = or_exit(lambda: citation.cited(names or ()))
+    typer.echo("\n\n".join(entry.bibtex() for entry in found))
+    if not names and not {"doi", "url"} & found[0].fields.keys():
+        mend = "add to the entry where you have it from, and the commit"
+        typer.echo(f"{citation.FILE} names neither a DOI nor a repository: {mend}", err=True)

@@ -14,6 +14,7 @@ from rich.table import Table
 from ntkbench.cli.app import app
 from ntkbench.cli.output import or_exit, outline, print_out, print_reasons
 from ntkbench.cli.runs import Results, read_verdicts, run_folder
+from ntkbench.units import counted
 
 if TYPE_CHECKING:
     from ntkbench import comparison
@@ -58,7 +59,8 @@ def compare(
 def _print(compared: "comparison.Comparison", results: Path, reference: Path) -> None:
     if compared.unmatched:
         both = len(compared.verdicts)
-        text = f"{results} and {reference} are of different studies: of {compared.unmatched + both} verdicts both have {both}, "
+        every = counted(compared.unmatched + both, "verdict")
+        text = f"{results} and {reference} are of different studies: of {every} both have {both}, "
         print_out(escape(f"{text}and only these are compared"))
     print_out(f"Verdicts must agree {compared.required}: {escape(compared.why)}.\n")
     print_out(_claim_table(compared.claims()))
@@ -72,14 +74,15 @@ def _print(compared: "comparison.Comparison", results: Path, reference: Path) ->
         more = len(compared.differences) - len(shown)
         print_out(escape("\n".join(["\nDifferent in the two:", *shown, *([f"  and {more} more (--html)"] if more else [])])))
     print_out("")
-    for what, found in (("verdicts", compared.verdicts), ("observables", compared.observables)):
-        if found or what == "verdicts":
-            print_out(escape(f"{len(found)} {what} compared with {reference}: {_counted(found)}"))
+    for what, found in (("verdict", compared.verdicts), ("observable", compared.observables)):
+        if found or what == "verdict":
+            print_out(escape(f"{counted(len(found), what)} compared with {reference}: {_by_outcome(found)}"))
     if lost := sum(row.outcome == "lost" for row in compared.verdicts):
-        print_out(escape(f"{lost} verdicts are lost: valid in {reference}, invalid in {results} or missing from it"))
+        told = f"{counted(lost, 'verdict')} {'is' if lost == 1 else 'are'} lost"
+        print_out(escape(f"{told}: valid in {reference}, invalid in {results} or missing from it"))
 
 
-def _counted(rows: "Sequence[comparison.ComparedVerdict] | Sequence[comparison.ComparedObservable]") -> str:
+def _by_outcome(rows: "Sequence[comparison.ComparedVerdict] | Sequence[comparison.ComparedObservable]") -> str:
     """How many have each outcome; of the reproduced, how many at each level."""
     outcomes = Counter(row.outcome for row in rows)
     levels = Counter(row.level for row in rows if row.outcome == "reproduced" and row.level is not None)

@@ -9,7 +9,7 @@ from ntkbench.cli.app import app
 from ntkbench.cli.output import or_exit
 from ntkbench.cli.runs import STUDIES, Results, run_folder
 
-Output = Annotated[Path | None, typer.Option(help="A new folder; build/crate/<study> by default.")]
+Output = Annotated[Path | None, typer.Option(help="A new folder; build/crate/STUDY by default.")]
 Paper = Annotated[Path, typer.Option(help="The folder of the paper that was made of the run.")]
 
 

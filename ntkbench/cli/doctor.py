@@ -12,6 +12,7 @@ from rich.markup import escape
 from ntkbench.cli.app import app
 from ntkbench.cli.output import print_out
 from ntkbench.cli.runs import study_file
+from ntkbench.units import counted
 
 COLOURS = {"ok": "green", "note": "yellow", "problem": "red"}
 
@@ -40,6 +41,7 @@ def examine(
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
-        print_out(f"\n{len(findings)} checks: " + ", ".join(f"{counts[state]} {state}" for state in COLOURS))
+        states = (f"{counts['ok']} ok", counted(counts["note"], "note"), counted(counts["problem"], "problem"))
+        print_out(f"\n{counted(len(findings), 'check')}: {', '.join(states)}")
     if counts["problem"]:
         raise typer.Exit(1)

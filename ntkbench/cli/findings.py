@@ -15,6 +15,7 @@ from ntkbench import files
 from ntkbench.cli.app import app
 from ntkbench.cli.output import or_exit, outline, print_out, print_reasons
 from ntkbench.cli.runs import STUDIES, Results, Rows, cause, read_verdicts, run_folder
+from ntkbench.units import counted
 
 STYLES = {"supported": "green", "contradicted": "red", "inconclusive": "yellow", "invalid": "magenta"}
 
@@ -29,11 +30,11 @@ def verdicts(results: Results) -> None:
         print_reasons(verdict, ((cause(row), row["claim"] if verdict == "invalid" else "") for row in undecided))
     counts, backends = (Counter(row[name] for row in rows) for name in ("verdict", "backend"))
     each = ", ".join(f"{count} {name}" for name, count in backends.items())
-    print_out(f"\n{len(rows)} verdicts: " + ", ".join(f"{counts[name]} {name}" for name in STYLES) + f" ({escape(each)})")
+    found = ", ".join(f"{counts[name]} {name}" for name in STYLES)
+    print_out(f"\n{counted(len(rows), 'verdict')}: {found} ({escape(each)})")
     if rejected := sum(row["verdict"] == "contradicted" and _is_rival(row) for row in rows):
-        print_out(
-            f"{rejected} of the contradicted are rival readings: no source states them, and the claims expect them to fail"
-        )
+        rivals, them = ("is a rival reading", "it") if rejected == 1 else ("are rival readings", "them")
+        print_out(f"{rejected} of the contradicted {rivals}: no source states {them}, and the claims expect {them} to fail")
     if results.resolve().name == "smoke":
         print_out("The smoke study's sizes are for checking the machinery, not for verdicts.")
     print_out(_crosscheck_line(results))
@@ -119,8 +120,10 @@ def _asked(row: dict[str, Any]) -> str:
             return {"> 0": f"> {margin:.3g}", "< 0": f"< {-margin or 0:.3g}", "!= 0": f"beyond +-{margin:.3g}"}[value]
         case "identity":
             return f"<= {margin:g}"
+        case "rate":
+            return f"slope {value} +- {margin:g}"
         case "bound":
-            return f"{value} + {margin:g}"
+            return f"slope {value} + {margin:g}"
         case _:
             return f"{value} +- {margin:g}"
 
@@ -156,7 +159,7 @@ def _crosscheck_line(results: Path) -> str:
     rows = or_exit(lambda: tables.read_rows(path, "crosscheck"))
     worst = max((row["max_rel"] for row in rows), default=0.0)
     agree = sum(bool(row["agrees"]) for row in rows)
-    return f"torch and jax agree in {agree} of {len(rows)} observables, to {worst:.1g} of the largest at worst"
+    return f"torch and jax agree in {agree} of {counted(len(rows), 'observable')}, to {worst:.1g} of the largest at worst"
 
 
 def _paper_line(results: Path) -> str:

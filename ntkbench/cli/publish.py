@@ -9,6 +9,7 @@ import typer
 from ntkbench.cli.app import app
 from ntkbench.cli.output import or_exit
 from ntkbench.cli.runs import STUDIES, Results, run_folder
+from ntkbench.units import counted
 
 
 @app.command()
@@ -27,5 +28,5 @@ def publish(
         return publishing.publish(run, reference, study, date.today())
 
     written = or_exit(copy)
-    typer.echo(f"{len(written)} files written to {reference}")
+    typer.echo(f"{counted(len(written), 'file')} written to {reference}")
     typer.echo(f"Now say in {reference / 'README.md'} what was found, and bring docs/ up to date: `ntkbench catalogue --write`")

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +14,7 @@ from rich.table import Table
 from ntkbench.cli.app import app
 from ntkbench.cli.output import or_exit, outline, print_out
 from ntkbench.cli.runs import study_file
-from ntkbench.units import duration, gib
+from ntkbench.units import counted, duration, gib
 
 if TYPE_CHECKING:
     from ntkbench import claims, config
@@ -31,7 +31,7 @@ def validate(studies: Annotated[list[Path], typer.Argument(metavar="STUDY...", h
     for path in map(study_file, studies):
         study = or_exit(partial(config.load, path))
         cases = sum(len(of_claim) for of_claim in study.cases.values())
-        typer.echo(f"{path} is valid: {len(study.cases)} claims, {cases} cases")
+        typer.echo(f"{path} is valid: {counted(len(study.cases), 'claim')}, {counted(cases, 'case')}")
 
 
 @app.command()
@@ -54,10 +54,11 @@ def plan(
     print_out(_plan_table(found, planned))
     cases_in_all = sum(map(len, found.cases.values()))
     backends = " and ".join(found.backends)
-    typer.echo(f"{cases_in_all} cases, {cases_in_all * len(found.backends)} measurements ({backends})")
+    measurements = counted(cases_in_all * len(found.backends), "measurement")
+    typer.echo(f"{counted(cases_in_all, 'case')}, {measurements} ({backends})")
     elsewhere = found.device != "cpu" and (config.gpu_present() or found.device == "cuda")
     print_out(_stage_table(planned))
-    told = f"{duration(planning.wall_seconds(planned, used))} with {used} cores{_without_unknown(planned)}"
+    told = f"{duration(planning.wall_seconds(planned, used))} with {counted(used, 'core')}{_without_unknown(planned)}"
     typer.echo(f"about {told}; {gib(available)} GiB are available")
     if elsewhere:
         typer.echo(
@@ -76,7 +77,7 @@ def schema() -> None:
 
 
 def _plan_table(study: "config.Study", planned: "Sequence[planning.Job]") -> Table:
-    """Claims with their share of all measuring, below them cases with each backend's seconds, the most memory, and sizes."""
+    """Claims with their share of the known measuring, below them cases with each backend's seconds, most memory and sizes."""
     costs = {(part.claim, part.case, part.backend): part for job in planned for part in job.parts}
     whole = sum(part.seconds or 0.0 for part in costs.values())
     table = outline("claim, case, its sizes", *study.backends, "share", "GiB")
@@ -84,9 +85,10 @@ def _plan_table(study: "config.Study", planned: "Sequence[planning.Job]") -> Tab
         column.no_wrap, column.justify = True, "right"
     for claim_id, cases in study.cases.items():
         of_claim = {backend: [costs[claim_id, name, backend] for name in cases] for backend in study.backends}
-        sums = {backend: sum(part.seconds or 0.0 for part in parts) for backend, parts in of_claim.items()}
-        share = sum(sums.values()) / whole if whole else 0.0
-        table.add_row(f"[bold]{claim_id}[/]", *(f"[bold]{duration(of)}[/]" for of in sums.values()), f"[bold]{share:.1%}[/]")
+        sums = [_sum(part.seconds for part in parts) for parts in of_claim.values()]
+        own = _sum(sums)
+        share = duration(None) if own is None else f"{own / whole if whole else 0.0:.1%}"
+        table.add_row(f"[bold]{claim_id}[/]", *(f"[bold]{duration(of)}[/]" for of in sums), f"[bold]{share}[/]")
         for name, case in cases.items():
             jobs = [costs[claim_id, name, backend] for backend in study.backends]
             memory = [job.memory for job in jobs if job.memory is not None]
@@ -94,6 +96,13 @@ def _plan_table(study: "config.Study", planned: "Sequence[planning.Job]") -> Tab
             table.add_row(f"  {name}", *taken, "", gib(max(memory)) if memory else "not known")
             table.add_row(Padding(_sizes(case), (0, 0, 0, 4)))
     return table
+
+
+def _sum(seconds: Iterable[float | None]) -> float | None:
+    """Not known where one of them is not."""
+    every = list(seconds)
+    known = [one for one in every if one is not None]
+    return sum(known) if len(known) == len(every) else None
 
 
 def _sizes(case: "claims.Case") -> str:
@@ -111,15 +120,18 @@ def _stage_table(planned: "Sequence[planning.Job]") -> Table:
 
     table = Table("stage", "jobs", "in all", "GiB each, at most")
     for stage, count, seconds, memory in planning.totals(planned):
-        told = duration(seconds) + _without_unknown([job for job in planned if job.stage == stage])
-        table.add_row(stage, str(count), told, gib(memory))
+        of_stage = [job for job in planned if job.stage == stage]
+        if all(job.seconds is None for job in of_stage):
+            table.add_row(stage, str(count), duration(None), duration(None))
+        else:
+            table.add_row(stage, str(count), duration(seconds) + _without_unknown(of_stage), gib(memory))
     return table
 
 
 def _without_unknown(planned: "Sequence[planning.Job]") -> str:
     """What the sums of a plan leave out."""
     unknown = sum(job.seconds is None for job in planned)
-    return f", without {unknown} jobs whose seconds and memory are not known" if unknown else ""
+    return f", without {counted(unknown, 'job')} whose seconds and memory are not known" if unknown else ""
 
 
 def _seeds(case: "claims.Case") -> str:

@@ -10,6 +10,7 @@ from ntkbench.config import Study
 from ntkbench.performance import planning
 from ntkbench.performance.calibration import ONE_CORE
 from ntkbench.performance.planning import Job
+from ntkbench.units import counted, duration
 
 ON_DEVICES = ("measure", "performance")
 """Stages that take a device; the others take cores, of which there are enough."""
@@ -136,32 +137,39 @@ WAITS: Mapping[str, tuple[tuple[str, ...], Callable[[Job], object]]] = {
 """Stage -> those whose jobs it waits for, and what they have in common with the job that waits."""
 
 
-def table(study: Study, measured: Measured, devices: Sequence[int]) -> str:
+def table(jobs: Sequence[Job], measured: Measured, devices: Sequence[int]) -> str:
     """The estimate as a Markdown table, and below it what bounds it.
 
     Args:
+        jobs: of the whole study, as `planned` has them.
         devices: how many, a row for each.
     """
-    whole = planned(study)
-    some = only(whole, measured)
-    alone = makespan(whole, 1)
-    of_some = {count: makespan(some, count) / 3600 for count in devices}
-    rows = [(count, makespan(whole, count)) for count in devices]
+    some = only(jobs, measured)
+    alone = makespan(jobs, 1)
+    of_some = {count: duration(makespan(some, count)) if some else "none" for count in devices}
+    rows = [(count, makespan(jobs, count)) for count in devices]
     lines = [
-        "| devices | whole study, hours of the plan | times as fast | part, estimated hours |",
+        "| devices | whole study, time of the plan | times as fast | part, estimated time |",
         "|---|---|---|---|",
-        *(f"| {count} | {took / 3600:,.0f} | {alone / took:.1f} | {of_some[count]:.1f} |" for count, took in rows),
+        *(f"| {count} | {duration(took)} | {alone / took:.1f} | {of_some[count]} |" for count, took in rows),
     ]
-    measuring = [job for job in whole if job.stage == "measure"]
-    longest = max(measuring, key=_seconds)
-    unknown = sum(job.seconds is None for job in measuring)
     speed = ", ".join(f"{backend} {factor:.1f}" for backend, factor in sorted(measured.speed.items()))
     lines += [
         "",
-        f"- Whole study: {len(measuring)} jobs that measure, {unknown} of them of unknown length. The longest,"
-        f" {longest.claim} {longest.case} in {longest.backend}, is {_seconds(longest) / 3600:,.0f} hours of the plan,"
-        f" {_seconds(longest) / sum(map(_seconds, measuring)):.0%} of all measuring.",
-        f"- Part: {len(some)} jobs of {', '.join(sorted(measured.claims))}. Measured on one {measured.device}:"
+        f"- Whole study: {_measuring([job for job in jobs if job.stage == 'measure'])}.",
+        f"- Part: {counted(len(some), 'job')} of {', '.join(sorted(measured.claims))}. Measured on one {measured.device}:"
         f" seconds of the plan per second there, {speed}.",
     ]
     return "\n".join(lines)
+
+
+def _measuring(jobs: Sequence[Job]) -> str:
+    """How many there are, and the longest where any length is known."""
+    known = [job for job in jobs if job.seconds is not None]
+    told = f"{counted(len(jobs), 'measurement job')}, {len(jobs) - len(known)} of unknown length"
+    if not known:
+        return told
+    longest = max(known, key=_seconds)
+    share = _seconds(longest) / sum(map(_seconds, known))
+    where = f"{longest.claim} {longest.case} in {longest.backend}"
+    return f"{told}. The longest, {where}, takes {duration(longest.seconds)} of the plan, {share:.0%} of all measuring"

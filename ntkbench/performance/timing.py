@@ -2,6 +2,7 @@
 
 import importlib
 import multiprocessing
+import signal
 import statistics
 import sys
 import time
@@ -121,6 +122,7 @@ def _import(modules: Iterable[str]) -> None:
 
 
 def _child(sender: Connection, workload: Workload, backend: str, rounds: int, settings: dict[str, Any]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the parent too, which says what to do
     before = set(sys.modules)
     try:
         engine = backends.load(backend, **settings)

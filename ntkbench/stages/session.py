@@ -211,6 +211,7 @@ def _marked(makes: str) -> Iterator[None]:
 def job(threads: int, makes: str, gpus: int = 0) -> Iterator[None]:
     """What a job's script runs in: its threads and GPUs alone, a mark that says what it `makes`, and known errors in one line.
 
+    On Ctrl-C, which all processes of a run get, it ends by the signal once its mark is gone: the run itself says what to do.
     A node may show all jobs its GPUs: who was given none is to see none.
     Enter it before numpy is imported, which reads its thread count then; a backend looks after its framework's threads.
     """
@@ -221,6 +222,9 @@ def job(threads: int, makes: str, gpus: int = 0) -> Iterator[None]:
     try:
         with _marked(makes):
             yield
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
     except Exception as error:
         from ntkbench.backends.base import BackendUnavailable
         from ntkbench.performance.timing import TimingFailed

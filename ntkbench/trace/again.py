@@ -19,6 +19,7 @@ from ntkbench.seeding import rng
 from ntkbench.stages.analyse import Summaries, quantity_rows
 from ntkbench.stages.cell import Cell
 from ntkbench.trace.run import Run
+from ntkbench.units import counted
 from ntkbench.verdicts.decide import decide
 
 ROUNDING = 1e-9
@@ -185,14 +186,14 @@ def against(path: Path, table: str, rows: Iterable[Row], strict: bool) -> Findin
         made = Path(folder) / path.name
         tables.write_table(made, table, rows)
         if made.read_bytes() == payload:
-            return Finding("same", f"{len(there)} rows, made again byte for byte")
+            return Finding("same", f"{counted(len(there), 'row')}, made again byte for byte")
         return same_rows(there, tables.read_rows(made, table), strict)
 
 
 def same_rows(there: Sequence[Row], again: Sequence[Row], strict: bool) -> Finding:
     """Whether two lists of rows say the same, or where they first differ."""
     if len(there) != len(again):
-        return Finding("differs", f"it has {len(there)} rows, made again {len(again)}")
+        return Finding("differs", f"it has {counted(len(there), 'row')}, made again {len(again)}")
     worst = 0.0
     for k, (one, other) in enumerate(zip(there, again, strict=True)):
         for name in one:
@@ -200,7 +201,7 @@ def same_rows(there: Sequence[Row], again: Sequence[Row], strict: bool) -> Findi
             if distance > (0.0 if strict else ROUNDING):
                 return Finding("differs", f"row {k + 2} has {name} {one[name]}, made again {other[name]}")
             worst = max(worst, distance)
-    return Finding("same", f"{len(there)} rows, " + (f"made again to {worst:.1g}" if worst else "made again, equal"))
+    return Finding("same", f"{counted(len(there), 'row')}, " + (f"made again to {worst:.1g}" if worst else "made again, equal"))
 
 
 def _distance(one: Any, other: Any) -> float:

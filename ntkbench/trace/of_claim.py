@@ -13,6 +13,7 @@ from ntkbench.trace.again import Evidence, Finding
 from ntkbench.trace.link import Link, Status, judged
 from ntkbench.trace.published import of_hashes
 from ntkbench.trace.run import Run, same_machine
+from ntkbench.units import counted
 
 
 def of_claim(run: Run, claim: str, expectation: str | None, case: str | None) -> list[Link]:
@@ -58,7 +59,7 @@ def _told(table: Path, rows: Sequence[dict[str, Any]]) -> Link:
         f"{row['range']}, {row['seeds']} seeds" + (f" ({row['reason']})" if row["reason"] else "")
         for row in rows
     ]
-    shown = lines if len(lines) <= 4 else [f"{len(lines)} verdicts"]
+    shown = lines if len(lines) <= 4 else [counted(len(lines), "verdict")]
     return Link("verdicts", "ok", f"{table} says: " + "; ".join(shown))
 
 
@@ -72,7 +73,7 @@ def _crosschecks(run: Run, claim: str, evidence: Evidence, strict: bool, roots: 
             found = Finding("damaged", evidence.faults[path])
         link = judged("cross-check", path, found, roots)
         broken += [] if link.status == "ok" else [link]
-    several = f"{run.folder / 'crosscheck' / claim}: the frameworks compared again in {len(evidence.cells)} cases, equal"
+    several = f"{run.folder / 'crosscheck' / claim}: compared again in {counted(len(evidence.cells), 'case')}, equal"
     path = run.folder / "crosscheck.csv"
     try:
         there = [row for row in tables.read_rows(path, "crosscheck") if row["claim"] == claim]
@@ -93,7 +94,8 @@ def _roots(run: Run, evidence: Evidence, case: str | None) -> list[Link]:
         links += shown
         whole += len(own) - len(shown)
     if whole:
-        links.append(Link("measurement", "ok", f"{whole} records of the claim's other cases, controls among them: verified"))
+        whose = "all the claim's cases" if case is None else f"the claim's cases besides {case}"
+        links.append(Link("measurement", "ok", f"{counted(whole, 'record')} of {whose}, controls among them: verified"))
     told = f"{run.study_file}: that of the records, by its hash"
     if other:
         named = ", ".join(map(str, other))
@@ -165,7 +167,8 @@ def _machine(evidence: Evidence, case: str | None) -> list[Link]:
         where = f"{machine['processor']}, {machine['cpus']} cores, {machine['platform']}, Python {machine['python']}"
         how = ", ".join(f"{key} {value}" for key, value in sorted(device.items()))
         same = same_machine(machine)
-        told["ok" if same else "changed", f"{how}; {where}; {versions}" + ("" if same else "; others here")] = None
+        others = "" if same else "; processor or versions are others here"
+        told["ok" if same else "changed", f"{how}; {where}; {versions}{others}"] = None
     return [Link("machine", status, text) for status, text in told]
 
 

@@ -10,6 +10,7 @@ from ntkbench.trace.of_claim import of_claim
 from ntkbench.trace.places import SETTING
 from ntkbench.trace.published import not_kept
 from ntkbench.trace.run import Run, same_machine
+from ntkbench.units import counted
 
 OF_TABLES = ("counts", "judged", "expectations", "unasked", "crosscheck")
 OF_RECORDS = ("seconds", "memory")
@@ -25,7 +26,7 @@ def of_study(run: Run, address: str) -> list[Link]:
     if kind not in (*OF_TABLES, *OF_RECORDS, *OF_FILE):
         raise ValueError(f"there is no {address}; of a study are traced {', '.join((*OF_TABLES, *OF_RECORDS, *OF_FILE))}")
     links = _joined(run) if kind in OF_TABLES else [_summed(run)] if kind in OF_RECORDS else []
-    file = Link("settings", "ok", f"{run.study_file}: {len(run.study.cases)} claims")
+    file = Link("settings", "ok", f"{run.study_file}: {counted(len(run.study.cases), 'claim')}")
     hint = f"ntkbench trace CLAIM/EXPECTATION/CASE --results {run.folder} follows any one of them to its measurements"
     links += [file, Link("again", "ok", f"make reproduce STUDY={run.study.name}; {hint}")]
     return [*of_paper(run, ("study",), links), *links]
@@ -96,9 +97,12 @@ def of_costs(run: Run) -> list[Link]:
         links.append(judged("timings", timings, again.against(timings, "performance", joined, strict=True), []))
         links += [Link("timings", "ok", f"{part}: measured; a time can only be measured anew") for part in parts]
     else:
-        links.append(Link("timings", "ok", f"{timings}: {len(rows)} rows; a time can only be measured anew"))
+        links.append(Link("timings", "ok", f"{timings}: {counted(len(rows), 'row')}; a time can only be measured anew"))
     settings = sorted(
-        {f"{row['device']}, {row['precision']}, {row['threads']} threads, {row['rounds']} rounds" for row in rows}
+        {
+            f"{row['device']}, {row['precision']}, {counted(row['threads'], 'thread')}, {counted(row['rounds'], 'round')}"
+            for row in rows
+        }
     )
     links.append(Link("machine", "ok", "; ".join(settings)))
     strict = same_machine(run.facts)

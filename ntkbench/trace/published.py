@@ -11,6 +11,7 @@ from ntkbench.records import read_record
 from ntkbench.trace import code
 from ntkbench.trace.link import Link, Status
 from ntkbench.trace.run import Run
+from ntkbench.units import counted
 
 Rows = Mapping[tuple[str, str], dict[str, Any]]
 """Case and backend (empty: its inputs) -> what was published of a record."""
@@ -28,7 +29,7 @@ def of_hashes(run: Run, claim: str, case: str | None) -> list[Link]:
     except RecordError as error:
         return [Link("measurement", "broken", str(error)), again]
     asked = [row["agrees"] for row in checks if case in (None, row["case"])]
-    told = f"{run.folder / 'crosscheck.csv'} says: the frameworks agree in {sum(asked)} of {len(asked)} observables"
+    told = f"{run.folder / 'crosscheck.csv'} says: the frameworks agree in {sum(asked)} of {counted(len(asked), 'observable')}"
     cases = list(dict.fromkeys(row["case"] for row in checks))
     return [Link("cross-check", "ok", told), *_records(run, claim, case, cases, rows), *_code(run, case, rows), again]
 
@@ -59,7 +60,9 @@ def _records(run: Run, claim: str, case: str | None, cases: list[str], rows: Row
                 rest.append(link.status)
     if rest:
         status: Status = "not kept" if "not kept" in rest else "ok"
-        yield Link("measurement", status, f"{run.folder / HASHES} has the hashes of {len(rest)} more records of the claim")
+        whose = "all the claim's cases" if case is None else f"the claim's cases besides {case}"
+        told = f"{run.folder / HASHES} has the hashes of {counted(len(rest), 'record')} of {whose}, controls among them"
+        yield Link("measurement", status, told)
 
 
 def _record(run: Run, claim: str, case: str, backend: str, rows: Rows) -> Link:

@@ -248,7 +248,7 @@ def test_the_exit_code_is_one_if_there_is_a_problem_alone(monkeypatch: pytest.Mo
     ok, note, problem = Finding("a", "ok", "[x]"), Finding("b", "note", "y", "this"), Finding("c", "problem", "z", "that")
     code, output = run(monkeypatch, ok, note)
     assert code == 0
-    assert "2 checks: 1 ok, 1 note, 0 problem" in output
+    assert "2 checks: 1 ok, 1 note, 0 problems" in output
     code, output = run(monkeypatch, ok, note, problem)
     assert code == 1
     told = ["ok       a: [x]", "note     b: y", "         this", "problem  c: z", "         that"]

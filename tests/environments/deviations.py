@@ -99,6 +99,7 @@ def main() -> None:
         backend, first, folder = asked.measure
         measure(backend, asked.device, asked.precision, slice(int(first), None, asked.workers), Path(folder))
         return
+    surroundings = environment()  # before results of its own are what is not committed
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         run(asked.device, asked.precision, asked.workers, folder)
@@ -106,7 +107,7 @@ def main() -> None:
         facts = {b: json.loads((folder / f"facts-{b}.json").read_text(encoding="utf-8")) for b in backends.BACKENDS}
     write_rows(FOLDER / f"{asked.device}-{asked.precision}.csv", [row for _, rows, _ in found for row in rows])
     missing = {str(cell): reason for cell, rows, reason in found if not rows}
-    told = {"study": "smoke", "backends": facts, **environment(), "not_measured": missing}
+    told = {"study": "smoke", "backends": facts, **surroundings, "not_measured": missing}
     (FOLDER / f"{asked.device}-{asked.precision}.json").write_text(json.dumps(told, indent=2, sort_keys=True) + "\n", "utf-8")
     print(f"{sum(len(rows) for _, rows, _ in found)} observables of {len(found)} cases, {len(missing)} not measured")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 import yaml
 
 from ntkbench.claims import Claim, get
@@ -15,6 +16,17 @@ from ntkbench.tables import COLUMNS
 from ntkbench.verdicts.expectations import Bound, Equivalence, Paired, Rate
 
 BACKENDS = ("torch", "jax")
+
+
+class ByClaim(dict[str, Any]):
+    """What there is of each claim; where a claim has none the test fails with what to do, not with a bare key."""
+
+    def __init__(self, known: Mapping[str, Any], mend: str) -> None:
+        super().__init__(known)
+        self.mend = mend
+
+    def __missing__(self, claim: str) -> Any:
+        pytest.fail(f"{claim} {self.mend}", pytrace=False)
 
 
 def case(claim: Claim, **fields: Any) -> Case:
@@ -133,6 +145,7 @@ PLANTED: Mapping[str, Mapping[str, float]] = {
     "gap/after_kernel": {},
     "gap/kernel_methods": {},
 }
+PLANTED = ByClaim(PLANTED, "is not in PLANTED of tests/figures/synthetic.py: say there which slopes its figure is tried with")
 
 
 @cache
@@ -145,7 +158,7 @@ def cases(study: str = "default") -> Mapping[str, Mapping[str, Case]]:
             fields = {k: tuple(v) if isinstance(v, list) else v for k, v in (section.get("defaults", {}) | own).items()}
             few = {"seeds": min(fields["seeds"], 6)}
             found.setdefault(id_, {})[name] = get(id_).case_type(**(fields | few))
-    return found
+    return ByClaim(found, f"has no cases in workflow/config/{study}.yaml: add some, with controls (docs/extending.md, A claim)")
 
 
 FACTS: Mapping[str, Any] = {

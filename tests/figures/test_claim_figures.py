@@ -359,3 +359,11 @@ def test_rows_of_other_claims_and_their_order_do_not_matter(tmp_path: Path) -> N
     draw_claim(claim, table, verdicts, tmp_path / "a", cases=cases)
     draw_claim(claim, more, verdicts.iloc[::-1], tmp_path / "b", cases=cases)
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+def test_a_claim_without_cases_or_slopes_is_named_with_what_to_do() -> None:
+    with pytest.raises(pytest.fail.Exception, match=r"^a/new has no cases in workflow/config/default.yaml: add some"):
+        synthetic.cases()["a/new"]
+    with pytest.raises(pytest.fail.Exception, match=r"^a/new is not in PLANTED of tests/figures/synthetic.py"):
+        synthetic.PLANTED["a/new"]
+    assert synthetic.cases().get("a/new") is None

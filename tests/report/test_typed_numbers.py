@@ -45,6 +45,13 @@ def test_every_number_is_what_its_source_says(document: str) -> None:
         ("It errs by .5 only.", ".5"),
         ("Of them 5/6 hold.", "5"),
         ("Three of five cases hold: two of six fail.", "two of six"),
+        ("It ended after\n31. Then it was done.", "31"),
+        ("1. A step of 7 minutes.\n2. Another.", "7"),
+        ("<!-- generated: a -->\n| 1 |\n<!-- /generated -->\nIt took 8 s.", "8"),
+        ("   ```python\n   x = 1\n   ```\n   which takes 9 s", "9"),
+        ("It exits with 1 after 12 s, see step 3.", "12"),
+        ("*You:* 1 minute, and 10 to read; *machine:* 11 minutes", "11"),
+        ("With numpy 2.0 and 2.1 it is 13 times as slow.", "13"),
     ],
 )
 def test_a_planted_number_is_found(text: str, seen: str) -> None:
@@ -61,6 +68,10 @@ def test_a_planted_number_is_found(text: str, seen: str) -> None:
         "`ntkbench plan 3` and [4 figures](figures/5.svg)",
         "## The 3 commands",
         "The case `tanh-1-coats` of commit 640a565 at float64.",
+        "1. A step,\n2. `make test`,\n3. and step 2 again: exit code 0, or it exits with 1.",
+        "| a | <!-- generated: costs --> 12 <!-- /generated -->\n<!-- matrix: make matrix -->\n| 31 |\n<!-- end of matrix -->",
+        "   ```python\n   x = 1\n   ```\n",
+        "A marker is `<!-- = expression -->`; *You:* 1 minute, and 10 to read; typst 0.14 and NFS 3.",
     ],
 )
 def test_what_is_no_result_is_let_pass(text: str) -> None:
@@ -85,6 +96,35 @@ def test_numbers_are_renewed_with_the_digits_that_they_have() -> None:
     text = "The slope is 0.90 <!-- = slope --> and 9.9% are left <!-- = share -->.\n"
     assert check("x.md", text, NAMES, SIZES)[1] == text.replace("0.90", "0.98").replace("9.9%", "1.5%")
     assert [written(1642.1, "1,641"), written(-0.004, "-0.01"), written(12345.0, "1")] == ["1,642", "0.00", "12,345"]
+
+
+@pytest.mark.parametrize("block", typed_numbers.BLOCKS)
+def test_a_table_that_is_let_pass_is_held_by_a_test(block: str) -> None:
+    published.tested(typed_numbers.BLOCKS[block][1])
+    end = typed_numbers.BLOCKS[block][0]
+    everything = "".join((ROOT / document).read_text(encoding="utf-8") for document in typed_numbers.DOCUMENTS)
+    assert re.search(rf"<!-- {block}\b[^>]*-->\n.*?<!-- {end} -->", everything, re.S)
+
+
+@pytest.mark.parametrize("document", [name for name in typed_numbers.DOCUMENTS if name.startswith(("docs/", "CONTR"))])
+def test_a_number_planted_into_a_sentence_of_a_document_is_found(document: str) -> None:
+    text, names, sizes = (ROOT / document).read_text(encoding="utf-8"), published.names(), published.sizes()
+    plain = typed_numbers.prose(text, sizes)
+    ends = [found.end() for found in re.finditer(r"[a-z]{3}\. (?=[A-Z][a-z]+ [a-z]+ [a-z]+)", plain)]
+    assert ends
+    for end in (ends[0], ends[len(ends) // 2], ends[-1]):
+        found, _ = check(document, f"{text[:end]}It took 4711 s. {text[end:]}", names, sizes)
+        assert "4711" in " ".join(fault.text for fault in found)
+
+
+def test_constants_of_the_code_are_read() -> None:
+    assert published.setting("ntkbench.verdicts.bootstrap:LEVEL") == LEVEL
+    assert published.margin("convergence/initialization/bias") == 0.2
+    assert published.margin("gap/condition_number/useful") == 0.3
+    with pytest.raises(AttributeError):
+        published.setting("ntkbench.verdicts.bootstrap:NOTHING")
+    with pytest.raises(ValueError, match="not enough values"):
+        published.margin("convergence/initialization/nothing")
 
 
 def test_a_test_that_is_named_must_be_there() -> None:

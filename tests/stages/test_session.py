@@ -93,6 +93,24 @@ def test_a_known_error_is_one_line(
     assert capsys.readouterr().err == f"{type(error).__name__}: {error}\n"
 
 
+def test_a_job_that_gets_ctrl_c_ends_by_it_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_text("7\n")
+    heed = "import signal, sys, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    work = (
+        "from ntkbench.stages.session import job\nwith job(1, 'a.npz'):\n    print('at work', flush=True)\n    time.sleep(60)"
+    )
+    environment = os.environ | {session.RUN: f"7 {tmp_path}"}
+    command = [sys.executable, "-c", heed + work]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True) as started:
+        assert started.stdout is not None
+        assert started.stdout.readline() == "at work\n"
+        assert len(list((tmp_path / ".jobs").iterdir())) == 1
+        started.send_signal(signal.SIGINT)
+        _, told = started.communicate(timeout=60)
+    assert (started.returncode, told) == (-signal.SIGINT, "")
+    assert list((tmp_path / ".jobs").iterdir()) == []
+
+
 def test_an_unknown_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in session.THREAD_VARIABLES:
         monkeypatch.setenv(name, "1")
