@@ -28,9 +28,15 @@ class Entry:
     key: str
     fields: Mapping[str, str]
 
+    @property
+    def read(self) -> str | None:
+        """What of a source was at hand when claims were written from it, the field `annote`; None where none is."""
+        return self.fields.get("annote")
+
     def bibtex(self) -> str:
-        """As BibTeX."""
-        return "\n".join([f"@{self.kind}{{{self.key},", *(f"  {name} = {{{v}}}," for name, v in self.fields.items()), "}"])
+        """As BibTeX, without what is said of our reading."""
+        told = (f"  {name} = {{{value}}}," for name, value in self.fields.items() if name != "annote")
+        return "\n".join([f"@{self.kind}{{{self.key},", *told, "}"])
 
     def text(self) -> str:
         """In words: authors, title, place and year, without LaTeX."""

@@ -20,7 +20,8 @@ from typer.testing import CliRunner
 from ntkbench import bibliography, citation
 from ntkbench.backends.base import Backend
 from ntkbench.bibliography import Entry, plain
-from ntkbench.claims import all_claims
+from ntkbench.catalogue import claim as catalogue_page
+from ntkbench.claims import all_claims, get
 from ntkbench.cli import app
 from ntkbench.data import SOURCES
 from ntkbench.integrators import INTEGRATORS
@@ -129,6 +130,23 @@ def test_every_entry_has_what_its_kind_asks_for(entry: Entry) -> None:
 def test_a_field_that_is_not_there_is_missed(key: str, field: str, told: str) -> None:
     entry = bibliography.entries()[key]
     assert lacks(Entry(entry.kind, key, {name: text for name, text in entry.fields.items() if name != field})) == {told}
+
+
+def test_of_every_source_of_a_claim_it_is_said_what_was_read_and_nobody_else_is_told() -> None:
+    keys = {key for claim in all_claims().values() for key in citation.keys_of_claim(claim)}
+    unsaid = {key for key in keys if not bibliography.entries()[key].read}
+    assert unsaid == set()
+    assert not any("annote" in bibliography.entries()[key].bibtex() for key in keys)
+
+
+def test_a_page_of_a_claim_whose_source_was_read_by_nobody_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "jacot2018neural"
+    entry = bibliography.entries()[key]
+    bare = Entry(entry.kind, key, {name: text for name, text in entry.fields.items() if name != "annote"})
+    known = bibliography.entries() | {key: bare}
+    monkeypatch.setattr(bibliography, "entries", lambda: known)
+    with pytest.raises(ValueError, match=f"what of {key} was read"):
+        list(catalogue_page._sources(get("convergence/initialization")))
 
 
 def test_accents_are_set() -> None:

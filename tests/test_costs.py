@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+import jax
 import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
@@ -13,6 +14,7 @@ from sklearn.svm import SVC
 from ntkbench import claims, config
 from ntkbench.backends import Backend, load
 from ntkbench.backends.jax import stepping
+from ntkbench.backends.jax.any_model import per_example
 from ntkbench.claims import calls
 from ntkbench.claims.calls import Call
 from ntkbench.integrators import steps_between
@@ -20,6 +22,7 @@ from ntkbench.networks import Convolutional, FullyConnected, Network, Residual
 from ntkbench.performance import costs, planning, scaling, workloads
 from ntkbench.performance.calibration import ONE_CORE, Rates, calibrate
 from ntkbench.performance.costs import loads
+from ntkbench.performance.costs.by_differentiation import DUAL_PIECE, STRIP_PROGRAM
 from ntkbench.performance.timing import Workload, measure
 from tests.claims.tiny import AFTER_KERNEL, CONVERGENCE, GAP, GAP_HIERARCHY, HIERARCHY, case_of
 
@@ -192,6 +195,33 @@ def test_a_residual_kernel_takes_the_gradients_of_every_output_at_every_point(ou
     weights = 3 * 5 + 5 * 5 + 5 * 4
     passes = 8 * weights + 32 * (5 * 5 + weights)
     assert costs.counts_of(net).ntk(8, None, 1, outputs).flops == 2 * passes + triangles * weights
+
+
+def multiplied(jaxpr: Any) -> list[int]:
+    """Numbers on both sides of every matrix product of a program."""
+    inner = [of for eqn in jaxpr.eqns if "jaxpr" in eqn.params for of in multiplied(eqn.params["jaxpr"].jaxpr)]
+    products = [eqn for eqn in jaxpr.eqns if eqn.primitive.name == "dot_general"]
+    return inner + [sum(side.aval.size for side in eqn.invars) for eqn in products]
+
+
+@pytest.mark.parametrize("rows", [3, 8, 21])
+def test_gradients_are_laid_out_for_the_strips_that_jax_multiplies(rows: int) -> None:
+    net = Residual(3, 5, 2, "tanh")
+    gradients = [np.ones((rows, 1, fan_in * fan_out)) for fan_in, fan_out in net.fans]
+    found = multiplied(jax.make_jaxpr(per_example.products, static_argnums=(1, 2))(gradients, None, True).jaxpr)
+    counted = costs.counts_of(net).strips(1, rows, net.parameter_count)
+    assert (counted.windows, counted.program) == (sum(found), STRIP_PROGRAM * len(found))
+    symmetric, whole = (costs.counts_of(net).ntk(rows, columns, 1, "one") for columns in (None, rows))
+    assert (symmetric.windows, whole.windows) == (counted.windows, 0)
+
+
+def test_a_residual_kernel_holds_the_gradients_of_its_points_up_to_a_piece() -> None:
+    small, large = (Residual(3, width, 2, "tanh", output_dim=2) for width in (5, 2000))
+    skips, dense = (
+        costs.load(calls.Ntk(net=net, seeds=1, rows=8, columns=6)).held for net in (small, FullyConnected(3, 5, 2, "tanh", 2))
+    )
+    assert skips - dense == 2 * 14 * 2 * (3 * 5 + 5 * 5 + 5 * 2)
+    assert costs.counts_of(large).held_gradients(14) == DUAL_PIECE < 14 * large.parameter_count
 
 
 def test_a_residual_network_is_trained_and_its_tensors_are_taken_as_of_others() -> None:

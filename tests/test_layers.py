@@ -152,5 +152,6 @@ def test_the_command_line_starts_without_what_its_commands_work_with() -> None:
     assert not {"numpy", "scipy", "pandas", "pydantic", "typst"} & loaded_after("import ntkbench.cli")
 
 
-def test_the_snakefile_imports_no_framework() -> None:
-    assert not {"torch", "jax"} & loaded_after("import ntkbench.cli, ntkbench.config, ntkbench.stages.session")
+def test_the_snakefile_and_the_claims_that_every_job_knows_import_no_framework_and_no_scipy() -> None:
+    snakefile = "import ntkbench.cli, ntkbench.config, ntkbench.stages.session, ntkbench.claims"
+    assert not {"torch", "jax", "scipy"} & loaded_after(f"{snakefile}; ntkbench.claims.all_claims()")

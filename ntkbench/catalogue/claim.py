@@ -62,7 +62,10 @@ def _sources(claim: Claim) -> Iterator[str]:
         if key not in bibliography.entries():
             raise ValueError(f"{claim.id}: a source names {key!r}, which ntkbench/references.bib lacks")
         place = f" Here: {escaped(places[key])}." if places.get(key) else ""
-        yield f"- {escaped(bibliography.entries()[key].text())}{place}"
+        entry = bibliography.entries()[key]
+        if entry.read is None:
+            raise ValueError(f"{claim.id}: ntkbench/references.bib does not say, as `annote`, what of {key} was read")
+        yield f"- {escaped(entry.text())}{place} At hand was {escaped(entry.read)}."
 
 
 def _expectation(expectation: Expectation) -> list[str]:

@@ -50,7 +50,7 @@ def _about(run: Run, facts: Mapping[str, Any], results: Results) -> list[Entity]
     """The metadata file, the crate itself, its authors, its licence and the profiles."""
     about = citation.facts()
     authors = [_author(author) for author in about["authors"]]
-    licence = f"https://spdx.org/licenses/{about['license']}"
+    licence = _licence(about)
     parts = [WORKFLOW, *ALONE, study(run), *results]
     commit = str(facts["commit"]) + (", with uncommitted changes" if facts["dirty"] else "")
     here = environment()
@@ -91,6 +91,11 @@ def _about(run: Run, facts: Mapping[str, Any], results: Results) -> list[Entity]
         "conformsTo": _refs(["https://w3id.org/ro/crate/1.1", "https://w3id.org/workflowhub/workflow-ro-crate/1.0"]),
     }
     return [metadata, root, *authors, known, *named, *folders, *plain]
+
+
+def _licence(about: Mapping[str, Any]) -> str:
+    """Its address, in the list whose names `CITATION.cff` takes."""
+    return f"https://spdx.org/licenses/{about['license']}"
 
 
 def _author(author: Mapping[str, Any]) -> Entity:
@@ -145,7 +150,7 @@ def _main(
         "description": about["abstract"].strip(),
         "version": str(about["version"]),
         "encodingFormat": "text/plain",
-        "license": _ref(f"https://spdx.org/licenses/{about['license']}"),
+        "license": _ref(_licence(about)),
         "author": _refs(_author(author)["@id"] for author in about["authors"]),
         "conformsTo": _ref(WORKFLOW_PROFILE),
         "programmingLanguage": _ref(SNAKEMAKE),

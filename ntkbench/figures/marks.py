@@ -88,13 +88,13 @@ def _reach(points: Points) -> np.ndarray:
 
 
 def zero(axes: Axes, content: Content) -> list[Artist]:
-    """The line of no difference and the band of the smallest effect, which the legend's entry names."""
+    """The line of no difference and the bands of the smallest effects, which the legend's entry names; one over the other."""
     axes.axhline(0.0, color=style.THEORY, lw=0.8, zorder=1)
-    sizes = [s for q in content.panel.drawn if (s := series.smallest_effect(content.claim, q))]
-    if not sizes:
-        return []
-    axes.axhspan(-max(sizes), max(sizes), color=style.BAND, zorder=0)
-    return [Patch(color=style.BAND, label=f"within the smallest effect, ±{max(sizes):.3g}")]
+    sizes = series.smallest_effects(content.claim, content.panel.drawn)
+    for size in sizes:
+        axes.axhspan(-size, size, color=style.BAND, alpha=1 / len(sizes), zorder=0)
+    told = " or ".join(f"±{size:.3g}" for size in sizes)
+    return [Patch(color=style.BAND, label=f"within the smallest effect, {told}")] if sizes else []
 
 
 def entry(look: Look, text: str) -> Line2D:

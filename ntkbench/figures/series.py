@@ -1,6 +1,6 @@
 """From the tidy table of quantities to the points, intervals and slopes that a panel shows."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -134,11 +134,10 @@ def slope(claim: Claim, line: Line, case: Case, backend: str, verdicts: pd.DataF
     return Slope(*values) if values and np.isfinite(values).all() else None
 
 
-def smallest_effect(claim: Claim, quantity: str) -> float | None:
-    """The size below which a paired difference of this quantity, or of that which it is the path of, counts as none."""
-    names = (quantity, quantity.removesuffix(PATH))
-    sizes = [abs(e.size) for e in claim.expectations if isinstance(e, Paired) and e.quantity in names]
-    return max(sizes) if sizes else None
+def smallest_effects(claim: Claim, quantities: Iterable[str]) -> list[float]:
+    """Below which sizes paired differences of these quantities, or of what they are the paths of, count as none; increasing."""
+    names = {name for quantity in quantities for name in (quantity, quantity.removesuffix(PATH))}
+    return sorted({abs(e.size) for e in claim.expectations if isinstance(e, Paired) and e.quantity in names and e.size})
 
 
 def along_widths(table: pd.DataFrame, line: Line, backend: str, how: Location) -> Points:

@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy.integrate import solve_ivp
 
 ROUNDING = 3e-14
 """The smallest relative tolerance that scipy's integrators honour."""
@@ -92,6 +91,9 @@ class Expansion:
             return np.tile(self.f0, (len(times), 1))
         if not self.corrections:
             return self._frozen(y, times)
+        # Every process that knows the claims loads this module, and most of them integrate nothing.
+        from scipy.integrate import solve_ivp
+
         flow = _Flow(self, y)
         outputs = np.full((len(times), len(self.f0)), np.nan)
 

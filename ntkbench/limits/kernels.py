@@ -48,8 +48,9 @@ def kernels(
     - Outputs are independent and share one kernel: `output_dim` plays no part.
 
     Accuracy in float64, for preactivation variances of order one: 1e-14 relative to the kernels' diagonal, also on the
-    diagonal itself and for nearly coincident or antipodal points. An input of zero without biases gives ReLU zeros,
-    whatever is taken for its derivative at 0.
+    diagonal itself and for nearly coincident or antipodal points. Where weights are so large that nearby inputs part from layer
+    to layer, so do roundings: smooth networks that are deep then lose the digits of the diagonal, in the end all. An input of
+    zero without biases gives ReLU zeros, whatever is taken for its derivative at 0.
 
     Args:
         x1: (n1, d) inputs, floating point; x2: (n2, d) of the same dtype, None for `x1`.
@@ -62,8 +63,8 @@ def kernels(
 
     Raises:
         ValueError: for inputs of another shape or dtype, without points, or not finite; for an architecture whose limit is not
-            known; for variances so large that the series for tanh or softplus would be too long; for a budget below the
-            temporaries of one pair.
+            known; for variances so large that the series for tanh or softplus would be too long, or that the dtype does
+            not suffice for the kernels; for a budget below the temporaries of one pair.
     """
     x2 = x1 if x2 is None else x2
     for name, x in (("x1", x1), ("x2", x2)):
@@ -75,8 +76,16 @@ def kernels(
             f"no limiting kernels are known of {type(net).__name__}: write its recursion in `ntkbench/limits/` and enter it in "
             "`ntkbench/limits/kernels.py`, or ask for kernels of finite width"
         )
-    pairs = LIMITS[type(net)](net, x1, x2, memory_bytes, run)
-    return assemble(pairs, (len(x1), len(x2)), x1.dtype, x2 is x1, memory_bytes)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # what is not finite is refused below
+        pairs = LIMITS[type(net)](net, x1, x2, memory_bytes, run)
+        found = assemble(pairs, (len(x1), len(x2)), x1.dtype, x2 is x1, memory_bytes)
+    if not all(np.isfinite(kernel).all() for kernel in found):
+        raise ValueError(
+            f"{x1.dtype} does not suffice for the limiting kernels of {type(net).__name__} with {net.activation}, depth "
+            f"{net.depth} and weight_variance {net.weight_variance}: lower depth or weight_variance, or scale the inputs to "
+            "norm sqrt(d)"
+        )
+    return found
 
 
 def _check(net: Network, x: np.ndarray, name: str) -> None:

@@ -1,12 +1,12 @@
 """From a study's tables to the paper: generated JSON in, PDF out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import typst
 
-from ntkbench import bibliography, claims, files, tables
+from ntkbench import bibliography, citation, claims, files, tables
 from ntkbench.claims import Case
 from ntkbench.report import numbers
 from ntkbench.report.costs import scaling_entries
@@ -70,10 +70,18 @@ def of_tables(study_dir: Path, cases: Mapping[str, Mapping[str, Case]], timed: b
     chosen = [claims.get(id_) for id_ in sorted(cases, key=lambda id_: place.get(id_.partition("/")[0], len(place)))]
     entries = [numbers.claim_entry(claim, cases[claim.id], verdicts, crosscheck) for claim in chosen]
     return {
-        "study": numbers.study_entry(entries, crosscheck, facts),
+        "study": numbers.study_entry(entries, crosscheck, facts) | {"read": _read(chosen)},
         "claims": entries,
         "scaling": scaling_entries(study_dir) if timed else None,
     }
+
+
+def _read(chosen: Iterable[claims.Claim]) -> list[dict[str, Any]]:
+    """What of the claims' sources was at hand, and the keys of those of which it was."""
+    found: dict[str | None, list[str]] = {}
+    for key in dict.fromkeys(key for claim in chosen for key in citation.keys_of_claim(claim)):
+        found.setdefault(bibliography.entries()[key].read, []).append(key)
+    return [{"text": text, "keys": keys} for text, keys in found.items()]
 
 
 def render(source: Path) -> bytes:

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtr
 
 LEVEL = 0.025
 """Of each one-sided test; two of them make the 95% interval."""
@@ -149,6 +148,9 @@ class Pivot:
         return (1 + int(extreme.sum())) / (len(extreme) + 1)
 
     def _student_tail(self, x: float, side: int, error: float) -> float:
+        # Every process that knows the claims loads this module.
+        from scipy.special import stdtr
+
         parts = self._weights(x) ** 2 * self.locations.variance
         freedom = error**4 / (parts**2 / (self.locations.seeds - 1)).sum()
         return float(stdtr(freedom, -side * self.contrast_at(x) / error))

@@ -57,7 +57,8 @@ class Kills:
 def start(root: Path, study: str, cores: int, log: Path) -> "subprocess.Popen[str]":
     """A run in a session of its own, so that it can be killed as a whole."""
     options = ["--cores", str(cores), "--config", f"study={study}", "summary=False"]
-    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "SNAKEMAKE_PROFILE")}
+    outside = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "SNAKEMAKE_PROFILE")
+    environment = {name: value for name, value in os.environ.items() if name not in outside}
     with log.open("w") as told:
         return subprocess.Popen(
             [sys.executable, "-m", "snakemake", *options],

@@ -74,6 +74,18 @@ def test_differences_are_means_around_zero_at_the_largest_width_with_controls_in
     assert figure.legends[0].get_texts()[-1].get_text() == "bars: 95% intervals over seeds"
 
 
+def test_each_smallest_effect_has_a_band_and_a_number() -> None:
+    claim = get("gap/condition_number")
+    asked = {e.size for e in claim.expectations if isinstance(e, Paired) and e.quantity == "correlation"}
+    assert len(asked) > 1
+    axes = composed(claim).axes[0]
+    bands = {(patch.get_y(), patch.get_y() + patch.get_height()) for patch in axes.patches}
+    sizes = sorted({abs(size) for size in asked})
+    assert sorted(high for _, high in bands) == pytest.approx(sizes)
+    assert all(-low == pytest.approx(high) for low, high in bands)
+    assert f"within the smallest effect, {' or '.join(f'±{size:g}' for size in sizes)}" in legend(axes)
+
+
 def test_several_differences_have_a_line_each() -> None:
     claim, table = made("difference", DIFFERENCES)
     (axes,) = composed(claim, table).axes

@@ -11,6 +11,7 @@ from ntkbench import data
 from ntkbench.backends import BACKENDS, Backend, load
 from ntkbench.hierarchy import Prediction, cost, predict_training
 from ntkbench.hierarchy.expansion import ROUNDING, Expansion, snapshots
+from ntkbench.hierarchy.truncation_error import estimate, horizon
 from ntkbench.networks import Convolutional, FullyConnected
 from ntkbench.seeding import rng
 from tests.hierarchy.made_up import ROOT, made_up
@@ -205,7 +206,7 @@ def test_what_blows_up_alike_is_left_aside(form: str) -> None:
 
 
 def test_order_two_needs_no_integrator(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ntkbench.hierarchy.expansion.solve_ivp", None)
+    monkeypatch.setattr("scipy.integrate.solve_ivp", None)
     net, theta, x, y = setting(seeds=1)
     x_test = rng(ROOT, "x_test").standard_normal((3, 4))
     found = predict_training(backend, net, theta, x, y, order=2, times=[1e6], x_test=x_test, estimate=False)
@@ -361,3 +362,16 @@ def test_predictions_at_the_start_are_the_outputs(backend: Backend) -> None:
     found: Prediction = predict_training(backend, net, theta, x, y, order=4, times=[0.0])
     assert_allclose(found.f[:, 0], backend.forward(net, theta, x)[..., 0], rtol=0, atol=0)
     assert (found.error < 1e-12).all()
+
+
+def test_inside_of_the_horizon_the_estimate_covers_all_orders_that_are_left_out() -> None:
+    """Steps two orders apart that shrink by a ratio r leave r^2 / (1 - r) of the first: 1.5 r^2 is enough to r = 1/3 alone."""
+    ratios, covers, inside = np.array([0.1, 0.2, 0.29, 0.31, 0.34, 0.4, 0.5]), [], []
+    for r in ratios:
+        outputs = {p: np.array([[0.0], [step]]) for p, step in ((2, 1.0), (3, 1.0), (4, 1.0 + r))}
+        estimated, ratio = estimate(outputs, 4, 1.0)
+        assert_allclose(ratio, [0.0, r])
+        covers.append(estimated[1] >= r**2 / (1 - r))
+        inside.append(math.isinf(horizon(np.array([0.0, 1.0]), ratio)))
+    assert_allclose(np.array(covers), ratios < 1 / 3)
+    assert_allclose(np.array(inside), ratios < 0.3)

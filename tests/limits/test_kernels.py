@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -15,7 +15,7 @@ from ntkbench.backends.jax import limits as jax_limits
 from ntkbench.backends.torch import limits as torch_limits
 from ntkbench.limits import Run, kernels
 from ntkbench.limits.limit import limit
-from ntkbench.networks import ACTIVATIONS, FullyConnected
+from ntkbench.networks import ACTIVATIONS, Convolutional, FullyConnected, Network, Residual
 from tests.limits.oracles import FUNCTIONS, expectation_by_grid, finite_network, kernels_by_grid, relu_kernels
 
 
@@ -235,3 +235,33 @@ def test_a_zero_input_is_a_constant(activation: str) -> None:
 def test_unfit_inputs_are_refused(x1: np.ndarray, x2: np.ndarray | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         kernels(net("relu"), x1, x2)
+
+
+OVERFLOWING = [
+    FullyConnected(3, 1, 1500, "relu", weight_variance=9.0),
+    Residual(3, 1, 1500, "relu", weight_variance=2.0),
+    Residual(3, 1, 1500, "gelu", weight_variance=2.0),
+    Convolutional((1, 3, 1), 1, 900, "identity", weight_variance=9.0),
+]
+
+
+@pytest.mark.parametrize("spec", OVERFLOWING, ids=lambda spec: f"{type(spec).__name__}-{spec.activation}")
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_kernels_that_overflow_are_refused_by_name(spec: Network, precision: str) -> None:
+    told = (
+        f"^{precision} does not suffice for .* {type(spec).__name__} with {spec.activation}, depth {spec.depth} .*: lower depth"
+    )
+    with pytest.raises(ValueError, match=told):
+        kernels(spec, POINTS.astype(precision))
+    shallow = replace(cast(Any, spec), depth=4)
+    assert all(np.isfinite(kernel).all() for kernel in kernels(shallow, POINTS.astype(precision)))
+
+
+def test_kernels_that_overflow_in_a_framework_are_refused() -> None:
+    with pytest.raises(ValueError, match="does not suffice"):
+        kernels(OVERFLOWING[1], POINTS, run=torch_runner("float64"))
+
+
+def test_inputs_that_overflow_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"float64 does not suffice.* or scale the inputs"):
+        kernels(net("erf"), 1e200 * POINTS)

@@ -1,5 +1,6 @@
 """A copy of the checkout in which a claim and two backends that cost nothing stand for the real ones."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -77,7 +78,8 @@ class Checkout:
         return [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, "--config", *options.split()]
 
     def environment(self) -> dict[str, str]:
-        outside = ("PYTHONPATH", "SNAKEMAKE_PROFILE", "COLUMNS")
+        # A copy is of the test: what is compiled of it once need not be again in each of its jobs.
+        outside = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "SNAKEMAKE_PROFILE", "COLUMNS")
         kept = {name: value for name, value in os.environ.items() if name not in outside}
         return {**kept, "STUB_LOG": str(self.root / "calls.log"), "COLUMNS": "200"}
 
@@ -158,9 +160,17 @@ def fresh(tmp_path: Path) -> Checkout:
 
 @pytest.fixture(scope="session")
 def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    checkout = make(tmp_path_factory.mktemp("finished") / "checkout")
-    checkout.run()
-    return checkout
+    """Only read: the workers of one run of the tests share it, the first that asks makes it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    root, done = folder / "finished" / "checkout", folder / "finished.done"
+    with (folder / "finished.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(root.parent, ignore_errors=True)
+            make(root).run()
+            done.touch()
+    return Checkout(root)
 
 
 @pytest.fixture

@@ -104,9 +104,9 @@ class Initialization(Claim):
         ),
     )
     limitations: ClassVar = (
-        "One draw of the data per case; fully connected networks; the bias is measured along one direction, and needs at least "
-        "two hidden layers (with one the mean kernel equals the limit exactly). For tanh and erf the bias is resolved at a "
-        "weight variance of 4: at 1 it is about a tenth of that, below what these numbers of networks resolve."
+        "One draw of the data per case; fully connected networks, some with skips; the bias is measured along one direction, "
+        "and needs at least two hidden layers (with one the mean kernel equals the limit exactly). For tanh and erf the bias "
+        "is resolved at a weight variance of 4: at 1 it is about a tenth of that, below what these numbers of networks resolve."
     )
     figure: ClassVar = (
         Panel(

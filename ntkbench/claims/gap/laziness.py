@@ -228,7 +228,8 @@ class Laziness(Claim):
     )
     caption: ClassVar = (
         "Networks of growing feature strength g against their own frozen kernels. (a) Distance of the test outputs against the "
-        "change of the kernel, over the strengths and over the widths; the line is proportionality. (b), (c) Difference in "
+        "change of the kernel, over the strengths, and in the case by width over networks of m / g^2 units in the NTK "
+        "parametrization, m its largest width; the line is proportionality. (b), (c) Difference in "
         "test mean squared error (MSE) and accuracy by g, paired over splits; networks are better below zero in (b) and above "
         "in (c). (d) Fitted power of g in the change of the kernel. Grey: negative controls."
     )

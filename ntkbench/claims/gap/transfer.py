@@ -151,7 +151,7 @@ class Transfer(Claim):
     labels: ClassVar = {
         "accuracy_difference_initial": "less NTK at initialization",
         "accuracy_difference_kernel": "less limiting NTK",
-        "accuracy_difference_network": "less NTK after target training",
+        "accuracy_difference_network": "less network on the target",
     }
     case_type: ClassVar = TransferCase
     axis: ClassVar = "training points of the target task"

@@ -140,9 +140,9 @@ class Correlations(Claim):
         "that is not divided by the width, or, for outputs alone, the mean-field parametrization."
     )
     labels: ClassVar = {
-        "ff": "$f_a^2$",
+        "ff": "mean $f_a^2$",
         "kernel": "$K_2(a,a)$",
-        "ffff": "$(f_a^2)^2$",
+        "ffff": "square of mean $f_a^2$",
         "kernel_connected": "variance of $K_2$",
         "hessian": "$f_aH_a[g_b,g_b]$",
         "K4": "$K_4(a,a,b,b)$",

@@ -66,11 +66,11 @@ class Depth(Claim):
     title: ClassVar = "Depth over width is the expansion parameter"
     statement: ClassVar = (
         "At fixed width m the drift of the NTK and the error of its frozen version grow with the number of hidden layers L as "
-        "L/m, that of the hierarchy truncated at order 4 as (L/m)^2: a conjecture, of which no proof or measurement is "
-        "published."
+        "L/m, that of the hierarchy truncated at order 4 as (L/m)^2: a conjecture, of which we know neither a measurement nor, "
+        "for smooth activations, a proof."
     )
     source: ClassVar = SOURCE
-    reference_ids: ClassVar = ("DG-3",)
+    reference_ids: ClassVar = ("DG-3", "HN-3")
     assumptions: ClassVar = (
         "Smooth activation, NTK parametrization, all layers trained by gradient flow on the square loss from an antisymmetric "
         "or plain initialization. Depths are compared after equal training: times are divided by the mean diagonal of the "

@@ -125,7 +125,7 @@ class FeatureStrength(Claim):
             where={},
         ),
         Panel(
-            title="No rate in width",
+            title="Order 2 by width",
             kind="rate",
             quantities=("error_p2",),
             ylabel=r"rms$(f - f_2)$",

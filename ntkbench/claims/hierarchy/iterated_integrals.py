@@ -126,7 +126,7 @@ class IteratedIntegrals(Claim):
     )
     figure: ClassVar = (
         Panel(
-            title="Few vectors of the path suffice at order 5",
+            title="Order 5 by vectors of the path",
             kind="along",
             quantities=("factored_path",),
             ylabel="relative change of f",

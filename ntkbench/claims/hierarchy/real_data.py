@@ -165,7 +165,7 @@ class RealData(Claim):
         "(a) Error of the outputs on unseen images predicted from initialization, relative to how far training moved them, "
         "against width: 1/m for the frozen NTK, 1/m^2 for p = 4. (b) Error against the number of training points at the "
         "largest width. (c) Fitted power of that number for every network, mean and interval; band: no dependence. Grey: "
-        "negative controls, mean-field parametrization (p = 2), K3 and K4 of shuffled images (p = 4), times growing with n (c)."
+        "negative controls, K3 and K4 of shuffled images (p = 4), times growing with n (c)."
     )
     labels: ClassVar = {f"error_p{p}": f"order {p}" for p in ORDERS}
     case_type: ClassVar = RealDataCase

@@ -194,7 +194,7 @@ class Truncation(Claim):
             where=PLAIN,
         ),
         Panel(
-            title="The smoothed ReLU leaves the smooth class",
+            title="Smoothed ReLU",
             kind="rate",
             quantities=("error_p2", "error_p4"),
             ylabel=r"rms$(f - f_p)$",

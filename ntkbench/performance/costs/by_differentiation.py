@@ -10,6 +10,9 @@ from ntkbench.performance.costs.work import Work, elementwise, products
 
 DUAL, DUAL_PIECE = 8, 2**24
 """How many times an operation takes longer in forward mode over reverse mode, and numbers of a piece that is differentiated."""
+STRIPS, STRIP_PROGRAM = 8, 8
+"""Of a symmetric kernel, as `ntkbench.backends.jax.any_model.per_example` has them, and operations that each is compiled as per
+layer: a product, and for either side of it the gradients, formed anew, cut and laid out."""
 
 
 class DifferentiatedCounts(Counts[N]):
@@ -53,4 +56,16 @@ class ResidualCounts(DifferentiatedCounts[Residual], LayeredCounts[Residual]):
         formed = [(batch * points * out, fan_out, 1, fan_in) for fan_in, fan_out in net.fans]
         passes = workloads.forward(net, points, seeds) + workloads.backward(net, points * out, seeds)
         pairs = workloads.gram(batch * apart, rows * together, weights, other)
-        return products([*passes, *formed, pairs]) + elementwise(batch * points * out * weights, 2)
+        made = products([*passes, *formed, pairs]) + elementwise(batch * points * out * weights, 2)
+        return made if columns is not None else made + self.strips(batch * apart, rows * together, weights)
+
+    def held_gradients(self, points: int) -> int:
+        """Twice, while they are put in order."""
+        return min(2 * points * self.net.output_dim * self.net.parameter_count, DUAL_PIECE)
+
+    def strips(self, batch: int, rows: int, entries: int) -> Work:
+        """Gradients that jax lays out for one triangle of their products, which it takes in strips from the diagonal on."""
+        height = -(-rows // STRIPS)
+        starts = range(0, rows, height)
+        laid = sum(min(height, rows - start) + rows - start for start in starts)
+        return Work(windows=batch * laid * entries, program=STRIP_PROGRAM * len(starts) * len(self.net.fans))

@@ -43,6 +43,10 @@ class Counts(abc.ABC, Generic[N]):
     def held_units(self, points: int) -> int:
         """Of one network, at a time."""
 
+    def held_gradients(self, points: int) -> int:
+        """Of the parameters, by one network for a kernel of so many points in all."""
+        return 0
+
     @abc.abstractmethod
     def forward(self, points: int, seeds: int) -> Work:
         """The products of one pass."""

@@ -118,6 +118,7 @@ def _(call: calls.Ntk) -> Load:
     kept = out**2 if call.outputs == "full" else 1
     given = call.seeds * net.parameter_count
     held = net.parameter_count + 2 * of.units(points * (1 + out), 1) + 4 * net.copies * kernel * kept
+    held += of.held_gradients(points)
     made = of.kernel(call.rows, call.columns, call.seeds, call.outputs)
     return Load(made + _transfer(given), call.seeds, held, given, call.seeds * kernel * kept)
 

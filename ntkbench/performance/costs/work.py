@@ -12,7 +12,7 @@ class Work:
 
     Attributes:
         flops: of matrix products. products: matrix products, each of a batch counted.
-        entries: numbers read or written. windows: laid out around positions. evaluations: of transcendental functions.
+        entries: numbers read or written. windows: laid out anew for a product. evaluations: of transcendental functions.
         operations: calls of an array operation. program: operations in programs that are compiled anew.
         draws: standard normals. turns: of plain Python.
     """
