@@ -265,6 +265,16 @@ def test_growth_multiplies_the_tolerance_of_its_observable_alone(factor: float, 
     assert a.agrees == b.agrees == (excess < 1)
 
 
+@pytest.mark.parametrize(("off", "agrees"), [(0.49, True), (0.51, False), (1.0, False), (2.0, False)])
+def test_no_growth_lets_pass_what_is_off_by_half_of_its_scale(off: float, agrees: bool) -> None:
+    """Else zeros in the place of a measurement (off by 1) or its opposite (by 2) would agree with it."""
+    first = {16: {"error_p4": np.array([1.0, 0.3], dtype=np.float32)}}
+    second = {16: {"error_p4": np.array([1.0 - off, 0.3 * (1 - off)], dtype=np.float32)}}
+    (row,) = compare(first, second, {"error_p4": 1e7}, "float32", "cpu", claim="c", case="d")
+    assert (row.allowed, row.agrees) == (0.5, agrees)
+    assert row.max_rel == pytest.approx(off, rel=1e-6)
+
+
 def test_unsigned_integers_do_not_wrap() -> None:
     first, second = {16: {"n": np.array([3], dtype=np.uint8)}}, {16: {"n": np.array([4], dtype=np.uint8)}}
     assert compare(first, second, {}, "float64", "cpu", claim="c", case="d")[0].max_abs == 1.0

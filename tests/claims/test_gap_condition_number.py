@@ -40,6 +40,31 @@ def test_it_is_that_of_the_sum_of_logits_over_three_initializations(backend: Bac
             assert found[s, k] == pytest.approx(np.log(np.mean(conditions)), rel=1e-8), member
 
 
+def test_every_architecture_takes_the_same_share_of_its_critical_step(backend: Backend) -> None:
+    """Steps and times are in units of n over the largest eigenvalue, of all seeds, of the kernel of one logit (mean of ten)."""
+    case = case_of(CONDITION_NUMBER)
+    drawn = CLAIM.prepare(case, 3)
+    outputs = measured(backend, case, drawn)["outputs"]
+    for k, member in enumerate(case.drawn(3)):
+        net = case.architecture_of(member, 4, 10)
+        thetas = [net.initialize(3, range(i * case.seeds, (i + 1) * case.seeds)) for i in range(INITIALIZATIONS)]
+        of_logits = [backend.ntk(net, theta, drawn.x, outputs="full") for theta in thetas]
+        largest = max(np.linalg.eigvalsh(np.einsum("sabOO->sab", kernel) / 10).max() for kernel in of_logits)
+        unit = case.train_size / largest
+        trained = backend.train(
+            net,
+            thetas[0],
+            drawn.x,
+            drawn.y,
+            times=tuple(unit * t for t in case.times),
+            step=unit * case.step,
+            integrator="euler",
+            observe=("f_test",),
+            x_test=drawn.x_test,
+        )
+        np.testing.assert_allclose(outputs[:, k], trained.observed("f_test"), rtol=1e-8, atol=1e-10)
+
+
 def test_networks_are_he_s_and_of_both_families() -> None:
     case = case_of(CONDITION_NUMBER, depth=2, population=12, weight_variance=2.0)
     members = case.drawn(3)

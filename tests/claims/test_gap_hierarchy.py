@@ -62,6 +62,17 @@ def test_quantities_of_planted_outputs() -> None:
     assert_allclose(found["tolerance"], [2 * case.tolerance] * 2)
 
 
+def test_change_and_fluctuation_are_in_units_of_what_training_moves() -> None:
+    """Not of the outputs themselves: to start elsewhere, and to end as much elsewhere, changes neither."""
+    case = case_of(GAP_HIERARCHY)
+    elsewhere = planted()
+    for name in ("f_test", "f_coarse", "limit_test", "f0_test"):
+        elsewhere[name] = elsewhere[name] + 3.0
+    here, there = CLAIM.summarize(case, planted(), 8), CLAIM.summarize(case, elsewhere, 8)
+    for name in ("change", "fluctuation", "change_over_fluctuation"):
+        assert_allclose(there[name], here[name])
+
+
 def test_an_earlier_time_is_judged_where_the_case_says_so() -> None:
     case = case_of(GAP_HIERARCHY, judged=case_of(GAP_HIERARCHY).times[0])
     arrays = planted()

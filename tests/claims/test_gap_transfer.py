@@ -83,6 +83,25 @@ def test_after_no_training_to_speak_of_the_source_kernel_is_the_initial_one(back
     assert CLAIM.summarize(case, arrays, 16)["change"].max() < 1e-5
 
 
+def test_the_source_kernel_is_that_of_the_end_of_source_training(backend: Backend) -> None:
+    case = case_of(TRANSFER)
+    drawn = CLAIM.prepare(case, 5)
+    found = CLAIM.measure(backend, case, drawn, 16, 5)
+    task = data.load("digits_4_9", train_size=12, input_dim=64, root=5, splits=2)
+    net, end = case.network(16), case.times[-1]
+    ended = backend.train(
+        net, net.initialize(5, range(2)), task.x, task.y, times=(end,), step=case.step, integrator="euler", observe=("theta",)
+    )
+    (theta,) = ended.parameters()
+    kernel, held_out = backend.ntk(net, theta, drawn.x), backend.ntk(net, theta, drawn.x_test, drawn.x)
+    np.testing.assert_allclose(found["source_kernel"], kernel, rtol=1e-9)
+    residual, outputs = -drawn.y, np.zeros_like(drawn.y_test)
+    for _ in range(round(end / case.step)):
+        outputs = outputs - case.step / case.train_size * held_out @ residual
+        residual = residual - case.step / case.train_size * kernel @ residual
+    np.testing.assert_allclose(found["source"][:, -1, -1], outputs, rtol=1e-6, atol=1e-9)
+
+
 def test_only_the_source_s_labels_are_permuted_in_the_control(backend: Backend) -> None:
     regular, control = (
         CLAIM.measure(backend, case, CLAIM.prepare(case, 5), 16, 5)

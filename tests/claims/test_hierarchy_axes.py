@@ -168,6 +168,34 @@ def test_powers_are_those_along_the_axis(claim_id: str) -> None:
     np.testing.assert_allclose(summary["drift_power"], 1.0)
 
 
+def test_depths_are_compared_after_equal_training(backend: Backend) -> None:
+    """At every depth the time times the NTK's trace over n points is the case's; outputs of the frozen NTK tell the time."""
+    claim, case = get(DEPTH), case_of(DEPTH, antisymmetric=True)
+    drawn = claim.prepare(case, 3)
+    arrays = claim.measure(backend, case, drawn, 16, 3)
+    frozen = arrays["f"] - arrays["error_p2"]
+    for k, net in enumerate(case.networks(512)):
+        wide = backend.ntk(net, net.initialize(3, range(16)), drawn.x)
+        trace = np.trace(wide, axis1=1, axis2=2).mean()
+        scale = np.diag(backend.limiting_kernels(net, drawn.x)[1]).mean()
+        assert trace / case.train_size == pytest.approx(scale, rel=0.1)
+        rates, modes = np.linalg.eigh(arrays["K2_start"][:, k] / case.train_size)
+        left = np.exp(-rates * case.times[-1] / scale)
+        learned = drawn.y[:, 0] - np.einsum("sij,sj,skj,k->si", modes, left, modes, drawn.y[:, 0])
+        np.testing.assert_allclose(frozen[:, k], learned, rtol=1e-3, atol=1e-3)
+        # Without the division, or with a multiplication in its place, the time would be another.
+        assert scale < 0.9
+
+
+@pytest.mark.parametrize("depths", [(1, 2, 3), (2, 3, 6)])
+def test_the_control_keeps_width_over_depth(depths: tuple[int, ...]) -> None:
+    for control, widths in ((None, {24}), ("proportional_width", {24 * depth // depths[0] for depth in depths})):
+        networks = list(case_of(DEPTH, depth=depths[0], depths=depths, control=control).networks(24))
+        assert [net.depth for net in networks] == list(depths)
+        assert {net.width for net in networks} == widths
+        assert (len({net.width / net.depth for net in networks}) == 1) == (control is not None)
+
+
 def test_deeper_networks_move_more_unless_they_are_wider_in_proportion(backend: Backend) -> None:
     powers = {
         control: np.median(measured(DEPTH, backend, 32, control=control, seeds=8, antisymmetric=True)["drift_power"])

@@ -206,9 +206,12 @@ def test_control_has_its_own_quantity_where_it_is_named() -> None:
     assert outcome(judge(other, summaries, rng(), control=False)) == "supported"
 
 
-def test_bent_line_is_remarked_on() -> None:
-    summaries = {w: {"q": s["q"] * np.exp(0.2 * np.log(w) ** 2)} for w, s in power(-1.0, spread=0.01).items()}
-    assert "the slope changes along the widths" in judge(Rate(**TEXT, exponent=-1.0, margin=0.2), summaries, rng()).reason
+@pytest.mark.parametrize("bend", [0.2, -0.2, 0.0])
+def test_a_line_is_remarked_on_if_it_bends_either_way(bend: float) -> None:
+    summaries = {w: {"q": s["q"] * np.exp(bend * np.log(w) ** 2)} for w, s in power(-1.0, spread=0.01).items()}
+    reason = judge(Rate(**TEXT, exponent=-1.0, margin=0.2), summaries, rng()).reason
+    assert ("the slope changes along the widths: curvature" in reason) == (bend != 0)
+    assert ("curvature -" in reason) == (bend < 0)
 
 
 def test_mistakes_of_a_claim_are_errors() -> None:
