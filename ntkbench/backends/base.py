@@ -306,7 +306,13 @@ class Backend(abc.ABC):
         """
 
     def seed_blocks(self, seeds: int, bytes_per_seed: int) -> Iterator[slice]:
-        """Slices of the seed axis whose temporaries fit the budget (one seed at least)."""
+        """Slices of the seed axis whose temporaries fit the budget (one seed at least).
+
+        Raises:
+            ValueError: unless there is one seed at least, and its bytes are a whole number that is not negative.
+        """
+        for name, value, least in (("seeds", seeds, 1), ("bytes_per_seed", bytes_per_seed, 0)):
+            if not is_whole(value) or value < least:
+                raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
         block = max(1, min(seeds, self.memory_bytes // max(1, bytes_per_seed)))
-        for start in range(0, seeds, block):
-            yield slice(start, min(seeds, start + block))
+        return (slice(start, min(seeds, start + block)) for start in range(0, seeds, block))

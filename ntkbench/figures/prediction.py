@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 
 from ntkbench.figures import images, places, style
 from ntkbench.hierarchy import Prediction
+from ntkbench.scalars import is_whole
 
 HEIGHT = 4.6
 MOST_NAMES = 6
@@ -33,20 +34,23 @@ def draw(predictions: Mapping[int, Prediction], truth: np.ndarray, stem: Path | 
         seed: which of the networks.
 
     Raises:
-        ValueError: if the truth does not fit the predictions, or there are none.
+        ValueError: if there are no predictions, or what is given are none, or of different times or several outputs; if the
+            truth does not fit them or is not finite; for a seed that they do not have, or a stem that is no path of a file.
+        RecordError: if a file cannot be written.
     """
+    if not isinstance(stem, (str, Path)) or not Path(stem).name:
+        raise ValueError(f"stem must be the path of the figure without its suffix, got {stem!r}")
     with style.style():
         images.write(compose(predictions, truth, seed), Path(stem))
 
 
 def compose(predictions: Mapping[int, Prediction], truth: np.ndarray, seed: int = 0) -> Figure:
     """The figure of `draw`, not saved; to be called within `style.style()`."""
-    if not predictions:
-        raise ValueError("there is nothing to draw: give a prediction of one order at least")
-    outputs = {order: _outputs(prediction) for order, prediction in sorted(predictions.items())}
-    for order, predicted in outputs.items():
-        if predicted.shape != truth.shape:
-            raise ValueError(f"truth has shape {truth.shape}, the prediction of order {order} asks for {predicted.shape}")
+    outputs = _checked(predictions)
+    truth = np.asarray(truth)
+    _check_truth(truth, outputs)
+    if not is_whole(seed) or seed not in range(len(truth)):
+        raise ValueError(f"seed must be one of the {len(truth)} networks, from 0 on, got {seed!r}")
     figure = Figure(figsize=(style.TEXT_WIDTH, HEIGHT), layout=ConstrainedLayoutEngine(w_pad=0.06))
     FigureCanvasAgg(figure)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
@@ -74,6 +78,37 @@ def compose(predictions: Mapping[int, Prediction], truth: np.ndarray, seed: int 
     below.set(xscale="log", yscale="log", xlabel="time t", ylabel="error")
     _key(figure, list(outputs), np.isfinite(horizon))
     return figure
+
+
+def _checked(predictions: Mapping[int, Prediction]) -> dict[int, np.ndarray]:
+    """The outputs by order, in its order; ValueError for what cannot be drawn."""
+    if not isinstance(predictions, Mapping):
+        raise ValueError(f"predictions is a {type(predictions).__name__}: give a mapping of orders to predictions")
+    if not predictions:
+        raise ValueError("there is nothing to draw: give a prediction of one order at least")
+    for order, prediction in predictions.items():
+        if not is_whole(order) or order not in range(places.LOWEST, places.HIGHEST + 1):
+            raise ValueError(f"predictions has the order {order!r}: give orders from {places.LOWEST} to {places.HIGHEST}")
+        if not isinstance(prediction, Prediction):
+            raise ValueError(f"predictions[{order}] is a {type(prediction).__name__}: give what predict_training returns")
+        if prediction.f.ndim != 3:
+            raise ValueError(f"predictions[{order}] has {prediction.f.shape[-1]} outputs: the figure is of networks of one")
+    first, *others = sorted(predictions)
+    for order in others:
+        if not np.array_equal(predictions[order].times, predictions[first].times):
+            raise ValueError(f"the predictions of orders {first} and {order} have different times: give the same to both")
+    return {order: _outputs(predictions[order]) for order in (first, *others)}
+
+
+def _check_truth(truth: np.ndarray, outputs: Mapping[int, np.ndarray]) -> None:
+    """ValueError unless it is real, finite, and shaped as every order's outputs."""
+    if truth.dtype.kind not in "fiu":
+        raise ValueError(f"truth has dtype {truth.dtype}: give the outputs of the trained networks, real numbers")
+    for order, predicted in outputs.items():
+        if predicted.shape != truth.shape:
+            raise ValueError(f"truth has shape {truth.shape}, the prediction of order {order} asks for {predicted.shape}")
+    if not np.isfinite(truth).all():
+        raise ValueError("truth has entries that are not finite: draw the times before training diverged")
 
 
 def _outputs(prediction: Prediction) -> np.ndarray:

@@ -24,6 +24,8 @@ import math
 
 import numpy as np
 
+from ntkbench.backends import checks
+
 _TERMS = 24
 """Of the exponential series, for matrices of norm 2 at most."""
 
@@ -48,14 +50,16 @@ def first_order_outputs(
         f_0 and f_1, each (S, T, R): the frozen NTK's outputs, and the correction to them.
 
     Raises:
-        ValueError: for shapes that do not fit, times that are negative or not finite, and a K2 that is not symmetric or not
-            positive semi-definite on the training points, up to rounding: the root of the machine epsilon of K2, relative to
-            its largest.
+        ValueError: for what is no array of finite real numbers, shapes that do not fit, times that are negative, and a K2 that
+            is not symmetric or not positive semi-definite on the training points, up to rounding: the root of the machine
+            epsilon of K2, relative to its largest.
     """
-    n = K2.shape[-1]
-    rounding = float(np.sqrt(np.finfo(np.result_type(K2, np.float32)).eps))
-    K2, K3, K4, f0, y, times = (np.asarray(array, dtype=float) for array in (K2, K3, K4, f0, y, times))
+    given = {"K2": K2, "K3": K3, "K4": K4, "f0": f0, "y": y, "times": times}
+    found = {name: checks.real(name, array) for name, array in given.items()}
+    rounding = float(np.sqrt(np.finfo(np.result_type(found["K2"], np.float32)).eps))
+    K2, K3, K4, f0, y, times = (array.astype(float) for array in found.values())
     _check(K2, K3, K4, f0, y, times, rounding)
+    n = K2.shape[-1]
     eigenvalues, vectors = np.linalg.eigh(K2[:, :n])
     if (eigenvalues < -rounding * eigenvalues[:, -1:]).any():
         raise ValueError(f"K2 must be positive semi-definite on the training points, has an eigenvalue {eigenvalues.min():.3g}")
@@ -162,8 +166,8 @@ def _check(
             raise ValueError(f"{name} has shape {array.shape}, K2 of shape {K2.shape} asks for {shape}")
     if y.shape not in ((n,), (seeds, n)):
         raise ValueError(f"y has shape {y.shape}, K2 of shape {K2.shape} asks for {(n,)} or {(seeds, n)}")
-    if times.ndim != 1 or not np.isfinite(times).all() or (times < 0).any():
-        raise ValueError(f"times must be a list of finite numbers, none negative, got {times}")
+    if times.ndim != 1 or (times < 0).any():
+        raise ValueError(f"times must be a list of numbers, none negative, got {times}")
     square = K2[:, :n]
     if (np.abs(square - square.swapaxes(1, 2)) > rounding * np.abs(square).max(axis=(1, 2), keepdims=True)).any():
         raise ValueError("K2 must be symmetric on the training points")

@@ -1,6 +1,11 @@
 """What the README imports, called with what it cannot use: a ValueError that names it, in both backends alike."""
 
-from collections.abc import Callable
+import ast
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,9 +13,10 @@ import pytest
 
 from ntkbench import data
 from ntkbench.backends import Backend, load
-from ntkbench.hierarchy import predict_training
+from ntkbench.figures import prediction
+from ntkbench.hierarchy import Prediction, first_order_outputs, predict_training
 from ntkbench.integrators import steps_between
-from ntkbench.networks import Convolutional, FullyConnected
+from ntkbench.networks import Convolutional, FullyConnected, Residual
 from ntkbench.seeding import rng
 
 NET = FullyConnected(3, 5, 2, "tanh")
@@ -22,10 +28,38 @@ DATA: dict[str, Any] = {"name": "sphere", "train_size": 4, "test_size": 1, "inpu
 DENSE: dict[str, Any] = {"input_dim": 3, "width": 4, "depth": 1, "activation": "tanh"}
 IMAGES: dict[str, Any] = {"image": (4, 4, 1), "width": 2, "depth": 1, "activation": "tanh"}
 SETTINGS: dict[str, Any] = {"name": "torch"}
+K2 = np.eye(3)[None]
+FIRST_ORDER: dict[str, Any] = {
+    "K2": K2,
+    "K3": np.zeros((1, 3, 3, 3)),
+    "K4": np.zeros((1, 3, 3, 3, 3)),
+    "f0": np.zeros((1, 3)),
+    "y": np.ones(3),
+    "times": [1.0],
+}
+TIME = np.array([1.0, 2.0])
+PREDICTED = Prediction(
+    TIME, np.ones((1, 2, 3)), None, "tensors", np.array([3]), np.zeros(1), np.ones((1, 2)), np.full(1, np.inf)
+)
+TWO_OUTPUTS = Prediction(
+    TIME, np.ones((1, 2, 3, 2)), None, "tensor_free", np.array([3]), np.zeros(1), np.ones((1, 2)), np.full(1, np.inf)
+)
+LATER = Prediction(
+    2 * TIME, np.ones((1, 2, 3)), None, "tensors", np.array([3]), np.zeros(1), np.ones((1, 2)), np.full(1, np.inf)
+)
 
 Table = dict[str, tuple[Any, ...]]
 COUNTS = (0, -1, 1.5, "4", None, True, np.nan)
 NAMES = (None, 3, ["x"], {}, b"tanh", "", "Unknown")
+DENSE_HOLES: Table = {
+    **dict.fromkeys(("input_dim", "width", "depth", "output_dim"), COUNTS),
+    "activation": (*NAMES, np.array(["tanh", "erf"])),
+    "parametrization": NAMES,
+    "weight_variance": (-1, 0, np.nan, np.inf, "1", 1j, None, True),
+    "bias_variance": (-1, np.nan, np.inf, "0", None, True),
+    "feature_strength": (0, -1, np.nan, 2.0, None),
+    "antisymmetric": (1, "yes", None),
+}
 
 PLAIN: dict[str, tuple[Callable[..., Any], dict[str, Any], Table]] = {
     "data.load": (
@@ -41,25 +75,14 @@ PLAIN: dict[str, tuple[Callable[..., Any], dict[str, Any], Table]] = {
             "permute_labels": ("yes", None, 2),
         },
     ),
-    "FullyConnected": (
-        FullyConnected,
-        DENSE,
-        {
-            **dict.fromkeys(("input_dim", "width", "depth", "output_dim"), COUNTS),
-            "activation": (*NAMES, np.array(["tanh", "erf"])),
-            "parametrization": NAMES,
-            "weight_variance": (-1, 0, np.nan, np.inf, "1", 1j, None, True),
-            "bias_variance": (-1, np.nan, np.inf, "0", None, True),
-            "feature_strength": (0, -1, np.nan, 2.0, None),
-            "antisymmetric": (1, "yes", None),
-        },
-    ),
-    "Convolutional": (
+    "networks.FullyConnected": (FullyConnected, DENSE, DENSE_HOLES),
+    "networks.Residual": (Residual, DENSE, DENSE_HOLES),
+    "networks.Convolutional": (
         Convolutional,
         IMAGES,
         {"image": ((4, 4), (0, 4, 1), "4x4", None, (4, 4, 1.5)), "padding": NAMES, "readout": NAMES},
     ),
-    "initialize": (
+    "networks.Network.initialize": (
         NET.initialize,
         {"root": 0, "seeds": [0]},
         {
@@ -77,6 +100,37 @@ PLAIN: dict[str, tuple[Callable[..., Any], dict[str, Any], Table]] = {
             "precision": (*NAMES, "float16"),
             "threads": (0, -1, 1.5, "1", True),
             "memory_bytes": (0, -1, None, 1e9, True),
+        },
+    ),
+    "hierarchy.first_order_outputs": (
+        first_order_outputs,
+        FIRST_ORDER,
+        {
+            "K2": (None, "x", [[1.0]], K2 * 1j, K2 * np.nan, -K2, np.triu(np.ones((3, 3)))[None], K2[:, :2], K2[:0]),
+            **{
+                name: (None, "x", [1.0], FIRST_ORDER[name] * 1j, FIRST_ORDER[name] + np.inf, FIRST_ORDER[name] * np.nan)
+                for name in ("K3", "K4", "f0", "y")
+            },
+            "times": (None, "x", 0.5, [], [-1.0], [None], [True], [np.nan], [1j], [[1.0]]),
+        },
+    ),
+    "figures.prediction.draw": (
+        prediction.draw,
+        {"predictions": {2: PREDICTED}, "truth": np.ones((1, 2, 3)), "stem": "p"},
+        {
+            "predictions": (
+                None,
+                {},
+                {2: "x"},
+                [PREDICTED],
+                {"2": PREDICTED},
+                {1: PREDICTED},
+                {2: PREDICTED, 3: LATER},
+                {2: TWO_OUTPUTS},
+            ),
+            "truth": (None, "x", np.ones((1, 2, 4)), np.ones((1, 2, 3)) * 1j, np.full((1, 2, 3), np.nan), [[1.0]]),
+            "stem": (None, 3, "", b"p"),
+            "seed": (1, -1, 0.5, None, "0", True),
         },
     ),
     "steps_between": (
@@ -97,6 +151,12 @@ def cases(table: dict[str, tuple[Any, ...]]) -> list[Any]:
 
 def _entries(table: dict[str, tuple[Any, ...]]) -> list[tuple[str, str, Any]]:
     return [(name, field, value) for name, row in table.items() for field, values in row[-1].items() for value in values]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a call may leave files."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -197,7 +257,12 @@ BACKED: dict[str, tuple[Callable[..., Any], dict[str, Any], Table]] = {
         {"shapes": [(1, 2, 2, 2)]},
         {"shapes": (None, "abcd", [(1, 2, 3)], [(1, -1, 2, 2)], [(1, 1.5, 1, 1)], [3])},
     ),
-    "predict_training": (
+    "seed_blocks": (
+        lambda backend, **rest: list(backend.seed_blocks(**rest)),
+        {"seeds": 3, "bytes_per_seed": 8},
+        {"seeds": COUNTS, "bytes_per_seed": (-8, 1.5, "8", None, np.nan, True)},
+    ),
+    "hierarchy.predict_training": (
         lambda backend, net, theta, x, y, **rest: predict_training(backend, net, theta, x, y, **rest),
         {**NETWORK, "y": Y[:, 0], "order": 3, "times": [0.5]},
         {
@@ -235,3 +300,109 @@ def test_a_backend_refuses_what_it_cannot_use(backend: Backend, name: str) -> No
             else:
                 holes.append(f"{field}={value!r}: silence")
     assert holes == []
+
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+PACKAGES = ("backends", "data", "hierarchy", "limits", "networks", "verdicts")
+"""Their `__all__` is the library, besides what the README imports; `verdicts` has none: it is the workflow's own."""
+
+CHECKED, FOUND, OTHERWISE = (
+    "its public form is a call of a backend, which checks what it passes on",
+    "it is returned, and not made by users",
+    "is tested elsewhere: ",
+)
+EXEMPT = {
+    "backends.Backend": "it is made by backends.load",
+    "backends.BackendUnavailable": FOUND,
+    "backends.Trajectory": FOUND,
+    "backends.torch.empirical_ntk": OTHERWISE + "tests/backends/test_any_model.py::test_torch_refuses",
+    "backends.jax.empirical_ntk": OTHERWISE + "tests/backends/test_any_model.py::test_jax_refuses",
+    "data.DataUnavailable": FOUND,
+    "data.Dataset": FOUND,
+    "data.Source": "an entry of data.SOURCES: a source that cannot be drawn fails the tests of docs/extending.md",
+    "data.check": "data.load begins with it",
+    "hierarchy.HorizonWarning": FOUND,
+    "hierarchy.Prediction": FOUND,
+    "hierarchy.right_hand_side": CHECKED,
+    "hierarchy.runge_kutta_step": CHECKED,
+    "limits.Limit": FOUND,
+    "limits.kernels": CHECKED,
+    "networks.Layer": FOUND,
+    "networks.Network": "it is abstract: FullyConnected, Residual and Convolutional call its checks",
+}
+"""What is public and not in the tables, and why."""
+
+
+def public(readme: str) -> set[str]:
+    """Functions and classes of the library by dotted name without `ntkbench.`, and `Backend`'s calls that take arguments."""
+    names = {f"{package}.{name}" for package in PACKAGES for name in getattr(_module(package), "__all__", ())}
+    names |= {name for block in re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL) for name in _used(ast.parse(block))}
+    calls = {
+        name
+        for name, method in inspect.getmembers(Backend, inspect.isfunction)
+        if len(inspect.signature(method).parameters) > 1
+    }
+    return {name for name in names if _is_ours(name)} | {f"Backend.{name}" for name in calls if not name.startswith("_")}
+
+
+def _used(block: ast.Module) -> Iterator[str]:
+    """What a block of code imports from the package, and of an imported module what it uses."""
+    modules: dict[str, str] = {}
+    for node in ast.walk(block):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "ntkbench":
+            within = (node.module or "").partition(".")[2]
+            for alias in node.names:
+                name = f"{within}.{alias.name}".strip(".")
+                modules[alias.asname or alias.name] = name
+                yield name
+    for node in ast.walk(block):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            yield f"{modules[node.value.id]}.{node.attr}"
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"ntkbench.{name}")
+
+
+def _is_ours(name: str) -> bool:
+    """Whether it is a function or a class, and no module, constant or type of others."""
+    package, _, last = name.rpartition(".")
+    of = getattr(_module(package), last, None) if package else None
+    return inspect.isfunction(of) or inspect.isclass(of)
+
+
+def named() -> set[str]:
+    return {*PLAIN, *(name if "." in name else f"Backend.{name}" for name in BACKED)}
+
+
+def test_all_that_is_public_is_called_with_bad_arguments_or_exempt() -> None:
+    every = public(README.read_text(encoding="utf-8"))
+    assert every >= {
+        "hierarchy.first_order_outputs",
+        "figures.prediction.draw",
+        "data.load",
+        "networks.Residual",
+        "Backend.ntk",
+    }
+    assert every - named() - set(EXEMPT) == set()
+    assert set(EXEMPT) - every == set(), "these are public no more"
+    assert set(EXEMPT) & named() == set(), "these are called, and need no exemption"
+
+
+def test_a_public_function_that_is_in_no_table_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = README.read_text(encoding="utf-8")
+    code = ("from ntkbench import data", "from ntkbench.verdicts.ranks import ranks", "data.SOURCES", "data.forgotten")
+    shown = "\n".join(["```python", *code, "```\n"])
+    assert public(readme + shown) - public(readme) == {"verdicts.ranks.ranks"}
+    monkeypatch.setattr(_module("networks"), "__all__", [*_module("networks").__all__, "rng"])
+    monkeypatch.setattr(_module("networks"), "rng", rng, raising=False)
+    monkeypatch.setattr(Backend, "forgotten", lambda self, x: x, raising=False)
+    assert public(readme) - named() - set(EXEMPT) == {"networks.rng", "Backend.forgotten"}
+    monkeypatch.delitem(PLAIN, "hierarchy.first_order_outputs")
+    assert "hierarchy.first_order_outputs" in public(readme) - named() - set(EXEMPT)
+
+
+def test_the_tests_that_exempt_are_there() -> None:
+    for reason in (reason for reason in EXEMPT.values() if reason.startswith(OTHERWISE)):
+        file, _, test = reason.removeprefix(OTHERWISE).partition("::")
+        assert f"def {test}(" in (README.parent / file).read_text(encoding="utf-8")
