@@ -1,10 +1,11 @@
 """From a finished run to the published one in `results/reference/`: checked whole, then copied.
 
-Measurements are gigabytes and are not published; their hashes are.
+Measurements are gigabytes and are not published; their hashes are. So are those of what is published.
 """
 
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,12 @@ DISK = "disk.json"
 HASHES = "measurements.csv"
 """The records that the published tables were made from, inputs included (these have no backend): the hash of each, whole and of
 its arrays alone, its size, the hashes of its code and of the inputs that it is of."""
+FILES = "files.json"
+"""The sha256 of every other file that publication writes, tables, figures and PDF, by its place in the folder."""
 
 
 def publish(run: Path, reference: Path, study: Study, today: date) -> list[Path]:
-    """Copy tables, figures, paper and environment of a run, record its measurements' hashes, add its verdicts to the history.
+    """Copy tables, figures, paper and environment of a run, record its hashes, add its verdicts to the history.
 
     Args:
         run: `results/<study>`, as the workflow has left it; figures and PDF are in `paper/` beside `results/`.
@@ -61,7 +64,19 @@ def publish(run: Path, reference: Path, study: Study, today: date) -> list[Path]
     tables.write_table(reference / HASHES, "measurements", hashed)
     record = reference / history.NAME
     tables.write_table(record, "history", past + history.counted(today, facts, rows))
-    return [*copies, reference / DISK, reference / HASHES, record]
+    written = [*copies, reference / DISK, reference / HASHES, record]
+    files.write_json(reference / FILES, fingerprints(reference, written))
+    return [*written, reference / FILES]
+
+
+def fingerprints(reference: Path, written: Iterable[Path]) -> dict[str, str]:
+    """What `FILES` says of these files of the published run."""
+    return {path.relative_to(reference).as_posix(): hashlib.sha256(files.read_bytes(path)).hexdigest() for path in written}
+
+
+def places(study: Study) -> list[str]:
+    """Where the copies of a run of a study lie in the folder of the published run."""
+    return [to.as_posix() for to, _ in _copies(Path(), Path(), study)]
 
 
 def _of_origin(facts: dict[str, Any], reference: Path, past: list[dict[str, Any]]) -> Iterator[str]:

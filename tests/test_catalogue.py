@@ -1,5 +1,6 @@
 """Documents are what claims, licences and the published run say; a run is published whole or not at all."""
 
+import hashlib
 import re
 import shutil
 from collections import Counter
@@ -334,6 +335,10 @@ def test_a_run_is_published_whole(run: Path, cases: Cases) -> None:
         kept = records.read_record(path)
         assert (row["content"], row["arrays"], row["bytes"]) == (kept.content, kept.arrays_hash, path.stat().st_size)
         assert (row["code"], row["inputs"]) == (kept.facts["code"], kept.facts.get("inputs", ""))
+    listed = files.read_json(reference / publish.FILES)
+    assert {reference / name for name in listed} == set(written) - {reference / publish.FILES}
+    assert all(hashlib.sha256((reference / name).read_bytes()).hexdigest() == sha for name, sha in listed.items())
+    assert set(listed) > set(publish.places(study_of(cases)))
     assert set(written) == {file for file in reference.rglob("*") if file.is_file() and file.name != "README.md"}
 
 

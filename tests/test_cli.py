@@ -475,7 +475,7 @@ def test_levels_and_what_is_different_are_told(results: Path, tmp_path: Path) ->
         files.write_json(folder / "environment.json", {"study": "small", "versions": {"numpy": version}})
     page = tmp_path / "page.html"
     output = run("compare", str(other), str(results), "--html", str(page)).output
-    assert re.search(rf"{VERDICT['claim']} +within interval +reproduced", output)
+    assert re.search(rf"{VERDICT['claim']} +within interval +0 of 2 +reproduced", output)
     assert "Verdicts must agree within interval: a root was not recorded" in output
     assert "version of numpy: 2.1 here, 2.0 there" in output
     assert "2 reproduced (1 bitwise, 1 within interval)" in output
@@ -506,6 +506,21 @@ def test_a_run_that_differs_fails(results: Path) -> None:
     assert "2 verdicts compared" in output
     assert "1 differs" in output
     assert "lost" not in output
+
+
+@pytest.mark.parametrize(
+    ("root", "code", "row"), [(7, 1, "apart +0 of 2 +2 differs"), (8, 2, "2 of 2 +not comparable")], ids=["same", "other"]
+)
+def test_a_run_that_asks_otherwise_is_not_reproduced(results: Path, root: int, code: int, row: str) -> None:
+    rows = tables.read_rows(results / "verdicts.csv", "verdicts")
+    other = results.parent / "other"
+    tables.write_table(other / "verdicts.csv", "verdicts", [{**row, "seeds": "99"} for row in rows])
+    for folder, of in ((results, 7), (other, root)):
+        files.write_json(folder / "environment.json", {"study": "small", "root": of})
+    output = run("compare", str(other), str(results), code=code).output
+    assert "seeds is 99 here" in output
+    assert re.search(rf"{VERDICT['claim']} +{row}", output)
+    assert "reproduced" not in output
 
 
 def test_a_run_whose_verdicts_became_invalid_fails(results: Path) -> None:

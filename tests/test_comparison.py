@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +64,13 @@ def test_text_as_read_from_a_file_is_the_same_as_numbers() -> None:
 @pytest.mark.parametrize(
     "change", [{"seeds": 16}, {"range": "m=16..64"}, {"margin": 0.1}, {"expected": "-2"}, {"kind": "bound"}]
 )
-def test_other_questions_are_not_comparable(change: dict[str, Any]) -> None:
+def test_other_questions_are_not_comparable_or_differ_where_they_should_be_the_same(change: dict[str, Any]) -> None:
     (name, value), *_ = change.items()
     compared = one(row(), row(**change))
-    assert compared.outcome == "not comparable"
+    assert (compared.level, compared.outcome) == (None, "not comparable")
     assert compared.reason == f"{name} is {row()[name]} here, {value} there"
+    (wrong,) = compare_verdicts([row()], [row(**change)], same_questions=True)
+    assert (wrong.level, wrong.outcome, wrong.reason) == (Level.APART, "differs", compared.reason)
 
 
 @pytest.mark.parametrize(
@@ -219,6 +222,21 @@ def test_runs_of_the_same_truth_agree_at_the_stated_rate_and_a_shift_is_caught()
     rounding = {("family/some", str(k)): 1e-6 for k in range(pairs)}
     exact = compare_verdicts(here, there, Level.ROUNDING, rounding)
     assert np.mean([c.outcome == "reproduced" for c in exact]) < 0.001
+
+
+def test_verdicts_that_are_all_reversed_differ_though_they_ask_otherwise_as_well() -> None:
+    published = comparison.read_run(REFERENCE)
+    other = {"supported": "contradicted", "contradicted": "supported", "inconclusive": "contradicted", "invalid": "invalid"}
+    reversed_ = [{**row, "verdict": other[row["verdict"]], "seeds": f"{row['seeds']}0"} for row in published.verdicts]
+    run = replace(published, verdicts=reversed_)
+    compared = comparison.compare(run, published)
+    valid = sum(row["verdict"] != "invalid" for row in published.verdicts)
+    assert valid > 800
+    assert sum(row.outcome == "differs" for row in compared.verdicts) == valid
+    assert {claim.outcome for claim in compared.claims()} == {compared.outcome} == {"differs"}
+    # Of another root they may ask otherwise, but nothing is reproduced then.
+    compared = comparison.compare(replace(run, facts={**run.facts, "root": 1}), published)
+    assert {claim.outcome for claim in compared.claims()} == {compared.outcome} == {"not comparable"}
 
 
 def test_rounding_is_the_smaller_of_what_both_cross_checks_allow() -> None:

@@ -233,11 +233,14 @@ def test_tables_alone_of_the_same_draws_must_agree_to_rounding(tmp_path: Path, b
     assert compare(read_run(base), read_run(published)).outcome == "differs"
 
 
-def test_cases_of_other_settings_are_not_comparable(against: Callable[..., Comparison]) -> None:
+def test_cases_of_other_settings_are_not_comparable_and_of_the_same_study_differ(against: Callable[..., Comparison]) -> None:
     compared = against(settings={"train_size": 4}, study="another")
     assert compared.required == Level.INTERVAL
     assert {row.reason for row in compared.observables} == {"train_size is 4 here, 3 there"}
     assert {row.outcome for row in compared.observables} == {"not comparable"}
+    compared = against(settings={"train_size": 4})
+    assert {row.reason for row in compared.observables} == {"train_size is 4 here, 3 there"}
+    assert {row.outcome for row in compared.observables} == {"differs"}
 
 
 @pytest.mark.parametrize(("value", "same"), [(0, True), (3, False)])
@@ -245,7 +248,7 @@ def test_a_field_that_one_run_does_not_know_yet_had_its_default(
     against: Callable[..., Comparison], value: int, same: bool
 ) -> None:
     compared = against(settings={"test_size": value})
-    assert all(row.outcome == ("reproduced" if same else "not comparable") for row in compared.observables)
+    assert all(row.outcome == ("reproduced" if same else "differs") for row in compared.observables)
     assert same or "test_size is 3" in compared.observables[0].reason
 
 

@@ -306,11 +306,68 @@ def test_a_published_run_is_followed_to_its_tables() -> None:
 def published(checkout: Path) -> Run:
     """The tables of the run as `publish` leaves them, and the run itself beside them."""
     folder = Path("results/published")
+    study = config.load(Path("workflow/config/tiny.yaml"))
     for name in ("verdicts.csv", "crosscheck.csv", "environment.json", "performance.csv", "scaling.csv"):
         files.write_bytes(folder / name, (RESULTS / name).read_bytes())
-    rows = publish.hashes(RESULTS, config.load(Path("workflow/config/tiny.yaml")))
-    tables.write_table(folder / publish.HASHES, "measurements", rows)
+    tables.write_table(folder / publish.HASHES, "measurements", publish.hashes(RESULTS, study))
+    files.write_bytes(folder / "paper.pdf", Path("paper/main.pdf").read_bytes())
+    for name in FIGURES:
+        files.write_bytes(folder / "figures" / name, f"the picture {name}".encode())
+    list_files(folder)
     return Run.open(folder, Path("workflow/config"), Path("paper"))
+
+
+FIGURES = [f"{stem}.{ending}" for stem in (CLAIM.replace("/", "-"), "scaling") for ending in ("svg", "png")]
+
+
+def list_files(folder: Path) -> None:
+    """The hashes of all files of the published run, as publication writes them, or a forger who renews them."""
+    written = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != publish.FILES)
+    files.write_json(folder / publish.FILES, publish.fingerprints(folder, written))
+
+
+def swapped(folder: Path) -> None:
+    """A figure in the place of another one."""
+    for ending in ("svg", "png"):
+        shutil.copyfile(folder / "figures" / f"scaling.{ending}", folder / "figures" / f"hierarchy-truncation.{ending}")
+
+
+def unlisted(folder: Path) -> None:
+    """A figure that is taken from the list, so that no hash speaks of it."""
+    listed = files.read_json(folder / publish.FILES)
+    del listed["figures/hierarchy-truncation.svg"]
+    files.write_json(folder / publish.FILES, listed)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (swapped, [("figures", "hierarchy-truncation.png"), ("figures", "hierarchy-truncation.svg")]),
+        (lambda folder: byte(folder / "paper.pdf"), [("paper", "paper.pdf is not the published one")]),
+        (lambda folder: digit(folder / "scaling.csv"), [("tables", "scaling.csv is not the published one")]),
+        (lambda folder: (folder / "figures" / "scaling.png").unlink(), [("figures", "scaling.png is missing")]),
+        (unlisted, [("figures", "hierarchy-truncation.svg was not published")]),
+        (lambda folder: files.write_json(folder / publish.FILES, ["verdicts.csv"]), [("tables", "is no mapping")]),
+        (lambda folder: files.write_json(folder / publish.FILES, {"../a": "0"}), [("tables", "is not in results/published")]),
+    ],
+    ids=["swapped", "pdf", "table", "lost", "unlisted", "list", "outside"],
+)
+def test_a_published_file_that_is_another_one_is_seen(
+    published: Run, change: Callable[[Path], None], found: list[tuple[str, str]]
+) -> None:
+    (ok,) = [link for link in follow(published, ADDRESS) if link.name == "figures"]
+    assert (ok.status, f"{len(files.read_json(published.folder / publish.FILES))} files verified" in ok.text) == ("ok", True)
+    change(published.folder)
+    told = [(link.name, link.text) for link in follow(published, ADDRESS) if link.status == "broken"]
+    assert [name for name, _ in told] == [name for name, _ in found]
+    assert all(words in text for (_, text), (_, words) in zip(told, found, strict=True))
+
+
+def test_a_run_that_was_published_without_hashes_of_its_files_says_so(published: Run) -> None:
+    (published.folder / publish.FILES).unlink()
+    swapped(published.folder)
+    (link,) = [link for link in follow(published, ADDRESS) if link.name == "figures"]
+    assert (link.status, "was published before files.json was" in link.text) == ("not kept", True)
 
 
 RECORD = RESULTS / "measurements" / CLAIM / "plain" / "torch.npz"
@@ -364,6 +421,7 @@ def test_hashes_that_do_not_belong_together_are_broken(published: Run, change: d
     for row in rows:
         row.update(change if (row["case"], row["backend"]) == ("mean-field", "jax") else {})
     tables.write_table(path, "measurements", rows)
+    list_files(published.folder)
     assert [told in link.text for link in follow(published, CLAIM) if link.status == "broken"] == [True]
 
 
@@ -371,11 +429,17 @@ def test_what_the_help_says_is_not_found_is_not_found(published: Run, unset: Non
     """If one of these comes to be found, the help of the command is to be renewed."""
     table = published.folder / "verdicts.csv"
     digit(table)
+    swapped(published.folder)
+    byte(published.folder / "paper.pdf")
+    assert {link.name for link in follow(published, ADDRESS) if link.status == "broken"} == {"tables", "figures", "paper"}
+    list_files(published.folder)
     assert [link.text for link in follow(published, ADDRESS) if link.status == "broken"] == []
     lineage.note(table, "collect", [], CLAIM)
     digit(table)
+    list_files(published.folder)
     assert [link.name for link in follow(published, ADDRESS) if link.status == "broken"] == ["verdicts"]
     lineage.note(table, "collect", [], CLAIM)
+    list_files(published.folder)
     assert [link.text for link in follow(published, ADDRESS) if link.status == "broken"] == []
     facts = records.read_record(RECORD).facts
     restate(RECORD, backend_facts=facts["backend_facts"] | {"device_name": "a device that nobody has"})
@@ -383,15 +447,17 @@ def test_what_the_help_says_is_not_found_is_not_found(published: Run, unset: Non
     assert [link.text for link in links if link.status == "broken"] == []
     assert any("a device that nobody has" in link.text for link in links if link.name == "machine")
     told = " ".join(CliRunner().invoke(app, ["trace", "--help"]).output.split())
-    assert "does not find: a table of a published run that was edited, together with its note if there is one" in told
+    assert "does not find: a table, figure or PDF of a published run that was edited, together with its hash in" in told
     assert "names of devices" in told
 
 
 def test_a_damaged_table_of_hashes_is_broken_and_a_run_without_one_says_so(published: Run) -> None:
     path = published.folder / publish.HASHES
     path.write_bytes(path.read_bytes()[:-9])
+    list_files(published.folder)
     assert [link.name for link in follow(published, ADDRESS) if link.status == "broken"] == ["measurement"]
     path.unlink()
+    list_files(published.folder)
     links = follow(published, ADDRESS)
     assert {link.status for link in links} == {"ok", "not kept"}
     assert any("published before measurements.csv was" in link.text for link in links)

@@ -32,7 +32,11 @@ def compare(
 ) -> None:
     """Say what of a run agrees with another: bitwise, within rounding, within interval, or not (docs/reproduction.md).
 
-    Exit code 0: reproduced; 1: something differs or is lost; 2: bad input, or nothing in the two can be compared.
+    Of one study and root every verdict must ask the same, else it differs: other seeds, widths or margins are no excuse. Of
+    others it is not comparable then; the table of claims says how many are not.
+
+    Exit code 0: something could be compared, and all that could be is reproduced; 1: something differs or is lost; 2: bad
+    input, or nothing in the two can be compared.
     """
     from ntkbench import comparison, files
 
@@ -91,13 +95,14 @@ def _by_outcome(rows: "Sequence[comparison.ComparedVerdict] | Sequence[compariso
 
 
 def _claim_table(claims: "Sequence[comparison.ClaimSummary]") -> Table:
-    """The lowest level that any observable and any verdict of a claim reached, and what follows."""
-    table = outline("claim", "observables", "verdicts", "outcome")
+    """The lowest level that any observable and any verdict of a claim reached, what follows, and for how many rows nothing."""
+    table = outline("claim", "observables", "verdicts", "not compared", "outcome")
     for claim in claims:
         levels = ("" if level is None else str(level) for level in (claim.observables, claim.verdicts))
         wrong = {outcome: n for outcome, n in claim.outcomes.items() if outcome in ("differs", "lost")}
         outcome = ", ".join(f"{n} {name}" for name, n in wrong.items()) or claim.outcome
-        table.add_row(escape(claim.claim), *levels, outcome)
+        left = f"{claim.outcomes.get('not comparable', 0)} of {sum(claim.outcomes.values())}"
+        table.add_row(escape(claim.claim), *levels, left, outcome)
     return table
 
 

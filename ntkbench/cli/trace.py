@@ -32,12 +32,13 @@ def trace(
     """Follow a number to its table, measurements, inputs, code and command; exit code 1 if a link of that chain is broken.
 
     Hashes are verified, and what is cheap is made again: the PDF and its numbers from the tables, verdicts and quantities from
-    the measurements, data from the seed. A number that stands in several places is listed with the address of each; give one.
+    the measurements, data from the seed. Of a published run, tables, figures and PDF are held against the hashes that were
+    published with them (files.json). A number that stands in several places is listed with the address of each; give one.
 
-    What it does not find: a table of a published run that was edited, together with its note if there is one, since the
-    records that it was made from are not kept; measurements that nobody made, forged with all that follows from them; and what
-    a record says of its machine (names of devices and processors, versions) where its hash was made to fit. A new run shows
-    the first two.
+    What it does not find: a table, figure or PDF of a published run that was edited, together with its hash in files.json and
+    its note if there is one, or that was published without files.json, since the records that it was made from are not kept;
+    measurements that nobody made, forged with all that follows from them; and what a record says of its machine (names of
+    devices and processors, versions) where its hash was made to fit. A new run shows the first two.
     """
     from ntkbench import trace as traces
 

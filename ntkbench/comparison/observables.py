@@ -48,8 +48,9 @@ def compare_observables(run: Run, reference: Run) -> Iterator[ComparedObservable
 
     An observable is *bitwise* the same if it has the same bytes at every width, and *within rounding* if it differs by no more
     than torch and jax may. Either reproduces it. One whose entries are not finite at the same places in both (training
-    diverged) and that is not the same to the byte is *not comparable*. Measurements of cases with other settings are not
-    comparable either. A width, an observable or a seed that one run alone has makes the measurement *differ*.
+    diverged) and that is not the same to the byte is *not comparable*. Measurements of cases with other settings *differ* in
+    runs of one study, in others they are not comparable. A width, an observable or a seed that one run alone has makes the
+    measurement *differ*.
 
     The runs must be of the same root and precision: from other draws nothing could be expected of single entries. Of one study,
     where both keep measurements, one that the reference alone has is *lost*, one that it lacks *not comparable*.
@@ -73,7 +74,7 @@ def compare_observables(run: Run, reference: Run) -> Iterator[ComparedObservable
         if claim not in known:
             yield _whole(cell, "not comparable", "the claim is not known here, and with it the tolerances")
         elif other := _other_settings(run, reference, cell):
-            yield _whole(cell, "not comparable", other)
+            yield _whole(cell, "differs" if run.asks_as(reference) else "not comparable", other)
         else:
             first, second = (_record(of.measurements[cell], cell) for of in (run, reference))
             yield from _compare_cell(cell, claims.get(claim).growth, first, second)

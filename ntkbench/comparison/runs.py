@@ -53,6 +53,10 @@ class Run:
         devices = [device for of_backend in self.facts.get("backends", {}).values() for device in of_backend]
         return {str(device["precision"]) for device in devices if "precision" in device}
 
+    def asks_as(self, other: "Run") -> bool:
+        """Whether both are of one study and root, by what they say of themselves: every question must be the same then."""
+        return None not in (self.study, self.root) and (self.study, self.root) == (other.study, other.root)
+
     def inputs(self, cell: Cell) -> Path:
         """The record of a cell's inputs."""
         claim, case, _ = cell

@@ -93,8 +93,9 @@ def compare(run: Run, reference: Run, *, across_versions: bool = False) -> Compa
     Two runs of one study from the same root in the same precision have the same draws, whatever the machine, the number of
     threads, the order of the jobs, the device and the versions of libraries: verdicts and observables must agree *within
     rounding*. From another root or in another precision, of another study, or where the root was not recorded, verdicts must
-    agree *within interval*, and observables are compared only if root and precision are the same. Where this run's own
-    cross-check failed, it differs. Runs of different results versions are *not comparable* at all: the code that made them
+    agree *within interval*, and observables are compared only if root and precision are the same. Two runs of one study and
+    root must ask the same in every verdict and case, or these differ; of others they are not comparable then. Where this run's
+    own cross-check failed, it differs. Runs of different results versions are *not comparable* at all: the code that made them
     gives other results on purpose.
 
     Args:
@@ -108,7 +109,9 @@ def compare(run: Run, reference: Run, *, across_versions: bool = False) -> Compa
     names_differ = None not in (run.study, reference.study) and not same_study
     required, why = _required(run, reference)
     versions = (run.results_version, reference.results_version)
-    verdicts = compare_verdicts(run.verdicts, reference.verdicts, required, _rounding(run, reference))
+    verdicts = compare_verdicts(
+        run.verdicts, reference.verdicts, required, _rounding(run, reference), same_questions=run.asks_as(reference)
+    )
     unmatched = 0
     if names_differ:
         shared = [row for row in verdicts if row.reason not in (NOT_HERE, NOT_THERE)]

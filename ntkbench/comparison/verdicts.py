@@ -51,6 +51,8 @@ def compare_verdicts(
     reference_rows: Iterable[Row],
     required: Level = Level.INTERVAL,
     rounding: Mapping[tuple[str, str], float] | None = None,
+    *,
+    same_questions: bool = False,
 ) -> list[ComparedVerdict]:
     """Compare a run with a reference, row by row.
 
@@ -66,13 +68,15 @@ def compare_verdicts(
 
     A row is *reproduced* if it reaches `required`, else it *differs*. It is *lost* if it is valid (not invalid) in the
     reference, and invalid in this run or missing from it: what the reference had found is no longer found. It is *not
-    comparable* if it is missing from the reference or invalid there, or if both are valid and ask different questions: another
-    range of widths, number of seeds, expected value, margin or kind.
+    comparable* if it is missing from the reference or invalid there. Where both are valid and ask different questions (another
+    range of widths, number of seeds, expected value, margin or kind) it *differs* if the questions should be the same, else it
+    is *not comparable*.
 
     Args:
         rows, reference_rows: as read from `verdicts.csv`, values as text or as numbers.
         required: the level that a row must reach.
         rounding: (claim, case) -> the largest `allowed` of its cross-check; cases without one have no level of rounding.
+        same_questions: whether every row must ask what it asks in the reference, as in runs of one study and root.
 
     Returns:
         One row per (claim, expectation, case, backend) in either run: this run's order, then what only the reference has.
@@ -83,7 +87,9 @@ def compare_verdicts(
     mine, theirs = _by_key(rows, "this run"), _by_key(reference_rows, "the reference")
     known = rounding or {}
     keys = dict.fromkeys([*mine, *theirs])
-    return [_compare(key, mine.get(key), theirs.get(key), required, known.get((key[0], key[2]))) for key in keys]
+    return [
+        _compare(key, mine.get(key), theirs.get(key), required, known.get((key[0], key[2])), same_questions) for key in keys
+    ]
 
 
 def _by_key(rows: Iterable[Row], run: str) -> dict[Key, Row]:
@@ -98,7 +104,9 @@ def _by_key(rows: Iterable[Row], run: str) -> dict[Key, Row]:
     return named
 
 
-def _compare(key: Key, mine: Row | None, theirs: Row | None, required: Level, rounding: float | None) -> ComparedVerdict:
+def _compare(
+    key: Key, mine: Row | None, theirs: Row | None, required: Level, rounding: float | None, same_questions: bool
+) -> ComparedVerdict:
     if mine is None or theirs is None:
         reason = NOT_HERE if mine is None else NOT_THERE
         verdicts = (str(mine["verdict"]) if mine else "", str(theirs["verdict"]) if theirs else "")
@@ -109,8 +117,10 @@ def _compare(key: Key, mine: Row | None, theirs: Row | None, required: Level, ro
     difference = _distance(mine, theirs, "estimate")
     level: Level | None = None
     outcome: Outcome = "reproduced"
-    if reason := _incomparable(mine, theirs):
+    if reason := _invalid(mine, theirs):
         outcome = _without_comparison(mine, theirs)
+    elif reason := _other_question(mine, theirs):
+        level, outcome = (Level.APART, "differs") if same_questions else (None, "not comparable")
     else:
         level, reason = _level(mine, theirs, allowed, rounding)
         if level < required:
@@ -131,10 +141,12 @@ def _valid(row: Row | None) -> bool:
     return row is not None and row["verdict"] != "invalid"
 
 
-def _incomparable(mine: Row, theirs: Row) -> str:
+def _invalid(mine: Row, theirs: Row) -> str:
     invalid = [run for run, row in (("this run", mine), ("the reference", theirs)) if not _valid(row)]
-    if invalid:
-        return f"invalid in {' and '.join(invalid)}"
+    return f"invalid in {' and '.join(invalid)}" if invalid else ""
+
+
+def _other_question(mine: Row, theirs: Row) -> str:
     return "; ".join(f"{c} is {mine[c]} here, {theirs[c]} there" for c in _QUESTION if not _same(mine[c], theirs[c]))
 
 

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 from ntkbench.files import RecordError, read_whole
+from ntkbench.publish import FILES
 from ntkbench.report import paper
+from ntkbench.trace import as_published
 from ntkbench.trace.again import Finding
 from ntkbench.trace.run import Run
+from ntkbench.units import counted
 
 Status = Literal["ok", "changed", "not kept", "not checked", "broken"]
 
@@ -19,8 +22,8 @@ class Link:
     """One step of a trace.
 
     Attributes:
-        name: what it is: `paper`, `figures`, `numbers`, `verdicts`, `judgements`, `quantities`, `cross-check`, `measurement`,
-            `inputs`, `settings`, `code`, `machine`, `again`.
+        name: what it is: `paper`, `figures`, `tables`, `numbers`, `verdicts`, `judgements`, `quantities`, `cross-check`,
+            `measurement`, `inputs`, `settings`, `code`, `machine`, `again`.
         status: `ok`; `changed` since, which breaks nothing; `not kept` in this folder; `not checked`, because something that
             it is made of is broken; `broken`.
         text: the file, and what was found.
@@ -42,11 +45,11 @@ def judged(name: str, path: Path, found: Finding, upstream: Iterable[Link]) -> L
 
 
 def of_paper(run: Run, names: Sequence[str], upstream: Sequence[Link]) -> list[Link]:
-    """The PDF and the generated numbers of these names."""
+    """The PDF and the generated numbers of these names; of a published run all files, by the hashes published with them."""
     published = run.folder / "paper.pdf"
     if run.paper is None:
         where = f"{published}; the numbers it was set from are" if published.is_file() else "the paper of this run is"
-        return [Link("paper", "not kept", f"{where} not kept here")]
+        return [Link("paper", "not kept", f"{where} not kept here"), *_as_published(run)]
     numbers = [judged("numbers", path, found, upstream) for path, found in _generated(run, names)]
     pdf = run.paper / "main.pdf"
     try:
@@ -55,6 +58,34 @@ def of_paper(run: Run, names: Sequence[str], upstream: Sequence[Link]) -> list[L
     except (paper.PaperError, OSError) as error:
         found = Finding("differs", str(error))
     return [judged("paper", pdf, found, [*numbers, *upstream]), *numbers, *_changed_figures(run.paper)]
+
+
+def _as_published(run: Run) -> Iterator[Link]:
+    """A link for each file of a published run that is another one since, or one for all."""
+    if run.keeps_measurements:
+        return
+    path = run.folder / FILES
+    try:
+        hashes = as_published.listed(run.folder)
+    except RecordError as error:
+        yield Link("tables", "broken", str(error))
+        return
+    if hashes is None:
+        told = f"{run.folder} was published before {FILES} was, which has the hashes of tables, figures and PDF"
+        yield Link("figures", "not kept", told)
+        return
+    broken = [Link(_kind(name), "broken", told) for name, told in as_published.faults(run.folder, run.study, hashes)]
+    yield from broken
+    if not broken:
+        told = f"{path}: {counted(len(hashes), 'file')} verified, paper and tables among them"
+        yield Link("figures", "ok", told)
+
+
+def _kind(name: str) -> str:
+    """Which link a published file belongs to."""
+    if name.endswith(".pdf"):
+        return "paper"
+    return "figures" if name.startswith("figures/") else "tables"
 
 
 def _changed_figures(folder: Path) -> Iterator[Link]:
