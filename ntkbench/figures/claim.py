@@ -21,7 +21,7 @@ VERDICT_COLUMNS = ("claim", "expectation", "case", "backend", "estimate", "ci_lo
 PANEL_HEIGHT = 2.1
 """With its axis and without title and legend, inches."""
 TITLE_LINE = 0.16
-KEY_HEIGHT = 0.33
+KEY_HEIGHT = 0.25
 LETTER = 3.7
 """Mean width of a letter of a legend, points."""
 AXIS_MARGIN = 0.5

@@ -2,6 +2,7 @@
 
 import itertools
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -13,6 +14,7 @@ from matplotlib.transforms import Bbox
 
 from ntkbench.claims import Claim, all_claims, get
 from ntkbench.claims.base import Case, Panel
+from ntkbench.figures import images, style
 from ntkbench.report import numbers
 from ntkbench.tables import COLUMNS
 from tests.figures import synthetic
@@ -68,6 +70,16 @@ def test_nothing_is_cut_off_or_overlaps(claim: Claim | None) -> None:
             assert overlaps(labels) == []
         assert axes.get_window_extent(renderer).width > 0.2 * figure.bbox.width
         assert axes.get_window_extent(renderer).height > 0.12 * figure.bbox.height
+
+
+def test_no_legend_reaches_the_key_in_the_files_that_are_written(tmp_path: Path) -> None:
+    figure = composed(get("hierarchy/sizes"))
+    with style.style():
+        images.write(figure, tmp_path / "sizes")
+        for dpi in (matplotlib.rcParams["savefig.dpi"], 72):
+            laid_out(figure, dpi)
+            ends = [axes.get_legend().get_window_extent().y0 for axes in figure.axes]
+            assert min(ends) > figure.legends[0].get_window_extent().y1
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
