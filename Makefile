@@ -35,6 +35,11 @@ COMPILE := build/uv/bin/uv pip compile pyproject.toml --universal --python-versi
 
 export PYTHONNOUSERSITE := 1
 
+# A misspelt variable would be no error to make, and its job another one than was meant.
+KNOWN := STUDY CORES PYTHON VENV ACCELERATOR TORCH TORCH_CPU_INDEX KILLS SIZE QUICK RUN_FILE BASE NEW THREADS PEERS_PYTHON
+UNKNOWN := $(filter-out $(KNOWN),$(foreach given,$(MAKEOVERRIDES),$(if $(findstring =,$(given)),$(firstword $(subst =, ,$(given))))))
+$(if $(UNKNOWN),$(error there is no variable $(UNKNOWN): give one of $(KNOWN)))
+
 .PHONY: help environment reproduce report plan test lint dry-run smoke faults slurm-check test-matrix matrix canary test-gpu benchmark benchmark-compare benchmark-rule benchmark-peers lock audit crate numbers schema clean
 
 help: ## this list
@@ -48,7 +53,9 @@ $(STAMP): requirements/$(ACCELERATOR).txt pyproject.toml
 		{ echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@echo "Installing $(SIZE_$(ACCELERATOR))"
 	@$(PYTHON) -m venv $(VENV)
+	@echo "  the packages of $<"
 	@$(PIP) install -qq --require-hashes --no-deps -r requirements/$(ACCELERATOR).txt
+	@echo "  torch $(TORCH)"
 	@$(MAKE) --no-print-directory torch-$(ACCELERATOR)
 	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	@$(PIP) check

@@ -155,6 +155,15 @@ def test_a_report_is_of_a_study_that_is_up_to_date():
     assert report.endswith("--report results/smoke/report.html")
 
 
+def test_make_refuses_a_misspelt_variable_and_takes_those_it_has():
+    known = set(re.search(r"^KNOWN := (.*)$", MAKEFILE, re.M)[1].split())
+    assert known == set(re.findall(r"^(\w+) \?=", MAKEFILE, re.M))
+    for given, status in (("STDUY=smoke", 2), ("STUDY=smoke", 0), ("PYTHON=a python", 0)):
+        done = subprocess.run(["make", "--dry-run", "plan", given], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stderr
+        assert ("there is no variable STDUY: give one of STUDY" in done.stderr) == (status == 2)
+
+
 def test_the_installation_ends_by_saying_how_to_use_it():
     done = subprocess.run(
         ["make", "--no-print-directory", "--dry-run", "environment", "VENV=nowhere/env"],

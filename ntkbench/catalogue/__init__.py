@@ -5,11 +5,14 @@ A block stands between the lines `<!-- generated: NAME -->` and `<!-- /generated
 
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Mapping, Set
 from functools import partial
 from pathlib import Path
 
-from ntkbench import files, history, layout, tables
+import pandas as pd
+
+from ntkbench import backends, files, history, layout, tables
 from ntkbench.catalogue import artifact, licences
 from ntkbench.catalogue.claim import page
 from ntkbench.catalogue.markdown import escaped, table
@@ -27,6 +30,10 @@ BLOCKS: Mapping[str, Callable[[Path], str]] = {
 }
 """Name of a block -> what stands in it, from the checkout's root."""
 
+INDEX = """# The claims
+
+Written by `ntkbench catalogue --write`, as the pages are. Verdicts are those of the published run, counted in torch: one per
+expectation and case. Reference ids of the pages, authors' initials and a number, name a statement of a source once in all claims."""
 LETTERS = "Letters without a panel are of panels that the study has no cases for."
 
 _BLOCK = re.compile(r"(<!-- generated: ([\w ]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
@@ -46,7 +53,7 @@ def documents(root: Path) -> dict[Path, str]:
     verdicts, past = tables.read_table(reference / "verdicts.csv", "verdicts"), history.read(reference)
     folder = root / "docs" / "claims"
     found = {folder / f"{id_}.md": page(claim, verdicts, past) for id_, claim in all_claims().items()}
-    found[folder / "README.md"] = _index()
+    found[folder / "README.md"] = _index(verdicts)
     found[reference / "figures" / "README.md"] = _captions(set(verdicts["claim"]))
     for file in sorted((root / "docs").glob("*.md")):
         text = file.read_text(encoding="utf-8")
@@ -80,12 +87,14 @@ def stale(root: Path, wanted: Mapping[Path, str]) -> list[Path]:
     return differing + [file for file in sorted((root / "docs" / "claims").rglob("*.md")) if file not in wanted]
 
 
-def _index() -> str:
+def _index(verdicts: pd.DataFrame) -> str:
     lines = []
     for id_, claim in all_claims().items():
-        lines.append([f"[{escaped(claim.title)}]({id_}.md)", f"`{id_}`", escaped(claim.statement)])
-    head = "# The claims\n\nWritten by `ntkbench catalogue --write`, as the pages are.\n\n"
-    return f"{head}{table(['claim', 'id', 'statement'], lines)}\n"
+        rows = verdicts[(verdicts["claim"] == id_) & (verdicts["backend"] == backends.BACKENDS[0])]
+        counts = Counter(rows["verdict"])
+        found = ", ".join(f"{counts[name]} {name}" for name in history.VERDICTS if counts[name]) or "not in the published study"
+        lines.append([f"[{escaped(claim.title)}]({id_}.md)", f"`{id_}`", found, escaped(claim.statement)])
+    return f"{INDEX}\n\n{table(['claim', 'id', 'published verdicts', 'statement'], lines)}\n"
 
 
 def _captions(published: Set[str]) -> str:

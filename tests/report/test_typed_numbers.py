@@ -26,6 +26,20 @@ def test_every_number_is_what_its_source_says(document: str) -> None:
     assert renewed == text
 
 
+def torn(text: str) -> list[str]:
+    """Markers at the beginning of a line: Markdown ends the paragraph there, and takes the rest of that line as HTML."""
+    return re.findall(r"^ *<!-- = .*", text, re.M)
+
+
+@pytest.mark.parametrize("document", typed_numbers.DOCUMENTS)
+def test_no_marker_tears_a_paragraph(document: str) -> None:
+    assert torn((ROOT / document).read_text(encoding="utf-8")) == []
+
+
+def test_a_marker_that_tears_a_paragraph_is_found() -> None:
+    assert torn("Some 5 words.\n  <!-- = five --> And more.\nThen 6. <!-- = six -->\n") == ["  <!-- = five --> And more."]
+
+
 @pytest.mark.parametrize(
     ("text", "seen"),
     [
