@@ -33,7 +33,7 @@ BLOCKS: Mapping[str, Callable[[Path], str]] = {
 INDEX = """# The claims
 
 Written by `ntkbench catalogue --write`, as the pages are. Verdicts are those of the published run, counted in torch: one per
-expectation and case. Reference ids of the pages, authors' initials and a number, name a statement of a source the same in all."""
+expectation and case. Reference ids of the pages, authors' initials and a number, name a statement of a source."""
 LETTERS = "Letters without a panel are of panels that the study has no cases for."
 
 _BLOCK = re.compile(r"(<!-- generated: ([\w ]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
