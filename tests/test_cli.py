@@ -254,7 +254,8 @@ def test_missing_verdicts_of_a_study_name_the_command(monkeypatch: pytest.Monkey
     words = "results/default/verdicts.csv is missing: run `make reproduce STUDY=default`"
     assert words in run("verdicts", "results/default", code=2).stderr
     tables.write_table(Path("results/mine/verdicts.csv"), "verdicts", [VERDICT])
-    assert "folders with verdicts: results/mine" in run("verdicts", "nowhere", code=2).stderr
+    for command in (("verdicts", "nowhere"), ("trace", "--results", "nowhere", "0.5"), ("crate", "nowhere")):
+        assert "folders with verdicts: results/mine" in run(*command, code=2).stderr
 
 
 def test_a_file_in_the_place_of_a_folder_is_not_to_be_deleted(verdicts_of: Callable[..., Path]) -> None:

@@ -7,7 +7,7 @@ import typer
 
 from ntkbench.cli.app import app
 from ntkbench.cli.output import or_exit
-from ntkbench.cli.runs import STUDIES, Results, run_folder
+from ntkbench.cli.runs import STUDIES, Results, finished_run
 
 Output = Annotated[Path | None, typer.Option(help="A new folder; build/crate/STUDY by default.")]
 Paper = Annotated[Path, typer.Option(help="The folder of the paper that was made of the run.")]
@@ -20,7 +20,7 @@ def crate(results: Results, output: Output = None, paper: Paper = Path("paper"))
     from ntkbench.trace import Run
 
     def export() -> Path:
-        run = Run.open(run_folder(results), STUDIES, paper)
+        run = Run.open(finished_run(results), STUDIES, paper)
         return crates.build(run, output or Path("build/crate") / run.study.name)
 
     metadata = or_exit(export)

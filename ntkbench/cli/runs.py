@@ -22,22 +22,27 @@ def run_folder(results: Path) -> Path:
     return named if len(results.parts) == 1 and not results.exists() and named.is_dir() else results
 
 
-def read_verdicts(results: Path) -> Rows:
-    """The verdicts in a run's folder; an error says how to make them."""
-    from ntkbench import tables
-
+def finished_run(results: Path) -> Path:
+    """The folder of a run that has verdicts; an error says how to make them, or which runs have some."""
     if results.is_file():
         raise ValueError(f"{results} is a file; give the folder that it lies in: {results.parent}")
     results = run_folder(results)
     path, name = results / "verdicts.csv", results.resolve().name
     if path.exists():
-        return tables.read_rows(path, "verdicts")
+        return results
     if (STUDIES / f"{name}.yaml").is_file():
         raise ValueError(
             f"{path} is missing: run `make reproduce STUDY={name}`, or snakemake --cores all --config study={name}"
         )
     there = ", ".join(sorted(str(file.parent) for file in Path("results").glob("*/verdicts.csv"))) or "none"
     raise ValueError(f"{path} is missing; folders with verdicts: {there}")
+
+
+def read_verdicts(results: Path) -> Rows:
+    """The verdicts in a run's folder, as `finished_run` finds it."""
+    from ntkbench import tables
+
+    return tables.read_rows(finished_run(results) / "verdicts.csv", "verdicts")
 
 
 def cause(row: dict[str, Any]) -> str:

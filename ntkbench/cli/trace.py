@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from ntkbench.cli.app import app
 from ntkbench.cli.output import or_exit, print_out
-from ntkbench.cli.runs import STUDIES, run_folder
+from ntkbench.cli.runs import STUDIES, finished_run
 from ntkbench.files import RecordError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def trace(
     """
     from ntkbench import trace as traces
 
-    run = or_exit(lambda: traces.Run.open(run_folder(results), STUDIES, paper))
+    run = or_exit(lambda: traces.Run.open(finished_run(results), STUDIES, paper))
     printed = _places(run) if "/" in target else or_exit(lambda: traces.places(run.content))
     address = target if "/" in target else _address(printed, target)
     links = or_exit(lambda: traces.follow(run, address))
