@@ -156,7 +156,11 @@ def test_accents_are_set() -> None:
 def test_an_entry_is_printed_as_it_is_read(tmp_path: Path) -> None:
     file = tmp_path / "again.bib"
     file.write_text("\n\n".join(entry.bibtex() for entry in bibliography.entries().values()) + "\n", encoding="utf-8")
-    assert bibliography.entries(file) == bibliography.entries()
+    unread = {
+        key: Entry(entry.kind, key, {name: text for name, text in entry.fields.items() if name != "annote"})
+        for key, entry in bibliography.entries().items()
+    }
+    assert bibliography.entries(file) == unread
 
 
 @pytest.mark.parametrize(

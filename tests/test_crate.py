@@ -5,6 +5,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,17 @@ def test_times_are_those_that_snakemake_noted_or_none(entities: Entities, tmp_pa
     found = crate.times(tmp_path, ["results/a/verdicts.csv", "results/a/quantities/b/c.csv"])
     assert found == {"startTime": "1970-01-01T00:00:02+00:00", "endTime": "1970-01-01T00:01:05+00:00"}
     assert crate.times(tmp_path, ["results/b.csv"]) == {}
+
+
+def test_times_of_the_one_paper_are_not_taken_for_a_runs(tmp_path: Path) -> None:
+    run = Run.open(REFERENCE, ROOT / "workflow" / "config", tmp_path / "none")
+    copy = replace(run, folder=tmp_path / "results" / "reference")
+    named = ("paper/figures/gap-transfer.svg", "results/reference/verdicts.csv")
+    for name, start in zip(named, (7.0, 3.0), strict=True):
+        coded = base64.b64encode(name.encode()).decode()
+        files.write_json(tmp_path / ".snakemake" / "metadata" / coded, {"starttime": start, "endtime": start + 1})
+    noted = entities_of_crates._action(copy, dict.fromkeys(named, (Path(), "a table")))
+    assert (noted["startTime"], noted["endTime"]) == ("1970-01-01T00:00:03+00:00", "1970-01-01T00:00:04+00:00")
 
 
 def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:

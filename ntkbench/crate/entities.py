@@ -181,7 +181,7 @@ def _parameters(results: Results) -> list[Entity]:
 
 
 def _action(run: Run, results: Results) -> Entity:
-    """This run of the workflow; its times are those that Snakemake noted of the files' jobs, where it did."""
+    """This run of the workflow; its times are those that Snakemake noted of the jobs of its tables, where it did."""
     action = {
         "@id": "#run",
         "@type": "CreateAction",
@@ -192,7 +192,10 @@ def _action(run: Run, results: Results) -> Entity:
         "result": _refs(results),
         "actionStatus": "http://schema.org/CompletedActionStatus",
     }
-    return action | times(run.folder.absolute().parent.parent, results)
+    folder = run.folder.absolute()
+    # There is one paper for all studies: its figures' jobs may be another run's.
+    own = [name for name in results if name.startswith(f"{folder.parent.name}/{folder.name}/")]
+    return action | times(folder.parent.parent, own)
 
 
 def _file(folder: Path, place: str, parameter: str, description: str) -> Entity:
