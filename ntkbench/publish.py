@@ -71,7 +71,12 @@ def publish(run: Path, reference: Path, study: Study, today: date) -> list[Path]
 
 def fingerprints(reference: Path, written: Iterable[Path]) -> dict[str, str]:
     """What `FILES` says of these files of the published run."""
-    return {path.relative_to(reference).as_posix(): hashlib.sha256(files.read_bytes(path)).hexdigest() for path in written}
+    return {path.relative_to(reference).as_posix(): fingerprint(path) for path in written}
+
+
+def fingerprint(path: Path) -> str:
+    """The sha256 of a file; RecordError if it cannot be read."""
+    return hashlib.sha256(files.read_bytes(path)).hexdigest()
 
 
 def places(study: Study) -> list[str]:

@@ -102,6 +102,10 @@ def test_references_read_as_text(entry: Entry) -> None:
     assert "None" not in text
 
 
+def without(entry: Entry, field: str) -> Entry:
+    return Entry(entry.kind, entry.key, {name: text for name, text in entry.fields.items() if name != field})
+
+
 def lacks(entry: Entry) -> set[str]:
     """Fields that an entry should have: a program or what nobody printed has to say where it is."""
     missing = (REQUIRED[entry.kind] | {"author", "title", "year"}) - {name for name, text in entry.fields.items() if text}
@@ -129,7 +133,7 @@ def test_every_entry_has_what_its_kind_asks_for(entry: Entry) -> None:
 )
 def test_a_field_that_is_not_there_is_missed(key: str, field: str, told: str) -> None:
     entry = bibliography.entries()[key]
-    assert lacks(Entry(entry.kind, key, {name: text for name, text in entry.fields.items() if name != field})) == {told}
+    assert lacks(without(entry, field)) == {told}
 
 
 def test_of_every_source_of_a_claim_it_is_said_what_was_read_and_nobody_else_is_told() -> None:
@@ -141,9 +145,7 @@ def test_of_every_source_of_a_claim_it_is_said_what_was_read_and_nobody_else_is_
 
 def test_a_page_of_a_claim_whose_source_was_read_by_nobody_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     key = "jacot2018neural"
-    entry = bibliography.entries()[key]
-    bare = Entry(entry.kind, key, {name: text for name, text in entry.fields.items() if name != "annote"})
-    known = bibliography.entries() | {key: bare}
+    known = bibliography.entries() | {key: without(bibliography.entries()[key], "annote")}
     monkeypatch.setattr(bibliography, "entries", lambda: known)
     with pytest.raises(ValueError, match=f"what of {key} was read"):
         list(catalogue_page._sources(get("convergence/initialization")))
@@ -156,11 +158,7 @@ def test_accents_are_set() -> None:
 def test_an_entry_is_printed_as_it_is_read(tmp_path: Path) -> None:
     file = tmp_path / "again.bib"
     file.write_text("\n\n".join(entry.bibtex() for entry in bibliography.entries().values()) + "\n", encoding="utf-8")
-    unread = {
-        key: Entry(entry.kind, key, {name: text for name, text in entry.fields.items() if name != "annote"})
-        for key, entry in bibliography.entries().items()
-    }
-    assert bibliography.entries(file) == unread
+    assert bibliography.entries(file) == {key: without(entry, "annote") for key, entry in bibliography.entries().items()}
 
 
 @pytest.mark.parametrize(

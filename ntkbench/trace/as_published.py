@@ -1,12 +1,11 @@
 """The files of a published run against the hashes that were published with them: changed, lost, or put there since."""
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from ntkbench.config import Study
-from ntkbench.files import RecordError, read_bytes, read_json
-from ntkbench.publish import FILES, places
+from ntkbench.files import RecordError, read_json
+from ntkbench.publish import FILES, fingerprint, places
 
 
 def listed(folder: Path) -> dict[str, str] | None:
@@ -32,7 +31,7 @@ def faults(folder: Path, study: Study, hashes: dict[str, str]) -> Iterator[tuple
     for name, published in hashes.items():
         path = folder / name
         try:
-            found = hashlib.sha256(read_bytes(path)).hexdigest()
+            found = fingerprint(path)
         except RecordError as error:
             yield name, str(error)
             continue

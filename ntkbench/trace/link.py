@@ -44,6 +44,12 @@ def judged(name: str, path: Path, found: Finding, upstream: Iterable[Link]) -> L
     return Link(name, "broken", f"{path}: {found.text}")
 
 
+def records_besides(count: int, case: str | None) -> str:
+    """How many records of a claim a link speaks of together: of all its cases, or of those besides one that is shown."""
+    whose = "all the claim's cases" if case is None else f"the claim's cases besides {case}"
+    return f"{counted(count, 'record')} of {whose}, controls among them"
+
+
 def of_paper(run: Run, names: Sequence[str], upstream: Sequence[Link]) -> list[Link]:
     """The PDF and the generated numbers of these names; of a published run all files, by the hashes published with them."""
     published = run.folder / "paper.pdf"

@@ -10,7 +10,7 @@ from ntkbench.stages.cell import Cell
 from ntkbench.stages.dependencies import stage_hash
 from ntkbench.trace import again, code
 from ntkbench.trace.again import Evidence, Finding
-from ntkbench.trace.link import Link, Status, judged
+from ntkbench.trace.link import Link, Status, judged, records_besides
 from ntkbench.trace.published import of_hashes
 from ntkbench.trace.run import Run, same_machine
 from ntkbench.units import counted
@@ -94,8 +94,7 @@ def _roots(run: Run, evidence: Evidence, case: str | None) -> list[Link]:
         links += shown
         whole += len(own) - len(shown)
     if whole:
-        whose = "all the claim's cases" if case is None else f"the claim's cases besides {case}"
-        links.append(Link("measurement", "ok", f"{counted(whole, 'record')} of {whose}, controls among them: verified"))
+        links.append(Link("measurement", "ok", f"{records_besides(whole, case)}: verified"))
     told = f"{run.study_file}: that of the records, by its hash"
     if other:
         named = ", ".join(map(str, other))

@@ -9,7 +9,7 @@ from ntkbench.files import RecordError
 from ntkbench.publish import HASHES
 from ntkbench.records import read_record
 from ntkbench.trace import code
-from ntkbench.trace.link import Link, Status
+from ntkbench.trace.link import Link, Status, records_besides
 from ntkbench.trace.run import Run
 from ntkbench.units import counted
 
@@ -60,9 +60,7 @@ def _records(run: Run, claim: str, case: str | None, cases: list[str], rows: Row
                 rest.append(link.status)
     if rest:
         status: Status = "not kept" if "not kept" in rest else "ok"
-        whose = "all the claim's cases" if case is None else f"the claim's cases besides {case}"
-        told = f"{run.folder / HASHES} has the hashes of {counted(len(rest), 'record')} of {whose}, controls among them"
-        yield Link("measurement", status, told)
+        yield Link("measurement", status, f"{run.folder / HASHES} has the hashes of {records_besides(len(rest), case)}")
 
 
 def _record(run: Run, claim: str, case: str, backend: str, rows: Rows) -> Link:
